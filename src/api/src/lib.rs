@@ -1,0 +1,1 @@
+//! Types of the control API, shared by manager and svctl

@@ -1,0 +1,204 @@
+//! What the core wants done.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::desired::Change;
+use crate::event::{Lineage, Note};
+use crate::name::{InstanceName, OpId, SpawnId};
+use crate::state::{ExitStatus, Reason};
+
+/// What is done to those who are left of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sweep {
+    /// The main process is gone: TERM and CONT to whoever is left of its tree, and watch until nobody is.
+    Terminate,
+    /// KILL to the whole tree, main process included, again and again until nobody is left.
+    Kill,
+}
+
+/// What the core wants done. Results come back as events.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Start a process. Answered by `Spawned`, `SpawnFailed` or `Exited`.
+    Spawn {
+        /// Under this id.
+        spawn: SpawnId,
+        /// As this instance, with the current plan's command.
+        instance: InstanceName,
+        /// To be written into its tag.
+        lineage: Lineage,
+    },
+    /// Look for the evidence of readiness that the plan names until it is found ([`crate::Event::Ready`]) or the spawn ends.
+    Probe {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// Send a signal to the main process.
+    Signal {
+        /// Which spawn.
+        spawn: SpawnId,
+        /// Which signal.
+        signal: i32,
+    },
+    /// End those who are left. Answered by `TreeEmpty` when the main process has ended and nobody is left.
+    Sweep {
+        /// Whose tree.
+        spawn: SpawnId,
+        /// How.
+        how: Sweep,
+    },
+    /// Write on a spawn for a later manager.
+    Annotate {
+        /// Which spawn.
+        spawn: SpawnId,
+        /// The whole note.
+        note: Note,
+    },
+    /// Nobody needs this ended spawn's record any more (its output may still be open: the driver waits for that).
+    Forget {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// Store durably, before the outcome of the command that caused it is told.
+    Persist(Change),
+    /// Something happened that history and `why` tell.
+    Record(Fact),
+    /// The command has ended.
+    Done {
+        /// Which.
+        op: OpId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// Everything has stopped: svd ends with this code.
+    Finish {
+        /// The code.
+        code: u8,
+    },
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As asked. The text says what was done, for people.
+    Done(String),
+    /// Tried, and failed: why.
+    Failed(String),
+    /// Refused before anything was changed: why, and the way out.
+    Refused(String),
+}
+
+/// Something that happened to an instance, for history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    /// Which instance; `None`: svd as a whole.
+    pub instance: Option<InstanceName>,
+    /// Which spawn, where one is concerned.
+    pub spawn: Option<SpawnId>,
+    /// Because of which command, where one asked for it.
+    pub op: Option<OpId>,
+    /// What.
+    pub kind: FactKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FactKind {
+    /// A start was begun.
+    Starting,
+    /// Its program runs, with this process id.
+    Started(i32),
+    /// It is ready, so long after its start.
+    Ready(Duration),
+    /// It could not be started.
+    StartFailed(String),
+    /// It was not ready in time.
+    ReadyTimeout(Duration),
+    /// It ended.
+    Exited(ExitStatus),
+    /// It is started again after this pause; failure number n in a row.
+    Backoff(Duration, u32),
+    /// It is given up.
+    Failed(Reason),
+    /// A one-shot has done its work.
+    Completed,
+    /// Its stop began.
+    Stopping(Reason),
+    /// A signal was sent.
+    Signalled(i32),
+    /// The ladder ran out: the whole tree is killed.
+    Escalated,
+    /// Processes were left after its main process had ended.
+    LeftOver,
+    /// It would not die.
+    Stuck,
+    /// Nothing is left of it.
+    Stopped,
+    /// It was found alive, by a new manager.
+    Adopted,
+    /// The process is scaled.
+    Scaled {
+        /// From so many.
+        from: u32,
+        /// To so many.
+        to: u32,
+    },
+    /// An essential process failed for good: svd stops all.
+    EssentialFailed,
+    /// Stop of everything began.
+    ShuttingDown,
+}
+
+impl FactKind {
+    /// The event's name in the API: `instance.ready`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            FactKind::Starting => "instance.starting",
+            FactKind::Started(_) => "instance.started",
+            FactKind::Ready(_) => "instance.ready",
+            FactKind::StartFailed(_) => "instance.start_failed",
+            FactKind::ReadyTimeout(_) => "instance.ready_timeout",
+            FactKind::Exited(_) => "instance.exited",
+            FactKind::Backoff(..) => "instance.backoff",
+            FactKind::Failed(_) => "instance.failed",
+            FactKind::Completed => "instance.completed",
+            FactKind::Stopping(_) => "instance.stopping",
+            FactKind::Signalled(_) => "instance.signalled",
+            FactKind::Escalated => "instance.escalated",
+            FactKind::LeftOver => "instance.left_over",
+            FactKind::Stuck => "instance.stuck",
+            FactKind::Stopped => "instance.stopped",
+            FactKind::Adopted => "instance.adopted",
+            FactKind::Scaled { .. } => "process.scaled",
+            FactKind::EssentialFailed => "process.essential_failed",
+            FactKind::ShuttingDown => "svd.shutting_down",
+        }
+    }
+}
+
+impl fmt::Display for FactKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FactKind::Starting => write!(f, "starting"),
+            FactKind::Started(pid) => write!(f, "started, pid {pid}"),
+            FactKind::Ready(after) => write!(f, "ready after {:.1} s", after.as_secs_f64()),
+            FactKind::StartFailed(why) => write!(f, "could not be started: {why}"),
+            FactKind::ReadyTimeout(t) => write!(f, "not ready within {:.1} s", t.as_secs_f64()),
+            FactKind::Exited(exit) => write!(f, "{exit}"),
+            FactKind::Backoff(pause, n) => write!(f, "starts again in {:.1} s (failure {n} in a row)", pause.as_secs_f64()),
+            FactKind::Failed(why) => write!(f, "failed: {why}"),
+            FactKind::Completed => write!(f, "completed"),
+            FactKind::Stopping(why) => write!(f, "stopping: {why}"),
+            FactKind::Signalled(signal) => write!(f, "was sent signal {signal}"),
+            FactKind::Escalated => write!(f, "did not end in time: the whole tree is killed"),
+            FactKind::LeftOver => write!(f, "left processes behind: they are ended"),
+            FactKind::Stuck => write!(f, "does not die: a process is stuck in the kernel"),
+            FactKind::Stopped => write!(f, "stopped"),
+            FactKind::Adopted => write!(f, "goes on under a new manager"),
+            FactKind::Scaled { from, to } => write!(f, "scaled from {from} to {to}"),
+            FactKind::EssentialFailed => write!(f, "essential process failed: svd stops all"),
+            FactKind::ShuttingDown => write!(f, "svd stops all"),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What the core is told.
+
+use std::sync::Arc;
+
+use svd_config::Plan;
+
+use crate::name::{InstanceName, OpId, SpawnId, Target};
+use crate::state::ExitStatus;
+use crate::time::Time;
+
+/// What an instance has been through before a spawn. It travels in the spawn's tag, so that back-off and limits hold over
+/// a manager's death.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// The generation this spawn belongs to ([`crate::Desired::generation`]).
+    pub generation: u64,
+    /// Restarts so far that nobody asked for, as `status` shows them.
+    pub restarts: u32,
+    /// Failures in a row: the exponent of the back-off.
+    pub failures: u32,
+    /// When the restarts inside the limit's rolling window happened; never longer than the limit's count.
+    pub recent: Vec<Time>,
+}
+
+/// What a manager writes on a spawn for its successor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// When it became ready.
+    pub ready: Option<Time>,
+    /// The tree of the ended main process was seen empty.
+    pub swept: bool,
+    /// Its end was asked for (stop, restart, scaling down, shutdown): no failure, whatever its status.
+    pub asked: bool,
+}
+
+/// A spawn in the keeper's inventory, as a new manager finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// The spawn.
+    pub spawn: SpawnId,
+    /// Which instance it is of; it may be of one that the plan no longer has.
+    pub instance: InstanceName,
+    /// Its history before.
+    pub lineage: Lineage,
+    /// What was written on it.
+    pub note: Note,
+    /// Where it is.
+    pub life: AdoptedLife,
+    /// The last signal sent to it on request, and when.
+    pub last_signal: Option<(i32, Time)>,
+    /// It said `READY=1`.
+    pub notified_ready: bool,
+}
+
+/// Where an adopted spawn is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdoptedLife {
+    /// Forked, exec not yet seen: `Spawned`, `SpawnFailed` or `Exited` will come.
+    Forked {
+        /// When.
+        at: Time,
+    },
+    /// It runs.
+    Running {
+        /// Its process id.
+        pid: i32,
+        /// Since when.
+        at: Time,
+    },
+    /// It never became a program.
+    Failed {
+        /// Why.
+        failure: SpawnFailure,
+        /// When.
+        at: Time,
+    },
+    /// It ended.
+    Exited {
+        /// How.
+        exit: ExitStatus,
+        /// Its program never ran.
+        before_exec: bool,
+        /// When.
+        at: Time,
+    },
+}
+
+/// Why a start failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpawnFailure {
+    /// A sentence for people, with the way out: `cannot run "gunicorn": not found in PATH (/usr/bin:/bin)`.
+    pub message: String,
+    /// The exit code that stands for it: 127 not found, 126 not executable, 200 to 219 as systemd numbers them.
+    pub code: u8,
+    /// True where trying again may help (no memory, no processes left, text file busy).
+    pub transient: bool,
+}
+
+/// A command of a user.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Start what is stopped or failed.
+    Start(Vec<Target>),
+    /// Stop; stays stopped until started.
+    Stop(Vec<Target>),
+    /// Replace every running instance one after the other: stop, start, ready, next. What is stopped is started.
+    Restart(Vec<Target>),
+    /// Stop without the ladder: KILL to the whole tree at once; stays stopped.
+    Kill(Vec<Target>),
+    /// Allow and start.
+    Enable(Vec<Arc<str>>),
+    /// Stop and keep stopped over restarts of svd.
+    Disable(Vec<Arc<str>>),
+    /// So many instances each.
+    Scale(Vec<(Arc<str>, u32)>),
+    /// A new plan. `restart` names the processes whose instances must be replaced.
+    Apply {
+        /// The plan from now on.
+        plan: Arc<Plan>,
+        /// Processes whose running instances carry an outdated command, environment or the like.
+        restart: Vec<Arc<str>>,
+    },
+    /// Stop all in reverse order, then finish.
+    Shutdown {
+        /// Skip the ladders: KILL at once. Given during a shutdown it hastens it.
+        now: bool,
+    },
+}
+
+/// What the core is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// One spawn of the inventory; all of them come before [`Event::AdoptEnd`].
+    Adopt(Box<Adopted>),
+    /// The inventory is complete: from now on the core acts.
+    AdoptEnd,
+    /// The program runs.
+    Spawned {
+        /// Which spawn.
+        spawn: SpawnId,
+        /// Its process id.
+        pid: i32,
+    },
+    /// It did not come to run.
+    SpawnFailed {
+        /// Which spawn.
+        spawn: SpawnId,
+        /// Why.
+        failure: SpawnFailure,
+    },
+    /// A main process ended. May be told twice; the second time changes nothing.
+    Exited {
+        /// Which spawn.
+        spawn: SpawnId,
+        /// How.
+        exit: ExitStatus,
+        /// Its program never ran.
+        before_exec: bool,
+    },
+    /// The evidence that its plan names for readiness has come in.
+    Ready {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// It said `STOPPING=1`.
+    Stopping {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// Its main process has ended and a full scan found nobody left of its tree.
+    TreeEmpty {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// A command.
+    Command {
+        /// Under which number its outcome is told.
+        op: OpId,
+        /// What.
+        command: Command,
+    },
+    /// A deadline given by `next_deadline` has passed.
+    Tick,
+}

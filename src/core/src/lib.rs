@@ -1,0 +1,19 @@
+//! Decisions, pure: desired tree and observed tree and now, to actions.
+//!
+//! No I/O, no clock, no randomness, no environment, no log. The manager feeds [`Event`]s, performs [`Action`]s and
+//! tells their results as events again. A manager that was killed builds a new [`Core`] from the plan, the stored
+//! [`Desired`] and the keeper's inventory; nothing else survives, and nothing else is needed.
+
+pub mod action;
+pub mod desired;
+pub mod event;
+pub mod name;
+pub mod state;
+pub mod time;
+
+pub use action::{Action, Fact, Outcome, Sweep};
+pub use desired::{Change, Desired};
+pub use event::{Adopted, AdoptedLife, Command, Event, Lineage, Note, SpawnFailure};
+pub use name::{InstanceName, OpId, SpawnId, Target};
+pub use state::{ExitStatus, InstanceView, Reason, State};
+pub use time::Time;

@@ -1,0 +1,1 @@
+//! The manager: performs what the core decides, serves the control API, stores logs and state

@@ -1,0 +1,1 @@
+//! svctl: the command line of svd

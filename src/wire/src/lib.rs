@@ -1,0 +1,32 @@
+//! Messages between keeper and manager: framed, versioned, bounded.
+//!
+//! The two sides talk over an inherited `SOCK_SEQPACKET` socket pair. One packet is one message of at most
+//! [`MAX_MESSAGE`] bytes with at most [`MAX_FDS`] descriptors. This crate turns messages into bytes and back and
+//! says which request is permitted in which phase; it opens, reads and writes nothing.
+
+mod codec;
+mod message;
+mod phase;
+mod spec;
+
+pub use codec::{DecodeError, Header, decode_report, decode_request, encode_report, encode_request};
+pub use message::{
+    Exit, Instance, Life, NotifyState, Report, Request, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp,
+};
+pub use phase::{Phase, permitted};
+pub use spec::{Credentials, FdRole, Rlimit, SpawnSpec, SpecError};
+
+/// The oldest protocol version this build can speak.
+pub const PROTOCOL_MIN: u16 = 1;
+/// The newest protocol version this build can speak.
+pub const PROTOCOL_MAX: u16 = 1;
+/// The largest message in bytes, header included. A larger spawn spec travels in a sealed memfd.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+/// The most descriptors one message may carry (the kernel's own limit is 253, SCM_MAX_FD).
+pub const MAX_FDS: usize = 64;
+/// The longest tag or note in bytes: what the manager writes on a spawn for its own successor.
+pub const MAX_TAG: usize = 4096;
+/// The longest name of a held descriptor in bytes.
+pub const MAX_NAME: usize = 255;
+/// The most spawn records, live and ended, a keeper holds. When they are used up it refuses to spawn.
+pub const MAX_SPAWNS: usize = 8192;
