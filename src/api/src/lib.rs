@@ -1,1 +1,23 @@
-//! Types of the control API, shared by manager and svctl
+//! Types of the control API, shared by manager and svctl. No logic.
+//!
+//! Every type here is a promise to scripts: fields are added, never renamed or given another meaning.
+
+mod command;
+mod event;
+mod logs;
+mod misc;
+mod status;
+
+pub use command::{
+    ApplyRequest, CommandKind, CommandRequest, CommandResult, OutcomeWord, ScaleCount, ScaleRequest, ShutdownRequest,
+    SignalRequest,
+};
+pub use event::Event;
+pub use logs::LogLine;
+pub use misc::{EnvReply, EnvVariable, ErrorReply, ExecReply, Problem, WaitFor, WaitReply, Why, WhyInstance};
+pub use status::{Exit, Instance, Listener, Process, Status, Svd};
+
+/// Prefix of all routes of this version.
+pub const PREFIX: &str = "/v1";
+/// Name of the control socket in the runtime directory.
+pub const SOCKET_NAME: &str = "control.sock";

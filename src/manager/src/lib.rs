@@ -1,1 +1,4 @@
-//! The manager: performs what the core decides, serves the control API, stores logs and state
+//! The manager: performs what the core decides, serves the control API, stores logs and state.
+
+pub mod ask;
+pub mod logs;

@@ -1,0 +1,124 @@
+//! What `svctl status --json` prints.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole tree.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Status {
+    /// Name of the app.
+    pub app: String,
+    /// The environment whose overlay is applied.
+    pub environment: Option<String>,
+    /// The release the tree is pinned to.
+    pub release: Option<String>,
+    /// svd itself.
+    pub svd: Svd,
+    /// The processes, in config order.
+    pub processes: Vec<Process>,
+    /// Scheduled jobs.
+    pub jobs: Vec<serde_json::Value>,
+    /// The deploy in progress.
+    pub deploy: Option<serde_json::Value>,
+    /// What the user should know: state kept in memory, config that does not parse, log bytes dropped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// svd itself.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Svd {
+    /// Its version.
+    pub version: String,
+    /// Process id of the keeper.
+    pub keeper_pid: i32,
+    /// Process id of the manager.
+    pub manager_pid: i32,
+    /// How many managers this keeper has started.
+    pub manager_starts: u32,
+    /// `running` or `stopping`.
+    pub state: String,
+    /// Configuration file.
+    pub config: String,
+    /// State directory.
+    pub root: String,
+}
+
+/// One process.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Process {
+    /// Its name.
+    pub name: String,
+    /// How many instances there are to be.
+    pub want: u32,
+    /// How many are ready (one-shots: completed).
+    pub ready: u32,
+    /// Whether it is switched off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+    /// Its listeners.
+    pub listeners: Vec<Listener>,
+    /// Its instances.
+    pub instances: Vec<Instance>,
+}
+
+/// A socket that svd owns.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+}
+
+/// One instance.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Instance {
+    /// `web.1`.
+    pub id: String,
+    /// Process id of its main process, while it lives.
+    pub pid: Option<i32>,
+    /// `waiting`, `starting`, `ready`, `unhealthy`, `draining`, `stopping`, `backoff`, `completed`, `stopped`,
+    /// `failed` or `stuck`.
+    pub state: String,
+    /// The release it runs.
+    pub release: Option<String>,
+    /// Since when it is in this state, RFC 3339 in UTC.
+    pub since: String,
+    /// Restarts that nobody asked for.
+    pub restarts: u32,
+    /// Its last end.
+    pub exit: Option<Exit>,
+    /// Why it is not well or not running; for one that is well, what it says of itself (`STATUS=`).
+    pub reason: Option<String>,
+    /// CPU use of its tree since the last look, 100 is one core.
+    pub cpu_percent: Option<f32>,
+    /// Resident memory of its tree.
+    pub memory_bytes: Option<u64>,
+}
+
+/// How a process ended: `{"code":1}`, `{"signal":"KILL","oom":true}` or `{"unknown":true}`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(untagged)]
+pub enum Exit {
+    /// With a code.
+    Code {
+        /// 0 to 255.
+        code: u8,
+    },
+    /// By a signal.
+    Signal {
+        /// Its name without SIG.
+        signal: String,
+        /// The kernel ran out of memory.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        oom: bool,
+        /// A core was dumped.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        core: bool,
+    },
+    /// Nobody can tell.
+    Unknown {
+        /// Always true.
+        unknown: bool,
+    },
+}
