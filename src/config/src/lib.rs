@@ -2,6 +2,7 @@
 //!
 //! Nothing here touches the file system or the environment: callers pass text and get a [`Plan`] or all errors.
 
+pub mod paths;
 pub mod plan;
 pub mod source;
 
