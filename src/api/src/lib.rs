@@ -14,7 +14,10 @@ pub use command::{
 };
 pub use event::Event;
 pub use logs::LogLine;
-pub use misc::{EnvReply, EnvVariable, ErrorReply, ExecReply, Problem, WaitFor, WaitReply, Why, WhyInstance};
+pub use misc::{
+    EnvReply, EnvVariable, ErrorReply, ExecReply, ExecRequest, Health, Problem, Version, WaitFor, WaitReply, Why,
+    WhyInstance,
+};
 pub use status::{Exit, Instance, Listener, Process, Status, Svd};
 
 /// Prefix of all routes of this version.

@@ -60,6 +60,15 @@ pub struct EnvVariable {
     pub source: String,
 }
 
+/// Body of `POST /v1/exec`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ExecRequest {
+    /// As this process; default: the first one.
+    #[serde(default)]
+    pub process: Option<String>,
+}
+
 /// Answer to `POST /v1/exec`: what a one-off command is to be run with. Only for root and for the user svd runs as, since it
 /// holds the environment's values.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -101,4 +110,20 @@ pub struct WaitReply {
     pub met: bool,
     /// What holds it up, otherwise.
     pub message: String,
+}
+
+/// Answer to `GET /v1/version`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Version {
+    /// The manager's version.
+    pub version: String,
+    /// The API's: `v1`.
+    pub api: String,
+}
+
+/// Answer to `GET /v1/health`: HTTP status 200 when the main loop answers, 503 with an [`ErrorReply`] otherwise.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Health {
+    /// Always `ok`.
+    pub status: String,
 }

@@ -55,6 +55,9 @@ pub struct Process {
     /// Whether it is switched off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
+    /// Whether it runs to completion instead of staying up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oneshot: bool,
     /// Its listeners.
     pub listeners: Vec<Listener>,
     /// Its instances.
