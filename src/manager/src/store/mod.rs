@@ -1,0 +1,12 @@
+//! `state.db`: what is desired and what happened, durable before anybody is told.
+
+mod read;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod types;
+mod write;
+
+pub use thread::Store;
+pub use types::{Batch, Commit, EventQuery, Events, Loaded, NewEvent, Place, ReportKey, StoreError};
