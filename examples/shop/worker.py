@@ -22,7 +22,6 @@ signal.set_wakeup_fd(term_write)
 def make(number, item):
     print(f"order {number}: making {item}")
     time.sleep(0.5)  # stands for the work
-    print(f"order {number}: {item} is done")
 
 
 def wait(bell):
@@ -45,7 +44,9 @@ while not stopping.is_set():
     if order is None:
         wait(bell)
         continue
-    make(*order)
-    orders.finish(db, order[0])
+    number, item = order
+    make(number, item)
+    orders.finish(db, number)
+    print(f"order {number}: {item} is done")
 print("closing")
 sys.exit(0)

@@ -1,0 +1,151 @@
+//! The examples do what their files say, under the real binaries.
+
+mod common;
+
+use common::{App, DEADLINE, Reply, eventually};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const INT: i32 = 2;
+const TERM: i32 = 15;
+
+#[test]
+fn every_example_config_is_valid() {
+    for config in ["shop/Procfile.toml", "procfile/Procfile"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_svd"));
+        command.arg("check").arg(examples().join(config));
+        let reply = Reply::of(command);
+        assert_eq!(reply.code, Some(0), "{config}: {reply:?}");
+    }
+}
+
+#[test]
+fn the_shop_takes_orders_and_its_workers_make_them() {
+    // given: the shop, open
+    let port = free_port();
+    let mut app = App::new("");
+    copy(&examples().join("shop"), &app.path(""));
+    let mut command = app.command();
+    command.env("PORT", port.to_string());
+    app.boot_with(command);
+    app.wait("web", "ready");
+    app.wait("worker", "ready");
+    assert_eq!(app.instance("prepare.1")["state"], "completed");
+    assert_eq!(http(port, "GET / HTTP/1.0\r\n\r\n"), "new: 0\nworking: 0\ndone: 0\n");
+
+    // when: two people order
+    assert_eq!(order(port, "tea"), "order 1: tea\n");
+    assert_eq!(order(port, "cake"), "order 2: cake\n");
+
+    // then: both get what they ordered
+    app.out().containing("order 1: tea is done");
+    app.out().containing("order 2: cake is done");
+    assert_eq!(http(port, "GET / HTTP/1.0\r\n\r\n"), "new: 0\nworking: 0\ndone: 2\n");
+
+    // when: Ctrl-C while an order is in hand
+    order(port, "coffee");
+    app.out().containing("order 3: making coffee");
+    let out = app.out().clone();
+    app.signal(INT);
+
+    // then: it is finished first, and all end well
+    assert_eq!(app.over(), Some(0));
+    let said = out.closed().join("\n");
+    assert!(said.contains("order 3: coffee is done"), "{said}");
+    assert_eq!(said.matches("closing").count(), 2, "{said}");
+}
+
+#[test]
+fn the_plain_procfile_serves_its_page_and_greets() {
+    // given
+    let port = free_port();
+    let mut app = App::new("");
+    copy(&examples().join("procfile"), &app.path(""));
+    let mut command = app.command();
+    command.arg("-c").arg(app.path("Procfile")).env("PORT", port.to_string());
+
+    // when
+    app.boot_with(command);
+
+    // then: the page is there, and the line with shell operators has what .env says
+    eventually("web to listen", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    assert!(http(port, "GET / HTTP/1.0\r\n\r\n").contains("kept by svd"));
+    app.out().containing("Good day, it is ");
+
+    // when: Ctrl-C
+    app.signal(INT);
+
+    // then
+    assert_eq!(app.over(), Some(0));
+}
+
+#[test]
+fn one_command_gives_its_exit_code_and_gets_the_signals() {
+    // given: commands as a container has them
+    let mut app = App::new("");
+
+    // when: it ends by itself
+    app.spawn(one_command(&app, &["sh", "-c", "exit 7"]));
+
+    // then: its code is svd's
+    assert_eq!(app.over(), Some(7));
+
+    // when: a server is told to stop
+    let port = free_port();
+    app.spawn(one_command(&app, &["python3", "-m", "http.server", &port.to_string()]));
+    eventually("the server to listen", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    app.signal(TERM);
+
+    // then: it ends as the signal ended it
+    assert_eq!(app.over(), Some(128 + TERM));
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+/// `svd --root … -- COMMAND`.
+fn one_command(app: &App, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_svd"));
+    command.arg("--root").arg(app.path("root")).arg("--").args(words);
+    command.current_dir(app.path("")).env("SVD_TEST_DIR", app.path(""));
+    command
+}
+
+/// Copies the files of a directory and of those below it, but not what a run of the example has left there.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a writable directory");
+    for entry in std::fs::read_dir(from).expect("the example is readable") {
+        let path = entry.expect("the example is readable").path();
+        let name = path.file_name().expect("an entry has a name");
+        if path.is_file() {
+            std::fs::copy(&path, to.join(name)).expect("a file is copied");
+        } else if name != "data" && name != "__pycache__" {
+            copy(&path, &to.join(name));
+        }
+    }
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn order(port: u16, item: &str) -> String {
+    let body = format!("item={item}");
+    http(port, &format!("POST /orders HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+/// Sends a request and gives the body of the answer.
+fn http(port: u16, request: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    stream.write_all(request.as_bytes()).expect("the request is taken");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+    body.to_owned()
+}
