@@ -1,1 +1,37 @@
-//! System calls behind safe functions: the only crate with unsafe code
+//! System calls behind safe functions: the only crate with unsafe code.
+//!
+//! It knows the kernel and nothing of services, messages or configuration. Every function returns the kernel's own
+//! errno as an `io::Error` and never panics; nothing here waits unless its name says so.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod child;
+pub mod clock;
+pub mod dgram;
+pub mod epoll;
+pub mod fd;
+pub mod files;
+pub mod limits;
+pub mod lock;
+pub mod packet;
+pub mod pidfd;
+pub mod process;
+pub mod report;
+pub mod signal;
+pub mod spawn;
+pub mod splice;
+pub mod tree;
+pub mod tty;
+pub mod users;
+pub mod wait;
+
+mod cvt;

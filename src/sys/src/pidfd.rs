@@ -1,0 +1,28 @@
+//! pidfds: a process by descriptor, which never means another one, as a number can.
+
+use crate::cvt::{cvt_long, errno};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// A pidfd of the process that has this number now (pidfd_open(2), Linux 5.3). ESRCH when there is none. It is
+/// readable in poll once the process has ended.
+pub fn open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let raw = cvt_long(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    let raw = RawFd::try_from(raw).map_err(|_| errno(libc::EBADF))?;
+    // SAFETY: just created, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Sends a signal to the process (pidfd_send_signal(2), Linux 5.1). ESRCH when it was reaped.
+pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let info: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: a null siginfo asks the kernel to fill in its own.
+    cvt_long(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) })?;
+    Ok(())
+}
+
+/// Whether the process has ended (it may still be a zombie).
+pub fn has_ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
+    crate::fd::wait_readable(pidfd, std::time::Duration::ZERO)
+}

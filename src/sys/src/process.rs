@@ -1,0 +1,66 @@
+//! What this process is to the kernel: subreaper, oom score, name.
+
+use crate::cvt::cvt;
+use std::ffi::CString;
+use std::io;
+
+/// The process id of the caller, as it sees it itself.
+pub fn pid() -> i32 {
+    std::process::id().cast_signed()
+}
+
+/// The process id of the parent; 0 when it is in another pid namespace.
+pub fn parent_pid() -> i32 {
+    std::os::unix::process::parent_id().cast_signed()
+}
+
+/// The effective user id.
+pub fn uid() -> u32 {
+    // SAFETY: cannot fail, touches no memory.
+    unsafe { libc::geteuid() }
+}
+
+/// Makes this process the one that adopts the orphans among its descendants (PR_SET_CHILD_SUBREAPER, Linux 3.4).
+/// Kept over exec, not inherited by children.
+pub fn set_subreaper() -> io::Result<()> {
+    // SAFETY: prctl without pointers.
+    cvt(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })?;
+    Ok(())
+}
+
+/// Sets the name that ps(1) shows for this thread, at most 15 bytes.
+pub fn set_name(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        // SAFETY: a NUL-terminated string; the kernel copies at most 16 bytes. A name has no effect but to be shown.
+        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+    }
+}
+
+/// Asks that this process be sent KILL when its parent's thread ends (PR_SET_PDEATHSIG).
+pub fn die_with_parent() -> io::Result<()> {
+    // SAFETY: prctl without pointers.
+    cvt(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })?;
+    Ok(())
+}
+
+/// This process's oom_score_adj, -1000 to 1000.
+pub fn oom_score_adj() -> io::Result<i32> {
+    let text = std::fs::read_to_string("/proc/self/oom_score_adj")?;
+    text.trim().parse().map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Sets this process's oom_score_adj. Lowering it needs CAP_SYS_RESOURCE (EACCES).
+pub fn set_oom_score_adj(value: i32) -> io::Result<()> {
+    std::fs::write("/proc/self/oom_score_adj", value.to_string())
+}
+
+/// Sends a signal to every process that this one may signal except itself: as PID 1, to its whole namespace. It is
+/// refused (EPERM) anywhere else, where it would reach strangers.
+pub fn signal_namespace(signal: i32) -> io::Result<()> {
+    if pid() != 1 {
+        return Err(crate::cvt::errno(libc::EPERM));
+    }
+    // SAFETY: kill without pointers; as PID 1, -1 reaches its namespace and nobody else, and not PID 1 itself.
+    cvt(unsafe { libc::kill(-1, signal) })?;
+    Ok(())
+}
