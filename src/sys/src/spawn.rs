@@ -463,8 +463,8 @@ mod tests {
         check(Stage::Directory, libc::ENOENT, 126, "/bin/true", &|child, missing, _| child.cwd = Some(missing));
         check(Stage::Limits, libc::EINVAL, 126, "/bin/true", &|child, _, low| child.limits = low);
         if crate::process::uid() != 0 {
-            let root = Identity { uid: 0, gid: 0, groups: &[] };
-            check(Stage::Credentials, libc::EPERM, 126, "/bin/true", &|child, _, _| child.identity = Some(root));
+            const ROOT: Identity<'static> = Identity { uid: 0, gid: 0, groups: &[] };
+            check(Stage::Credentials, libc::EPERM, 126, "/bin/true", &|child, _, _| child.identity = Some(ROOT));
         }
     }
 

@@ -4,12 +4,26 @@
 //! [`MAX_MESSAGE`] bytes with at most [`MAX_FDS`] descriptors. This crate turns messages into bytes and back and
 //! says which request is permitted in which phase; it opens, reads and writes nothing.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 mod codec;
 mod message;
 mod phase;
 mod spec;
 
-pub use codec::{DecodeError, Header, decode_report, decode_request, encode_report, encode_request};
+pub use codec::{
+    DecodeError, EncodeError, Header, decode_report, decode_request, decode_spec, encode_report, encode_request,
+    encode_spec,
+};
 pub use message::{
     Exit, Instance, Life, NotifyState, Report, Request, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp,
 };

@@ -48,7 +48,8 @@ pub struct SpawnSpec {
     pub path: Vec<u8>,
     /// Argument vector, at least one, each without NUL.
     pub argv: Vec<Vec<u8>>,
-    /// Environment as `KEY=value`, each without NUL.
+    /// Environment as `KEY=value`, each without NUL. An entry `LISTEN_PID=` or `WATCHDOG_PID=` without a value is
+    /// given the child's own process id, which nobody knows before the fork.
     pub env: Vec<Vec<u8>>,
     /// Absolute working directory.
     pub cwd: Vec<u8>,

@@ -1,0 +1,271 @@
+//! Reports field by field. The numbers of the kinds are for ever.
+
+use super::DecodeError;
+use super::bytes::{Reader, Writer};
+use super::request::{MAX_BUILD, name};
+use super::spec;
+use crate::MAX_TAG;
+use crate::message::{
+    Exit, Instance, Life, NotifyState, Report, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp,
+};
+
+/// The longest status text in bytes.
+const MAX_STATUS: usize = 512;
+
+pub(super) fn encode(report: &Report, to: &mut Writer) -> u16 {
+    match report {
+        Report::Welcome {
+            version,
+            features,
+            build,
+            boot,
+            keeper_pid,
+            manager_starts,
+            last_death,
+            last_spawn,
+            orphans_reaped,
+        } => {
+            to.u16(*version);
+            to.u64(*features);
+            to.bytes(build.as_bytes());
+            to.array(boot);
+            to.i32(*keeper_pid);
+            to.u32(*manager_starts);
+            to.option(*last_death, write_exit);
+            to.u64(last_spawn.0);
+            to.u64(*orphans_reaped);
+            1
+        }
+        Report::Held { name } => {
+            to.bytes(name.as_bytes());
+            2
+        }
+        Report::Instance(instance) => {
+            write_instance(instance, to);
+            3
+        }
+        Report::InventoryEnd { instances, held } => {
+            to.u32(*instances);
+            to.u32(*held);
+            4
+        }
+        Report::Spawned { seq, spawn, pid, at } => {
+            to.u64(*seq);
+            to.u64(spawn.0);
+            to.i32(*pid);
+            write_stamp(to, *at);
+            5
+        }
+        Report::SpawnFailed { seq, spawn, error, at } => {
+            to.u64(*seq);
+            to.u64(spawn.0);
+            write_error(to, *error);
+            write_stamp(to, *at);
+            6
+        }
+        Report::Exited { seq, spawn, pid, exit, before_exec, rusage, started, at } => {
+            to.u64(*seq);
+            to.u64(spawn.0);
+            to.i32(*pid);
+            write_exit(to, *exit);
+            to.bool(*before_exec);
+            to.u64(rusage.user_us);
+            to.u64(rusage.system_us);
+            to.u64(rusage.max_rss);
+            write_stamp(to, *started);
+            write_stamp(to, *at);
+            7
+        }
+        Report::Notified { spawn, state } => {
+            to.u64(spawn.0);
+            write_notify(state, to);
+            8
+        }
+        Report::SignalReceived { seq, signal } => {
+            to.u64(*seq);
+            to.i32(*signal);
+            9
+        }
+        Report::Ping => 10,
+    }
+}
+
+pub(super) fn decode(kind: u16, from: &mut Reader<'_>) -> Result<Report, DecodeError> {
+    Ok(match kind {
+        1 => Report::Welcome {
+            version: from.u16()?,
+            features: from.u64()?,
+            build: from.text(MAX_BUILD, "build")?,
+            boot: from.array()?,
+            keeper_pid: from.i32()?,
+            manager_starts: from.u32()?,
+            last_death: from.option("last_death", read_exit)?,
+            last_spawn: SpawnId(from.u64()?),
+            orphans_reaped: from.u64()?,
+        },
+        2 => Report::Held { name: name(from)? },
+        3 => Report::Instance(Box::new(read_instance(from)?)),
+        4 => Report::InventoryEnd { instances: from.u32()?, held: from.u32()? },
+        5 => Report::Spawned { seq: from.u64()?, spawn: SpawnId(from.u64()?), pid: from.i32()?, at: read_stamp(from)? },
+        6 => Report::SpawnFailed {
+            seq: from.u64()?,
+            spawn: SpawnId(from.u64()?),
+            error: read_error(from)?,
+            at: read_stamp(from)?,
+        },
+        7 => Report::Exited {
+            seq: from.u64()?,
+            spawn: SpawnId(from.u64()?),
+            pid: from.i32()?,
+            exit: read_exit(from)?,
+            before_exec: from.bool("before_exec")?,
+            rusage: Rusage { user_us: from.u64()?, system_us: from.u64()?, max_rss: from.u64()? },
+            started: read_stamp(from)?,
+            at: read_stamp(from)?,
+        },
+        8 => Report::Notified { spawn: SpawnId(from.u64()?), state: read_notify(from)? },
+        9 => Report::SignalReceived { seq: from.u64()?, signal: from.i32()? },
+        10 => Report::Ping,
+        other => return Err(DecodeError::UnknownKind(other)),
+    })
+}
+
+fn write_stamp(to: &mut Writer, stamp: Stamp) {
+    to.u64(stamp.boot_ns);
+    to.u64(stamp.real_ns);
+}
+
+fn read_stamp(from: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
+    Ok(Stamp { boot_ns: from.u64()?, real_ns: from.u64()? })
+}
+
+fn write_exit(to: &mut Writer, exit: Exit) {
+    match exit {
+        Exit::Code(code) => {
+            to.u8(1);
+            to.u8(code);
+        }
+        Exit::Signal { signal, core } => {
+            to.u8(2);
+            to.i32(signal);
+            to.bool(core);
+        }
+        Exit::Unknown => to.u8(3),
+    }
+}
+
+fn read_exit(from: &mut Reader<'_>) -> Result<Exit, DecodeError> {
+    match from.u8()? {
+        1 => Ok(Exit::Code(from.u8()?)),
+        2 => Ok(Exit::Signal { signal: from.i32()?, core: from.bool("core")? }),
+        3 => Ok(Exit::Unknown),
+        _ => Err(DecodeError::Value("exit")),
+    }
+}
+
+fn write_error(to: &mut Writer, error: SpawnError) {
+    to.u8(match error.stage {
+        Stage::Fork => 1,
+        Stage::Session => 2,
+        Stage::Limits => 3,
+        Stage::Credentials => 4,
+        Stage::Directory => 5,
+        Stage::Descriptors => 6,
+        Stage::Exec => 7,
+    });
+    to.i32(error.errno);
+}
+
+fn read_error(from: &mut Reader<'_>) -> Result<SpawnError, DecodeError> {
+    let stage = match from.u8()? {
+        1 => Stage::Fork,
+        2 => Stage::Session,
+        3 => Stage::Limits,
+        4 => Stage::Credentials,
+        5 => Stage::Directory,
+        6 => Stage::Descriptors,
+        7 => Stage::Exec,
+        _ => return Err(DecodeError::Value("stage")),
+    };
+    Ok(SpawnError { stage, errno: from.i32()? })
+}
+
+fn write_notify(state: &NotifyState, to: &mut Writer) {
+    to.option(state.ready, write_stamp);
+    to.bool(state.stopping);
+    to.bytes(state.status.as_bytes());
+    to.u64(state.dropped);
+}
+
+fn read_notify(from: &mut Reader<'_>) -> Result<NotifyState, DecodeError> {
+    Ok(NotifyState {
+        ready: from.option("ready", read_stamp)?,
+        stopping: from.bool("stopping")?,
+        status: from.text(MAX_STATUS, "status")?,
+        dropped: from.u64()?,
+    })
+}
+
+fn write_instance(instance: &Instance, to: &mut Writer) {
+    to.u64(instance.spawn.0);
+    to.bytes(&instance.tag);
+    to.bytes(&instance.note);
+    match instance.life {
+        Life::Forked { pid, at } => {
+            to.u8(1);
+            to.i32(pid);
+            write_stamp(to, at);
+        }
+        Life::Running { pid, at } => {
+            to.u8(2);
+            to.i32(pid);
+            write_stamp(to, at);
+        }
+        Life::Failed { error, at } => {
+            to.u8(3);
+            write_error(to, error);
+            write_stamp(to, at);
+        }
+        Life::Exited { pid, exit, before_exec, started, at } => {
+            to.u8(4);
+            to.i32(pid);
+            write_exit(to, exit);
+            to.bool(before_exec);
+            write_stamp(to, started);
+            write_stamp(to, at);
+        }
+    }
+    to.bool(instance.pidfd);
+    to.list(&instance.held, |to, role| spec::write_role(*role, to));
+    to.option(instance.last_signal, |to, sent| {
+        to.i32(sent.signal);
+        write_stamp(to, sent.at);
+    });
+    write_notify(&instance.notify, to);
+}
+
+fn read_instance(from: &mut Reader<'_>) -> Result<Instance, DecodeError> {
+    Ok(Instance {
+        spawn: SpawnId(from.u64()?),
+        tag: from.bytes(MAX_TAG, "tag")?,
+        note: from.bytes(MAX_TAG, "note")?,
+        life: match from.u8()? {
+            1 => Life::Forked { pid: from.i32()?, at: read_stamp(from)? },
+            2 => Life::Running { pid: from.i32()?, at: read_stamp(from)? },
+            3 => Life::Failed { error: read_error(from)?, at: read_stamp(from)? },
+            4 => Life::Exited {
+                pid: from.i32()?,
+                exit: read_exit(from)?,
+                before_exec: from.bool("before_exec")?,
+                started: read_stamp(from)?,
+                at: read_stamp(from)?,
+            },
+            _ => return Err(DecodeError::Value("life")),
+        },
+        pidfd: from.bool("pidfd")?,
+        held: from.list(1, spec::read_role)?,
+        last_signal: from
+            .option("last_signal", |from| Ok(SignalSent { signal: from.i32()?, at: read_stamp(from)? }))?,
+        notify: read_notify(from)?,
+    })
+}
