@@ -186,7 +186,9 @@ impl fmt::Display for FactKind {
             FactKind::StartFailed(why) => write!(f, "could not be started: {why}"),
             FactKind::ReadyTimeout(t) => write!(f, "not ready within {:.1} s", t.as_secs_f64()),
             FactKind::Exited(exit) => write!(f, "{exit}"),
-            FactKind::Backoff(pause, n) => write!(f, "starts again in {:.1} s (failure {n} in a row)", pause.as_secs_f64()),
+            FactKind::Backoff(pause, n) => {
+                write!(f, "starts again in {:.1} s (failure {n} in a row)", pause.as_secs_f64())
+            }
             FactKind::Failed(why) => write!(f, "failed: {why}"),
             FactKind::Completed => write!(f, "completed"),
             FactKind::Stopping(why) => write!(f, "stopping: {why}"),

@@ -5,15 +5,29 @@
 //! [`Desired`] and the keeper's inventory; nothing else survives, and nothing else is needed.
 
 pub mod action;
+mod adopt;
+mod backoff;
 pub mod desired;
 pub mod event;
+mod intent;
+mod ladder;
+mod machine;
 pub mod name;
+mod ops;
+mod order;
+mod service;
+mod settle;
 pub mod state;
 pub mod time;
+mod tree;
+mod verdict;
+mod view;
 
-pub use action::{Action, Fact, Outcome, Sweep};
+pub use action::{Action, Fact, FactKind, Outcome, Sweep};
 pub use desired::{Change, Desired};
 pub use event::{Adopted, AdoptedLife, Command, Event, Lineage, Note, SpawnFailure};
+pub use machine::Core;
 pub use name::{InstanceName, OpId, SpawnId, Target};
+pub use settle::MAX_STARTING;
 pub use state::{ExitStatus, InstanceView, Reason, State};
 pub use time::Time;

@@ -1,0 +1,291 @@
+//! The whole machine: takes events in, lets what is desired work on what is observed, hands actions out.
+//!
+//! It is level-triggered: an event only changes what is observed or desired ([`Core::absorb`]); what follows from it
+//! is worked out afresh each time (`settle.rs`). So it makes no difference whether a fact came as an event or, after
+//! a manager's death, from the inventory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use svd_config::Plan;
+
+use crate::action::{Action, Fact, FactKind, Outcome};
+use crate::desired::Desired;
+use crate::event::{Adopted, Command, Event};
+use crate::name::{InstanceName, OpId, SpawnId};
+use crate::ops::Op;
+use crate::service::{Cx, Life, Spawn};
+use crate::time::Time;
+use crate::tree::{self, Aim, Instance, Listing, Process};
+use crate::verdict::{self, Verdict};
+
+/// The decisions about one app.
+#[derive(Clone, Debug)]
+pub struct Core {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) desired: Desired,
+    pub(crate) processes: BTreeMap<Arc<str>, Process>,
+    pub(crate) names: BTreeMap<SpawnId, InstanceName>,
+    pub(crate) last_spawn: SpawnId,
+    pub(crate) course: Course,
+    pub(crate) ops: Vec<Op>,
+    /// The code of the first essential instance that failed for good.
+    pub(crate) essential: Option<u8>,
+    pub(crate) now: Time,
+}
+
+/// Where svd as a whole is.
+#[derive(Clone, Debug)]
+pub(crate) enum Course {
+    /// Takes the inventory in, and does nothing.
+    Adopting {
+        found: Vec<Adopted>,
+        early: Vec<(OpId, Command)>,
+    },
+    Running,
+    /// Stops all.
+    Ending {
+        ops: Vec<OpId>,
+        haste: Haste,
+    },
+    /// Has told the exit code. Nothing follows.
+    Finished,
+}
+
+/// How all is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Haste {
+    InOrder,
+    AtOnce,
+}
+
+impl Core {
+    /// A core that does nothing until [`Event::AdoptEnd`]. `last_spawn` is the largest spawn id ever used with this
+    /// keeper.
+    pub fn new(plan: Arc<Plan>, desired: Desired, last_spawn: SpawnId) -> Core {
+        Core {
+            plan,
+            desired,
+            processes: BTreeMap::new(),
+            names: BTreeMap::new(),
+            last_spawn,
+            course: Course::Adopting { found: Vec::new(), early: Vec::new() },
+            ops: Vec::new(),
+            essential: None,
+            now: Time(0),
+        }
+    }
+
+    /// Takes one event in and says what is to be done, in this order. A command given before [`Event::AdoptEnd`]
+    /// takes effect there, before anything is started.
+    pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
+        self.now = self.now.max(now);
+        let mut out = Vec::new();
+        self.absorb(event, &mut out);
+        match self.course {
+            Course::Running | Course::Ending { .. } => self.settle(&mut out),
+            Course::Adopting { .. } | Course::Finished => {}
+        }
+        out
+    }
+
+    /// The earliest instant at which time alone changes something: send [`Event::Tick`] then. `None`: nothing is
+    /// armed, svd need not wake up.
+    pub fn next_deadline(&self) -> Option<Time> {
+        match self.course {
+            Course::Adopting { .. } | Course::Finished => return None,
+            Course::Running | Course::Ending { .. } => {}
+        }
+        let mut earliest: Option<Time> = None;
+        let mut arm = |at: Time| earliest = Some(earliest.map_or(at, |e| e.min(at)));
+        for (name, process) in &self.processes {
+            for (index, instance) in &process.instances {
+                instance.spawns().filter_map(Spawn::deadline).for_each(&mut arm);
+                if let Some(until) = self.pause_end(name, process, *index, instance) {
+                    arm(until);
+                }
+            }
+        }
+        earliest
+    }
+
+    /// When the pause of an instance ends; `None` where it is in no pause, or not to run.
+    fn pause_end(&self, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> Option<Time> {
+        instance.current.as_ref().filter(|spawn| !spawn.is_live() && !spawn.note.asked)?;
+        match (self.aim(name, process, index), self.verdict(name, process, index, instance)) {
+            (Aim::Run, Verdict::Again { until, .. }) if until > self.now => Some(until),
+            (Aim::Run | Aim::Stop(_), _) => None,
+        }
+    }
+
+    /// Which instance a spawn is of, as long as it is remembered.
+    pub fn instance_of(&self, spawn: SpawnId) -> Option<&InstanceName> {
+        self.names.get(&spawn)
+    }
+
+    /// The live spawn of an instance and the process id of its main process.
+    pub fn current_spawn(&self, name: &InstanceName) -> Option<(SpawnId, Option<i32>)> {
+        let spawn = self.instance(name)?.current.as_ref().filter(|spawn| spawn.is_live())?;
+        Some((spawn.id, spawn.pid()))
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// What people asked for, all changes included that were handed out as [`Action::Persist`].
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// How many instances of a process are wanted; 0 for one that the plan does not have.
+    pub fn want(&self, process: &str) -> u32 {
+        self.plan.process(process).map_or(0, |plan| tree::want(&self.desired, plan))
+    }
+
+    /// Something is in progress: a command, a start, a stop, or a timer. The keeper had better watch the manager.
+    pub fn busy(&self) -> bool {
+        match self.course {
+            Course::Adopting { .. } | Course::Ending { .. } => true,
+            Course::Running => !self.ops.is_empty() || self.next_deadline().is_some(),
+            Course::Finished => false,
+        }
+    }
+
+    pub(crate) fn instance(&self, name: &InstanceName) -> Option<&Instance> {
+        self.processes.get(&name.process)?.instances.get(&name.index)
+    }
+
+    /// What is to become of an instance, the end of everything included.
+    pub(crate) fn aim(&self, name: &Arc<str>, process: &Process, index: u32) -> Aim {
+        match self.course {
+            Course::Ending { .. } | Course::Finished => Aim::Stop(crate::state::Reason::Shutdown),
+            Course::Adopting { .. } | Course::Running => self.lasting_aim(name, process, index),
+        }
+    }
+
+    /// What is to become of an instance as far as people and the config say.
+    pub(crate) fn lasting_aim(&self, name: &Arc<str>, process: &Process, index: u32) -> Aim {
+        let plan = match process.listing {
+            Listing::Listed => Some(&process.plan),
+            Listing::Retired => None,
+        };
+        tree::aim(&self.desired, name, plan, index)
+    }
+
+    pub(crate) fn generation(&self, name: &Arc<str>, index: u32) -> u64 {
+        tree::generation(&self.desired, name, index)
+    }
+
+    /// What the newest spawn of an instance means for it.
+    pub(crate) fn verdict(&self, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> Verdict {
+        match &instance.current {
+            None => Verdict::Fresh,
+            Some(spawn) => {
+                let full = InstanceName { process: name.clone(), index };
+                verdict::verdict(&process.plan, &full, spawn, self.generation(name, index))
+            }
+        }
+    }
+
+    fn absorb(&mut self, event: Event, out: &mut Vec<Action>) {
+        match (&mut self.course, event) {
+            (Course::Finished, Event::Command { op, .. }) => {
+                out.push(Action::Done { op, outcome: Outcome::Refused("svd has ended".to_owned()) });
+            }
+            (Course::Finished, _) => {}
+            (Course::Adopting { found, .. }, Event::Adopt(adopted)) => found.push(*adopted),
+            (Course::Adopting { early, .. }, Event::Command { op, command }) => early.push((op, command)),
+            (Course::Adopting { found, early }, Event::AdoptEnd) => {
+                let (found, early) = (std::mem::take(found), std::mem::take(early));
+                self.course = Course::Running;
+                self.adopt(found, out);
+                for (op, command) in early {
+                    self.command(op, &command, out);
+                }
+            }
+            (Course::Running | Course::Ending { .. }, Event::Adopt(_) | Event::AdoptEnd) => {}
+            (Course::Running | Course::Ending { .. }, Event::Command { op, command }) => {
+                self.command(op, &command, out);
+            }
+            // Before the inventory is complete nothing is known that a report could be about.
+            (Course::Adopting { .. } | Course::Running | Course::Ending { .. }, Event::Tick) => {}
+            (_, Event::Spawned { spawn, pid }) => self.on(spawn, out, |s, cx| s.spawned(cx, pid)),
+            (_, Event::Ready { spawn }) => self.on(spawn, out, |s, cx| s.ready(cx)),
+            (_, Event::Stopping { spawn }) => self.on(spawn, out, |s, cx| s.leaving(cx)),
+            (_, Event::TreeEmpty { spawn }) => {
+                let now = self.now;
+                if let Some(instance) = self.names.get(&spawn).cloned().and_then(|name| self.instance_mut(&name)) {
+                    instance.idle_since = now;
+                }
+                self.on(spawn, out, |s, cx| s.tree_empty(cx));
+            }
+            (_, Event::SpawnFailed { spawn, failure }) => {
+                let mut news = false;
+                self.on(spawn, out, |s, cx| news = s.failed(cx, failure));
+                self.ended(spawn, news, out);
+            }
+            (_, Event::Exited { spawn, exit, before_exec }) => {
+                let mut news = false;
+                self.on(spawn, out, |s, cx| news = s.exited(cx, exit, before_exec));
+                self.ended(spawn, news, out);
+            }
+        }
+    }
+
+    pub(crate) fn instance_mut(&mut self, name: &InstanceName) -> Option<&mut Instance> {
+        self.processes.get_mut(&name.process)?.instances.get_mut(&name.index)
+    }
+
+    /// Lets a spawn take something in. Reports about spawns that are no longer remembered are late doubles.
+    pub(crate) fn on(&mut self, id: SpawnId, out: &mut Vec<Action>, f: impl FnOnce(&mut Spawn, &mut Cx<'_>)) {
+        let Some(name) = self.names.get(&id) else { return };
+        let op = self.ops.iter().rev().find(|op| op.concerns(name)).map(|op| op.id);
+        let Some(process) = self.processes.get_mut(&name.process) else { return };
+        let Some(instance) = process.instances.get_mut(&name.index) else { return };
+        if let Some(spawn) = instance.spawns_mut().find(|spawn| spawn.id == id) {
+            f(spawn, &mut Cx { plan: &process.plan, name, op, now: self.now, out });
+        }
+    }
+
+    /// A spawn's end was told: history learns what follows from it, and an essential one's failure is remembered.
+    fn ended(&mut self, id: SpawnId, news: bool, out: &mut Vec<Action>) {
+        let Some(name) = self.names.get(&id) else { return };
+        let Some(process) = self.processes.get(&name.process) else { return };
+        let Some(instance) = process.instances.get(&name.index) else { return };
+        if instance.current.as_ref().is_none_or(|spawn| spawn.id != id) {
+            return;
+        }
+        let verdict = self.verdict(&name.process, process, name.index, instance);
+        let kind = match (&verdict, self.aim(&name.process, process, name.index)) {
+            (Verdict::Again { pause, next, .. }, Aim::Run) => Some(FactKind::Backoff(*pause, next.failures)),
+            (Verdict::Completed, _) => Some(FactKind::Completed),
+            (Verdict::Over(_), _) => Some(FactKind::Stopped),
+            (Verdict::Failed(why), _) => Some(FactKind::Failed(why.clone())),
+            (Verdict::Again { .. }, Aim::Stop(_)) | (Verdict::Alive | Verdict::Fresh, _) => None,
+        };
+        if let Some(kind) = kind.filter(|_| news) {
+            out.push(Action::Record(Fact { instance: Some(name.clone()), spawn: Some(id), op: None, kind }));
+        }
+        let name = name.clone();
+        self.note_essential(&name);
+    }
+
+    /// Remembers the code of an essential instance that failed for good although it was to run.
+    pub(crate) fn note_essential(&mut self, name: &InstanceName) {
+        let Some(process) = self.processes.get(&name.process) else { return };
+        let Some(instance) = process.instances.get(&name.index) else { return };
+        if !process.plan.essential || self.essential.is_some() {
+            return;
+        }
+        let failed = matches!(self.verdict(&name.process, process, name.index, instance), Verdict::Failed(_));
+        let wanted = self.lasting_aim(&name.process, process, name.index) == Aim::Run;
+        match &instance.current {
+            Some(Spawn { life: Life::Ended { end, .. }, .. }) if failed && wanted => {
+                self.essential = Some(verdict::exit_code(end));
+            }
+            Some(_) | None => {}
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Commands in progress: accepted, followed until what they wanted has come about, and told once.
+
+use std::collections::BTreeMap;
+
+use crate::action::{Action, Fact, FactKind, Outcome};
+use crate::desired::Change;
+use crate::event::Command;
+use crate::intent::{From, Goal, Intent};
+use crate::machine::{Core, Course};
+use crate::name::{InstanceName, OpId};
+use crate::order::Hope;
+use crate::service::{How, Spawn};
+use crate::tree::{self, Aim};
+use crate::verdict::Verdict;
+
+/// A command in progress.
+#[derive(Clone, Debug)]
+pub(crate) struct Op {
+    pub id: OpId,
+    /// What has not come about yet.
+    pub goals: BTreeMap<InstanceName, Goal>,
+    pub summary: String,
+}
+
+impl Op {
+    pub fn concerns(&self, name: &InstanceName) -> bool {
+        self.goals.contains_key(name)
+    }
+}
+
+/// How far one goal is.
+enum Progress {
+    Pending,
+    Reached,
+    Failed(String),
+}
+
+impl Core {
+    pub(crate) fn command(&mut self, id: OpId, command: &Command, out: &mut Vec<Action>) {
+        match self.intent(command) {
+            Err(why) => out.push(Action::Done { op: id, outcome: Outcome::Refused(why) }),
+            Ok(intent) => self.accept(id, intent, out),
+        }
+    }
+
+    fn accept(&mut self, id: OpId, intent: Intent, out: &mut Vec<Action>) {
+        if let Some(haste) = intent.end {
+            return self.begin_end(Some(id), haste, out);
+        }
+        for change in intent.changes {
+            self.change(change, out);
+        }
+        if let Some(plan) = intent.plan {
+            self.plan = plan;
+        }
+        self.processes = tree::grow(&self.plan, &self.desired, std::mem::take(&mut self.processes), self.now);
+        for kind in intent.facts {
+            out.push(Action::Record(Fact { instance: None, spawn: None, op: Some(id), kind }));
+        }
+        self.supersede(intent.verb, out);
+        self.ops.push(Op { id, goals: intent.goals, summary: intent.summary });
+        self.touch(id, intent.how, out);
+    }
+
+    /// A change of what is desired, stored before anything follows from it.
+    fn change(&mut self, change: Change, out: &mut Vec<Action>) {
+        self.desired.apply(&change);
+        out.push(Action::Persist(change));
+    }
+
+    /// What a command does to instances that have no process to be stopped: history learns it; and the KILL of
+    /// `kill`, which waits for no order.
+    fn touch(&mut self, id: OpId, how: Option<How>, out: &mut Vec<Action>) {
+        let Some(goals) = self.ops.last().map(|op| op.goals.clone()) else { return };
+        let now = self.now;
+        for name in goals.iter().filter(|(_, goal)| **goal == Goal::Fall).map(|(name, _)| name) {
+            let Some(instance) = self.instance_mut(name) else { continue };
+            let ids: Vec<_> = instance.spawns().filter(|spawn| !spawn.is_gone()).map(|spawn| spawn.id).collect();
+            if ids.is_empty() {
+                instance.idle_since = now;
+                let (instance, kind) = (Some(name.clone()), FactKind::Stopped);
+                out.push(Action::Record(Fact { instance, spawn: None, op: Some(id), kind }));
+            }
+            if how == Some(How::Kill) {
+                for id in ids {
+                    self.on(id, out, |spawn, cx| spawn.stop(cx, crate::Reason::ByHand, How::Kill));
+                }
+            }
+        }
+    }
+
+    /// Ends the commands whose goal the newest one has made impossible.
+    pub(crate) fn supersede(&mut self, verb: &str, out: &mut Vec<Action>) {
+        let impossible = |core: &Core, op: &Op| {
+            op.goals.iter().any(|(name, goal)| match (goal, core.aim_of(name)) {
+                (Goal::Rise { .. }, Aim::Stop(_)) | (Goal::Fall, Aim::Run) => true,
+                (Goal::Rise { .. }, Aim::Run) | (Goal::Fall, Aim::Stop(_)) => false,
+            })
+        };
+        let (gone, kept) = std::mem::take(&mut self.ops).into_iter().partition(|op| impossible(self, op));
+        self.ops = kept;
+        for op in Vec::<Op>::into_iter(gone) {
+            self.fail(op, format!("superseded by {verb}"), out);
+        }
+    }
+
+    fn aim_of(&self, name: &InstanceName) -> Aim {
+        match self.processes.get(&name.process) {
+            Some(process) => self.aim(&name.process, process, name.index),
+            None => Aim::Stop(crate::Reason::Removed),
+        }
+    }
+
+    pub(crate) fn advance_ops(&mut self, out: &mut Vec<Action>) {
+        // A failed one takes generations back, which can end another one that waits for them: once more then.
+        loop {
+            let mut failed = false;
+            for mut op in std::mem::take(&mut self.ops) {
+                match self.advance(&mut op) {
+                    Progress::Pending => self.ops.push(op),
+                    Progress::Reached => out.push(Action::Done { op: op.id, outcome: Outcome::Done(op.summary) }),
+                    Progress::Failed(why) => {
+                        failed = true;
+                        self.fail(op, why, out);
+                    }
+                }
+            }
+            if !failed {
+                return;
+            }
+        }
+    }
+
+    fn advance(&self, op: &mut Op) -> Progress {
+        let mut failure = None;
+        op.goals.retain(|name, goal| match self.progress(name, *goal) {
+            Progress::Pending => true,
+            Progress::Reached => false,
+            Progress::Failed(why) => {
+                failure.get_or_insert(why);
+                true
+            }
+        });
+        match failure {
+            Some(why) => Progress::Failed(why),
+            None if op.goals.is_empty() => Progress::Reached,
+            None => Progress::Pending,
+        }
+    }
+
+    fn progress(&self, name: &InstanceName, goal: Goal) -> Progress {
+        let process = self.processes.get(&name.process);
+        let found = process.and_then(|process| Some((process, process.instances.get(&name.index)?)));
+        let (process, instance) = match (found, goal) {
+            (Some(found), _) => found,
+            (None, Goal::Fall) => return Progress::Reached,
+            (None, Goal::Rise { .. }) => return Progress::Failed(format!("{name} is no longer in the config")),
+        };
+        if self.is_stuck(name) {
+            return Progress::Failed(format!("{name} is stuck: KILL did not end it"));
+        }
+        match goal {
+            Goal::Fall if instance.is_gone() => Progress::Reached,
+            Goal::Fall => Progress::Pending,
+            Goal::Rise { generation, .. } => {
+                let desired = self.generation(&name.process, name.index);
+                if generation > desired {
+                    return Progress::Failed(format!("the restart of {name} was taken back"));
+                }
+                if instance.is_occupied() {
+                    let spawn = instance.current.as_ref();
+                    let up = spawn.is_some_and(|spawn| spawn.lineage.generation >= generation && spawn.is_ready());
+                    return if up && !process.plan.oneshot { Progress::Reached } else { Progress::Pending };
+                }
+                let goes_on = "svd goes on trying";
+                let why = |what: &str| format!("{name} {}{what}", self.end_text(name));
+                match self.verdict(&name.process, process, name.index, instance) {
+                    Verdict::Completed => Progress::Reached,
+                    Verdict::Over(_) => Progress::Failed(why("")),
+                    Verdict::Failed(reason) => Progress::Failed(format!("{name} failed: {reason}")),
+                    Verdict::Again { .. } => Progress::Failed(why(&format!("; {goes_on}"))),
+                    Verdict::Alive | Verdict::Fresh => match self.unmet(&process.plan) {
+                        Some(unmet) if unmet.hope == Hope::None => Progress::Failed(format!("{name} {}", unmet.text)),
+                        Some(_) | None => Progress::Pending,
+                    },
+                }
+            }
+        }
+    }
+
+    fn end_text(&self, name: &InstanceName) -> String {
+        let spawn = self.instance(name).and_then(|instance| instance.current.as_ref());
+        let plan = self.processes.get(&name.process).map(|process| &process.plan);
+        match (spawn.map(|spawn| &spawn.life), plan) {
+            (Some(crate::service::Life::Ended { end, .. }), Some(plan)) => match end {
+                crate::service::End::NotStarted(failure) => format!("could not be started: {}", failure.message),
+                crate::service::End::NeverReady { .. } => {
+                    format!("was not ready within {:.1} s", plan.ready.timeout.as_secs_f64())
+                }
+                crate::service::End::Exited { .. } => {
+                    format!("{} before it was ready", crate::verdict::reason(plan, end))
+                }
+            },
+            _ => "did not come up".to_owned(),
+        }
+    }
+
+    /// Ends a command that did not succeed. Running instances that it has not replaced yet stay as they are.
+    fn fail(&mut self, op: Op, why: String, out: &mut Vec<Action>) {
+        for (name, goal) in &op.goals {
+            let Goal::Rise { generation, from: From::Old } = *goal else { continue };
+            let untouched = |spawn: &Spawn| !spawn.note.asked && spawn.lineage.generation < generation;
+            let spawn = self.instance(name).and_then(|i| i.current.as_ref()).filter(|spawn| untouched(spawn));
+            let Some(back) = spawn.map(|spawn| spawn.lineage.generation) else { continue };
+            let ours = self.generation(&name.process, name.index) == generation;
+            if ours && !matches!(self.course, Course::Finished) {
+                self.change(Change::Generation(name.clone(), back), out);
+            }
+        }
+        out.push(Action::Done { op: op.id, outcome: Outcome::Failed(why) });
+    }
+}

@@ -1,0 +1,133 @@
+//! What waits for what: starts in the order of `after`, stops in the reverse of it, replacements one by one.
+//! It answers questions and changes nothing. The config has refused cycles.
+
+use std::sync::Arc;
+
+use svd_config::plan::{Condition, Dependency, ProcessPlan};
+
+use crate::machine::Core;
+use crate::service::{Life, Spawn};
+use crate::state::State;
+use crate::tree::{Aim, Instance, Listing, Process};
+use crate::verdict::Verdict;
+
+/// Why a process may not start yet.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Unmet {
+    /// `waits for redis to be ready (redis.1 is starting)`
+    pub text: String,
+    /// The process that it waits for.
+    pub process: Arc<str>,
+    pub hope: Hope,
+}
+
+/// Whether waiting alone can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hope {
+    Some,
+    None,
+}
+
+impl Core {
+    /// The first condition of `after` that does not hold; `None`: it may start. A process that the plan does not have
+    /// (`--only`) is not waited for.
+    pub(crate) fn unmet(&self, plan: &ProcessPlan) -> Option<Unmet> {
+        plan.after.iter().find_map(|dependency| self.unmet_by(dependency))
+    }
+
+    fn unmet_by(&self, dependency: &Dependency) -> Option<Unmet> {
+        let (name, process) = self.processes.get_key_value(dependency.process.as_str())?;
+        if process.listing == Listing::Retired {
+            return None;
+        }
+        let wanted = process.instances.range(1..=self.want(name));
+        let (index, instance) = wanted
+            .into_iter()
+            .find(|(index, instance)| !self.holds(dependency.condition, name, process, **index, instance))?;
+        let what = match (dependency.condition, process.plan.oneshot) {
+            (Condition::Started, _) => "be started",
+            (Condition::Ready, false) => "be ready",
+            (Condition::Ready, true) | (Condition::Completed, _) => "complete",
+        };
+        let (state, _) = self.state(name, process, *index, instance);
+        let hope = match state {
+            State::Stopped | State::Failed | State::Stuck => Hope::None,
+            State::Waiting => self.unmet(&process.plan).map_or(Hope::Some, |unmet| unmet.hope),
+            State::Starting | State::Ready | State::Stopping | State::Backoff | State::Completed => Hope::Some,
+        };
+        let word = match state {
+            State::Waiting => "waiting itself",
+            State::Backoff => "pausing before it starts again",
+            State::Failed | State::Stopped => {
+                return Some(Unmet {
+                    text: format!(
+                        "waits for {name} to {what} ({name}.{index}: {})",
+                        self.reason_text(name, process, *index, instance)
+                    ),
+                    process: name.clone(),
+                    hope,
+                });
+            }
+            other => other.word(),
+        };
+        Some(Unmet {
+            text: format!("waits for {name} to {what} ({name}.{index} is {word})"),
+            process: name.clone(),
+            hope,
+        })
+    }
+
+    fn holds(&self, condition: Condition, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> bool {
+        if self.aim(name, process, index) != Aim::Run {
+            return false;
+        }
+        let completed = || self.verdict(name, process, index, instance) == Verdict::Completed;
+        match (condition, process.plan.oneshot) {
+            (Condition::Started, _) => {
+                instance.current.as_ref().is_some_and(|spawn| matches!(spawn.life, Life::Running { .. })) || completed()
+            }
+            (Condition::Ready, false) => instance.current.as_ref().is_some_and(Spawn::is_ready),
+            (Condition::Ready, true) | (Condition::Completed, _) => completed(),
+        }
+    }
+
+    /// It has come up: ready, or a one-shot that has completed.
+    pub(crate) fn has_risen(&self, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> bool {
+        self.holds(Condition::Ready, name, process, index, instance)
+    }
+
+    /// Something that comes after this process is to stop and has not yet: this one keeps running for it.
+    pub(crate) fn stop_is_held(&self, name: &str) -> bool {
+        self.processes.iter().any(|(other, process)| {
+            process.plan.after.iter().any(|dependency| dependency.process == name)
+                && process
+                    .instances
+                    .iter()
+                    .any(|(index, instance)| !instance.is_at_rest() && self.aim(other, process, *index) != Aim::Run)
+        })
+    }
+
+    /// A stale instance may be taken down for its replacement: no other instance is down for its own, none is coming
+    /// up, and those of the same restart that went before are up. Where one of them did not come up, the rest keeps
+    /// running.
+    pub(crate) fn may_replace(&self, name: &Arc<str>, process: &Process, index: u32) -> bool {
+        let roll = self.generation(name, index);
+        process.instances.range(1..=self.want(name)).filter(|(i, _)| **i != index).all(|(i, other)| {
+            if self.aim(name, process, *i) != Aim::Run {
+                return true;
+            }
+            let generation = self.generation(name, *i);
+            if other.is_stale(generation) {
+                return !other.spawns().any(Spawn::is_falling);
+            }
+            let moving = other.spawns().any(|spawn| spawn.is_falling() || spawn.is_rising());
+            let settled = || match self.verdict(name, process, *i, other) {
+                Verdict::Over(_) => true,
+                Verdict::Alive | Verdict::Fresh | Verdict::Again { .. } | Verdict::Completed | Verdict::Failed(_) => {
+                    self.has_risen(name, process, *i, other)
+                }
+            };
+            !moving && (generation != roll || settled())
+        })
+    }
+}

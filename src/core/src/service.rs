@@ -1,0 +1,436 @@
+//! One spawn's life, as a state machine. It owns what is known of one start of one instance, and sends what its
+//! stop needs. It never decides whether an instance is to run: that is `settle`'s, from what is desired.
+//!
+//! ```text
+//!                Spawned          Ready            stop asked / timeout   Exited          SpawnFailed
+//! Launching   -> Running          (ignored)        Stopping               Ended           Ended (tree empty)
+//! Running     -> (ignored)        Running, ready   Stopping               Ended           (ignored)
+//! Stopping    -> pid learnt       (ignored)        KILL hastens           Ended           Ended (tree empty)
+//! Stuck       -> (ignored)        (ignored)        (ignored)              Ended           (ignored)
+//! Ended       -> told once        (ignored)        KILL hastens the sweep told once       told once
+//! ```
+//! `Ended` carries the tree's own small machine: `Terminating -> Killing -> Stuck`, and from each of them `Empty` by
+//! `TreeEmpty`. Forbidden: `Ended` back to any life (a spawn is one start; a restart is another spawn), `Stopping`
+//! back to `Running` (the signal cannot be unsent), and `TreeEmpty` before `Ended` (it says that the main process is
+//! gone, so it is ignored while that has not been told; the sweep is asked for again at `Exited`).
+
+use std::time::Duration;
+
+use svd_config::plan::{ProcessPlan, ReadyBy};
+
+use crate::action::{Action, Fact, FactKind, Sweep};
+use crate::event::{Lineage, Note, SpawnFailure};
+use crate::ladder::{self, Rung, SIGCONT, SIGKILL, SIGTERM};
+use crate::name::{InstanceName, OpId, SpawnId};
+use crate::state::{ExitStatus, Reason};
+use crate::time::Time;
+
+/// How long after KILL something counts as stuck.
+pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// How long fork to exec may take (a working directory on a dead network disk hangs there).
+pub(crate) const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// One start of one instance.
+#[derive(Clone, Debug)]
+pub(crate) struct Spawn {
+    pub id: SpawnId,
+    pub lineage: Lineage,
+    pub note: Note,
+    /// When it was forked.
+    pub since: Time,
+    pub told: Told,
+    pub life: Life,
+}
+
+/// Which of its facts history has from this manager. Reports that the manager before did not acknowledge are told
+/// again after adoption; they change no state then, but history still needs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Told {
+    Nothing,
+    Start,
+    End,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Life {
+    /// Asked for or forked; exec not seen.
+    Launching,
+    /// Its program runs, and nobody wants it to end.
+    Running { pid: i32, readiness: Readiness },
+    /// It is being ended.
+    Stopping { pid: Option<i32>, begun: Time, climb: Climb, reason: Reason },
+    /// KILL did not end it.
+    Stuck { pid: Option<i32>, since: Time },
+    /// Its main process is gone.
+    Ended { end: End, at: Time, tree: Tree },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// Probed for, until then.
+    Probing {
+        deadline: Time,
+    },
+    Ready,
+    /// It said that it is stopping. Where it had not been ready, the deadline still holds.
+    Leaving {
+        deadline: Option<Time>,
+    },
+}
+
+/// Where on the stop ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Climb {
+    Waiting { next: usize, until: Time },
+    Killing { stuck_at: Time },
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    NotStarted(SpawnFailure),
+    Exited {
+        exit: ExitStatus,
+        before_exec: bool,
+    },
+    /// It was ended because it was not ready in time.
+    NeverReady {
+        exit: ExitStatus,
+    },
+}
+
+/// Who is left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tree {
+    Terminating { kill_at: Time },
+    Killing { stuck_at: Time },
+    Stuck,
+    Empty,
+}
+
+/// How to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Ladder,
+    Kill,
+}
+
+/// What a transition needs besides the spawn.
+pub(crate) struct Cx<'a> {
+    pub plan: &'a ProcessPlan,
+    pub name: &'a InstanceName,
+    pub op: Option<OpId>,
+    pub now: Time,
+    pub out: &'a mut Vec<Action>,
+}
+
+impl Cx<'_> {
+    pub fn record(&mut self, spawn: SpawnId, kind: FactKind) {
+        let instance = Some(self.name.clone());
+        self.out.push(Action::Record(Fact { instance, spawn: Some(spawn), op: self.op, kind }));
+    }
+}
+
+impl Spawn {
+    /// Its main process may be alive.
+    pub fn is_live(&self) -> bool {
+        match self.life {
+            Life::Launching | Life::Running { .. } | Life::Stopping { .. } | Life::Stuck { .. } => true,
+            Life::Ended { .. } => false,
+        }
+    }
+
+    /// Nothing is left of it.
+    pub fn is_gone(&self) -> bool {
+        match self.life {
+            Life::Ended { tree: Tree::Empty, .. } => true,
+            Life::Ended { tree: Tree::Terminating { .. } | Tree::Killing { .. } | Tree::Stuck, .. } => false,
+            Life::Launching | Life::Running { .. } | Life::Stopping { .. } | Life::Stuck { .. } => false,
+        }
+    }
+
+    /// Something of it survived KILL.
+    pub fn is_stuck(&self) -> bool {
+        match self.life {
+            Life::Stuck { .. } | Life::Ended { tree: Tree::Stuck, .. } => true,
+            Life::Ended { tree: Tree::Terminating { .. } | Tree::Killing { .. } | Tree::Empty, .. } => false,
+            Life::Launching | Life::Running { .. } | Life::Stopping { .. } => false,
+        }
+    }
+
+    /// It is on its way to ready (it takes one of the places for starting).
+    pub fn is_rising(&self) -> bool {
+        match self.life {
+            Life::Launching | Life::Running { readiness: Readiness::Probing { .. }, .. } => true,
+            Life::Running { readiness: Readiness::Ready | Readiness::Leaving { .. }, .. } => false,
+            Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => false,
+        }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        matches!(self.life, Life::Running { readiness: Readiness::Ready, .. })
+    }
+
+    /// Its end was asked for, and something is left of it: no successor may start yet.
+    pub fn is_falling(&self) -> bool {
+        self.note.asked && !self.is_gone()
+    }
+
+    pub fn pid(&self) -> Option<i32> {
+        match self.life {
+            Life::Running { pid, .. } => Some(pid),
+            Life::Stopping { pid, .. } | Life::Stuck { pid, .. } => pid,
+            Life::Launching | Life::Ended { .. } => None,
+        }
+    }
+
+    /// The next instant at which time alone changes something.
+    pub fn deadline(&self) -> Option<Time> {
+        match self.life {
+            Life::Launching => Some(self.since.after(LAUNCH_TIMEOUT)),
+            Life::Running { readiness: Readiness::Probing { deadline }, .. } => Some(deadline),
+            Life::Running { readiness: Readiness::Leaving { deadline }, .. } => deadline,
+            Life::Running { readiness: Readiness::Ready, .. } => None,
+            Life::Stopping { climb: Climb::Waiting { until, .. }, .. } => Some(until),
+            Life::Stopping { climb: Climb::Killing { stuck_at }, .. } => Some(stuck_at),
+            Life::Stuck { .. } => None,
+            Life::Ended { tree: Tree::Terminating { kill_at }, .. } => Some(kill_at),
+            Life::Ended { tree: Tree::Killing { stuck_at }, .. } => Some(stuck_at),
+            Life::Ended { tree: Tree::Stuck | Tree::Empty, .. } => None,
+        }
+    }
+
+    pub fn annotate(&self, cx: &mut Cx<'_>) {
+        cx.out.push(Action::Annotate { spawn: self.id, note: self.note });
+    }
+
+    pub fn spawned(&mut self, cx: &mut Cx<'_>, pid: i32) {
+        if self.told < Told::Start {
+            self.told = Told::Start;
+            cx.record(self.id, FactKind::Started(pid));
+        }
+        match &mut self.life {
+            Life::Launching => self.run(cx, pid),
+            Life::Stopping { pid: known, .. } | Life::Stuck { pid: known, .. } => *known = Some(pid),
+            Life::Running { .. } | Life::Ended { .. } => {}
+        }
+    }
+
+    fn run(&mut self, cx: &mut Cx<'_>, pid: i32) {
+        let deadline = cx.now.after(cx.plan.ready.timeout);
+        self.life = Life::Running { pid, readiness: Readiness::Probing { deadline } };
+        match cx.plan.ready.by {
+            ReadyBy::Started => self.ready(cx),
+            ReadyBy::Notify
+            | ReadyBy::Fd(_)
+            | ReadyBy::Log(_)
+            | ReadyBy::Run { .. }
+            | ReadyBy::Tcp { .. }
+            | ReadyBy::Http { .. } => cx.out.push(Action::Probe { spawn: self.id }),
+        }
+    }
+
+    pub fn ready(&mut self, cx: &mut Cx<'_>) {
+        match &mut self.life {
+            Life::Running { readiness: readiness @ Readiness::Probing { .. }, .. } => {
+                *readiness = Readiness::Ready;
+                self.note.ready = Some(cx.now);
+                self.annotate(cx);
+                cx.record(self.id, FactKind::Ready(cx.now.since(self.since)));
+            }
+            Life::Running { readiness: Readiness::Ready | Readiness::Leaving { .. }, .. } => {}
+            Life::Launching | Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => {}
+        }
+    }
+
+    /// It said `STOPPING=1`.
+    pub fn leaving(&mut self, cx: &mut Cx<'_>) {
+        let deadline = match self.life {
+            Life::Running { readiness: Readiness::Ready, .. } => None,
+            Life::Running { readiness: Readiness::Probing { deadline }, .. } => Some(deadline),
+            Life::Running { readiness: Readiness::Leaving { .. }, .. } => return,
+            Life::Launching | Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => return,
+        };
+        if let Life::Running { readiness, .. } = &mut self.life {
+            *readiness = Readiness::Leaving { deadline };
+            cx.record(self.id, FactKind::Stopping(Reason::BySelf));
+        }
+    }
+
+    /// Ends it. Asked for by whatever reason but a missed readiness, which is its own failure.
+    pub fn stop(&mut self, cx: &mut Cx<'_>, reason: Reason, how: How) {
+        let asked = !matches!(reason, Reason::ReadyTimeout(_));
+        match &mut self.life {
+            Life::Launching | Life::Running { .. } => {
+                self.ask(cx, asked);
+                cx.record(self.id, FactKind::Stopping(reason.clone()));
+                let climb = Climb::Waiting { next: 0, until: cx.now };
+                self.life = Life::Stopping { pid: self.pid(), begun: cx.now, climb, reason };
+                match how {
+                    How::Ladder => self.climb(cx, 0),
+                    How::Kill => self.kill(cx, FactKind::Signalled(SIGKILL)),
+                }
+            }
+            Life::Stopping { climb, reason: why, .. } => {
+                let hasten = how == How::Kill && matches!(climb, Climb::Waiting { .. });
+                if asked && !self.note.asked {
+                    *why = reason.clone();
+                    self.ask(cx, asked);
+                    cx.record(self.id, FactKind::Stopping(reason));
+                }
+                if hasten {
+                    self.kill(cx, FactKind::Signalled(SIGKILL));
+                }
+            }
+            Life::Ended { tree: tree @ Tree::Terminating { .. }, .. } if how == How::Kill => {
+                *tree = Tree::Killing { stuck_at: cx.now.after(STUCK_AFTER) };
+                cx.out.push(Action::Sweep { spawn: self.id, how: Sweep::Kill });
+            }
+            Life::Stuck { .. } | Life::Ended { .. } => {}
+        }
+    }
+
+    /// The note is written before the signal: a later manager that finds the signal knows that it was asked for.
+    fn ask(&mut self, cx: &mut Cx<'_>, asked: bool) {
+        if asked && !self.note.asked {
+            self.note.asked = true;
+            self.annotate(cx);
+        }
+    }
+
+    pub fn climb(&mut self, cx: &mut Cx<'_>, from: usize) {
+        let (signals, rung) = ladder::climb(&cx.plan.stop, from);
+        for signal in signals {
+            cx.out.push(Action::Signal { spawn: self.id, signal });
+            cx.record(self.id, FactKind::Signalled(signal));
+            if signal == SIGTERM {
+                cx.out.push(Action::Signal { spawn: self.id, signal: SIGCONT });
+            }
+        }
+        match rung {
+            Rung::Wait { next, wait } => self.set_climb(Climb::Waiting { next, until: cx.now.after(wait) }),
+            Rung::Kill if from == 0 => self.kill(cx, FactKind::Signalled(SIGKILL)),
+            Rung::Kill => self.kill(cx, FactKind::Escalated),
+        }
+    }
+
+    fn kill(&mut self, cx: &mut Cx<'_>, fact: FactKind) {
+        self.set_climb(Climb::Killing { stuck_at: cx.now.after(STUCK_AFTER) });
+        cx.out.push(Action::Sweep { spawn: self.id, how: Sweep::Kill });
+        cx.record(self.id, fact);
+    }
+
+    fn set_climb(&mut self, to: Climb) {
+        if let Life::Stopping { climb, .. } = &mut self.life {
+            *climb = to;
+        }
+    }
+
+    /// It could not be started: nobody can be left of it. True where that is news.
+    pub fn failed(&mut self, cx: &mut Cx<'_>, failure: SpawnFailure) -> bool {
+        let news = self.told < Told::End;
+        if news {
+            self.told = Told::End;
+            cx.record(self.id, FactKind::StartFailed(failure.message.clone()));
+        }
+        match self.life {
+            Life::Launching | Life::Stopping { .. } => {
+                self.life = Life::Ended { end: End::NotStarted(failure), at: cx.now, tree: Tree::Empty };
+                if self.note.asked {
+                    cx.record(self.id, FactKind::Stopped);
+                }
+            }
+            Life::Running { .. } | Life::Stuck { .. } | Life::Ended { .. } => {}
+        }
+        news
+    }
+
+    /// Its main process ended. True where that is news.
+    pub fn exited(&mut self, cx: &mut Cx<'_>, exit: ExitStatus, before_exec: bool) -> bool {
+        let news = self.told < Told::End;
+        if news {
+            self.told = Told::End;
+            cx.record(self.id, FactKind::Exited(exit));
+        }
+        let exited = End::Exited { exit, before_exec };
+        let sweep_at = cx.now.after(ladder::remaining(&cx.plan.stop, 0));
+        let (end, tree) = match &self.life {
+            Life::Ended { .. } => return news,
+            Life::Launching | Life::Running { .. } => (exited, Tree::Terminating { kill_at: sweep_at }),
+            Life::Stuck { .. } => (exited, Tree::Killing { stuck_at: cx.now.after(STUCK_AFTER) }),
+            Life::Stopping { climb, reason, .. } => {
+                let end = match reason {
+                    Reason::ReadyTimeout(_) => End::NeverReady { exit },
+                    _ => exited,
+                };
+                let tree = match *climb {
+                    Climb::Waiting { next, until } => {
+                        Tree::Terminating { kill_at: until.after(ladder::remaining(&cx.plan.stop, next)) }
+                    }
+                    Climb::Killing { stuck_at } => Tree::Killing { stuck_at },
+                };
+                (end, tree)
+            }
+        };
+        let how = match tree {
+            Tree::Terminating { .. } => Sweep::Terminate,
+            Tree::Killing { .. } | Tree::Stuck | Tree::Empty => Sweep::Kill,
+        };
+        self.life = Life::Ended { end, at: cx.now, tree };
+        cx.out.push(Action::Sweep { spawn: self.id, how });
+        news
+    }
+
+    pub fn tree_empty(&mut self, cx: &mut Cx<'_>) {
+        match &mut self.life {
+            Life::Ended { tree: Tree::Empty, .. } => {}
+            Life::Ended { tree, .. } => {
+                *tree = Tree::Empty;
+                self.note.swept = true;
+                self.annotate(cx);
+                if self.note.asked {
+                    cx.record(self.id, FactKind::Stopped);
+                }
+            }
+            Life::Launching | Life::Running { .. } | Life::Stopping { .. } | Life::Stuck { .. } => {}
+        }
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, cx: &mut Cx<'_>) {
+        // Each turn either takes the next step of a finite ladder or leaves no deadline behind that has passed.
+        while self.deadline().is_some_and(|at| at <= cx.now) {
+            self.due(cx);
+        }
+    }
+
+    fn due(&mut self, cx: &mut Cx<'_>) {
+        match &mut self.life {
+            Life::Launching => self.too_late(cx, LAUNCH_TIMEOUT),
+            Life::Running { .. } => self.too_late(cx, cx.plan.ready.timeout),
+            Life::Stopping { climb: Climb::Waiting { next, .. }, .. } => {
+                let next = *next;
+                self.climb(cx, next);
+            }
+            Life::Stopping { pid, climb: Climb::Killing { .. }, .. } => {
+                self.life = Life::Stuck { pid: *pid, since: cx.now };
+                cx.record(self.id, FactKind::Stuck);
+            }
+            Life::Ended { tree: tree @ Tree::Terminating { .. }, .. } => {
+                *tree = Tree::Killing { stuck_at: cx.now.after(STUCK_AFTER) };
+                cx.out.push(Action::Sweep { spawn: self.id, how: Sweep::Kill });
+                cx.record(self.id, if self.note.asked { FactKind::Escalated } else { FactKind::LeftOver });
+            }
+            Life::Ended { tree: tree @ Tree::Killing { .. }, .. } => {
+                *tree = Tree::Stuck;
+                cx.record(self.id, FactKind::Stuck);
+            }
+            Life::Stuck { .. } | Life::Ended { tree: Tree::Stuck | Tree::Empty, .. } => {}
+        }
+    }
+
+    fn too_late(&mut self, cx: &mut Cx<'_>, timeout: Duration) {
+        cx.record(self.id, FactKind::ReadyTimeout(timeout));
+        self.stop(cx, Reason::ReadyTimeout(timeout), How::Ladder);
+    }
+}

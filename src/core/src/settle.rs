@@ -1,0 +1,246 @@
+//! What follows from what is desired and what is observed: the timers that are due, stops, starts, what can be
+//! forgotten, and the end of everything. Called after each event; it looks at levels, never at the event.
+
+use std::sync::Arc;
+
+use crate::action::{Action, Fact, FactKind, Outcome};
+use crate::event::Lineage;
+use crate::machine::{Core, Course, Haste};
+use crate::name::{InstanceName, SpawnId};
+use crate::service::{Cx, How, Life, Spawn, Told};
+use crate::state::Reason;
+use crate::tree::{Aim, Instance, Listing, Process};
+use crate::verdict::{Counts, Verdict};
+
+/// So many instances at most are starting at once.
+pub const MAX_STARTING: usize = 64;
+
+impl Core {
+    pub(crate) fn settle(&mut self, out: &mut Vec<Action>) {
+        self.fire_timers(out);
+        self.end_for_essential(out);
+        // Before the starts: a pause of nothing would hide from a command that its instance has failed.
+        self.advance_ops(out);
+        self.begin_stops(out);
+        self.begin_starts(out);
+        self.forget(out);
+        self.advance_ops(out);
+        self.finish(out);
+    }
+
+    fn fire_timers(&mut self, out: &mut Vec<Action>) {
+        let now = self.now;
+        for id in self.spawns_where(|_, _, spawn| spawn.deadline().is_some_and(|at| at <= now)) {
+            self.on(id, out, |spawn, cx| spawn.tick(cx));
+        }
+    }
+
+    fn end_for_essential(&mut self, out: &mut Vec<Action>) {
+        if self.essential.is_some() && matches!(self.course, Course::Running) {
+            out.push(Action::Record(Fact { instance: None, spawn: None, op: None, kind: FactKind::EssentialFailed }));
+            self.begin_end(None, Haste::InOrder, out);
+        }
+    }
+
+    /// Takes the course to the end, or hastens it.
+    pub(crate) fn begin_end(&mut self, op: Option<crate::OpId>, wanted: Haste, out: &mut Vec<Action>) {
+        match &mut self.course {
+            Course::Ending { ops, haste } => {
+                ops.extend(op);
+                if wanted == Haste::AtOnce {
+                    *haste = wanted;
+                }
+            }
+            Course::Running => {
+                self.course = Course::Ending { ops: op.into_iter().collect(), haste: wanted };
+                out.push(Action::Record(Fact { instance: None, spawn: None, op, kind: FactKind::ShuttingDown }));
+                self.supersede("shutdown", out);
+            }
+            Course::Adopting { .. } | Course::Finished => {}
+        }
+    }
+
+    fn spawns_where(&self, mut test: impl FnMut(&Arc<str>, u32, &Spawn) -> bool) -> Vec<SpawnId> {
+        let mut found = Vec::new();
+        for (name, process) in &self.processes {
+            for (index, instance) in &process.instances {
+                found.extend(instance.spawns().filter(|spawn| test(name, *index, spawn)).map(|spawn| spawn.id));
+            }
+        }
+        found
+    }
+
+    fn begin_stops(&mut self, out: &mut Vec<Action>) {
+        let how = match self.course {
+            Course::Ending { haste: Haste::AtOnce, .. } => How::Kill,
+            Course::Ending { haste: Haste::InOrder, .. } => How::Ladder,
+            Course::Adopting { .. } | Course::Running | Course::Finished => How::Ladder,
+        };
+        let names: Vec<Arc<str>> = self.processes.keys().cloned().collect();
+        for name in names {
+            for (id, reason) in self.due_stops(&name, how) {
+                self.on(id, out, |spawn, cx| spawn.stop(cx, reason, how));
+            }
+        }
+    }
+
+    fn due_stops(&self, name: &Arc<str>, how: How) -> Vec<(SpawnId, Reason)> {
+        let Some(process) = self.processes.get(name) else { return Vec::new() };
+        let mut held = None;
+        let mut replacing = false;
+        let mut due = Vec::new();
+        for (index, instance) in &process.instances {
+            for older in instance.older.iter().filter(|spawn| can_stop(spawn, how)) {
+                due.push((older.id, Reason::Restart));
+            }
+            let Some(spawn) = instance.current.as_ref().filter(|spawn| can_stop(spawn, how)) else { continue };
+            match self.aim(name, process, *index) {
+                Aim::Stop(reason) => {
+                    if how == How::Kill || !*held.get_or_insert_with(|| self.stop_is_held(name)) {
+                        due.push((spawn.id, reason));
+                    }
+                }
+                Aim::Run => {
+                    let stale = !spawn.note.asked && instance.is_stale(self.generation(name, *index));
+                    if stale && !replacing && self.may_replace(name, process, *index) {
+                        replacing = true;
+                        due.push((spawn.id, Reason::Restart));
+                    }
+                }
+            }
+        }
+        due
+    }
+
+    fn begin_starts(&mut self, out: &mut Vec<Action>) {
+        if !matches!(self.course, Course::Running) {
+            return;
+        }
+        let mut free = MAX_STARTING.saturating_sub(self.spawns_where(|_, _, spawn| spawn.is_rising()).len());
+        let plan = self.plan.clone();
+        for listed in &plan.processes {
+            let Some((name, process)) = self.processes.get_key_value(listed.name.as_str()) else { continue };
+            let due: Vec<(u32, Lineage)> = process
+                .instances
+                .iter()
+                .filter_map(|(index, instance)| Some((*index, self.due_start(name, process, *index, instance)?)))
+                .collect();
+            if due.is_empty() || self.unmet(&process.plan).is_some() {
+                continue;
+            }
+            let name = name.clone();
+            for (index, lineage) in due.into_iter().take(free) {
+                free -= 1;
+                self.start(InstanceName { process: name.clone(), index }, lineage, out);
+            }
+        }
+    }
+
+    /// The history with which an instance is to be started now; `None` where it is not.
+    fn due_start(&self, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> Option<Lineage> {
+        if instance.is_occupied() || self.aim(name, process, index) != Aim::Run {
+            return None;
+        }
+        match self.verdict(name, process, index, instance) {
+            Verdict::Fresh => Some(Lineage { generation: self.generation(name, index), ..Lineage::default() }),
+            Verdict::Again { until, mut next, counts, .. } if until <= self.now => {
+                if process.plan.restart.limit.is_some() && counts == Counts::ForLimit {
+                    next.recent.push(self.now);
+                }
+                Some(next)
+            }
+            Verdict::Again { .. } | Verdict::Alive | Verdict::Completed | Verdict::Over(_) | Verdict::Failed(_) => None,
+        }
+    }
+
+    fn start(&mut self, name: InstanceName, lineage: Lineage, out: &mut Vec<Action>) {
+        let id = SpawnId(self.last_spawn.0 + 1);
+        let spawn = Spawn {
+            id,
+            lineage: lineage.clone(),
+            note: crate::Note::default(),
+            since: self.now,
+            told: Told::Nothing,
+            life: Life::Launching,
+        };
+        let Some(instance) = self.instance_mut(&name) else { return };
+        instance.older.extend(instance.current.replace(spawn));
+        self.last_spawn = id;
+        self.names.insert(id, name.clone());
+        self.on(id, out, |_, cx: &mut Cx<'_>| cx.record(id, FactKind::Starting));
+        out.push(Action::Spawn { spawn: id, instance: name, lineage });
+    }
+
+    /// Lets go of what nobody needs: swept spawns with a successor that the keeper knows of, instances that are gone
+    /// and not to come back, processes without instances.
+    fn forget(&mut self, out: &mut Vec<Action>) {
+        let ending = !matches!(self.course, Course::Running);
+        let mut forgotten = Vec::new();
+        for process in self.processes.values_mut() {
+            let want = match process.listing {
+                Listing::Listed => crate::tree::want(&self.desired, &process.plan),
+                Listing::Retired => 0,
+            };
+            process.instances.retain(|index, instance| {
+                // While a successor is only asked for, the older record is what a new manager would go by.
+                let confirmed = !instance.current.as_ref().is_some_and(|spawn| matches!(spawn.life, Life::Launching));
+                if confirmed {
+                    instance.older.retain(|spawn| keep(spawn, &mut forgotten));
+                }
+                // At the end of everything the keeper drops all records itself.
+                if ending || *index <= want || !instance.is_gone() {
+                    return true;
+                }
+                forgotten.extend(instance.spawns().map(|spawn| spawn.id));
+                false
+            });
+        }
+        self.processes.retain(|_, process| process.listing == Listing::Listed || !process.instances.is_empty());
+        for spawn in forgotten {
+            self.names.remove(&spawn);
+            out.push(Action::Forget { spawn });
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<Action>) {
+        let Course::Ending { ops, .. } = &self.course else { return };
+        let all = || self.processes.values().flat_map(|process| process.instances.values());
+        if !all().all(Instance::is_at_rest) {
+            return;
+        }
+        let stuck = all().any(Instance::is_stuck);
+        let outcome = match stuck {
+            false => Outcome::Done("all stopped".to_owned()),
+            true => Outcome::Failed(format!("all stopped but what does not die: {}", self.stuck_names())),
+        };
+        out.extend(ops.iter().map(|op| Action::Done { op: *op, outcome: outcome.clone() }));
+        out.push(Action::Finish { code: self.essential.unwrap_or(u8::from(stuck)) });
+        self.course = Course::Finished;
+    }
+
+    fn stuck_names(&self) -> String {
+        let mut names = Vec::new();
+        for (name, process) in &self.processes {
+            let stuck = process.instances.iter().filter(|(_, instance)| instance.is_stuck());
+            names.extend(stuck.map(|(index, _)| format!("{name}.{index}")));
+        }
+        names.join(", ")
+    }
+}
+
+/// A stop would change something: it has not begun, or was not asked for, or can be hastened.
+fn can_stop(spawn: &Spawn, how: How) -> bool {
+    match spawn.life {
+        Life::Launching | Life::Running { .. } => true,
+        Life::Stopping { .. } => !spawn.note.asked || how == How::Kill,
+        Life::Ended { .. } => how == How::Kill,
+        Life::Stuck { .. } => false,
+    }
+}
+
+fn keep(spawn: &Spawn, forgotten: &mut Vec<SpawnId>) -> bool {
+    if spawn.is_gone() {
+        forgotten.push(spawn.id);
+    }
+    !spawn.is_gone()
+}

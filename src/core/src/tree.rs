@@ -1,0 +1,182 @@
+//! The observed tree: processes, their instances, and the spawns of each. It owns the data and answers questions of
+//! one instance; it takes no action.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use svd_config::Plan;
+use svd_config::plan::{ExecPlan, LogPlan, ProcessPlan, ReadyBy, ReadyPlan, RestartPlan, RestartWhen, Run, StopStep};
+
+use crate::desired::Desired;
+use crate::ladder::{SIGKILL, SIGTERM};
+use crate::name::{InstanceName, Target};
+use crate::service::Spawn;
+use crate::state::Reason;
+use crate::time::Time;
+
+/// A process and its instances.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pub plan: ProcessPlan,
+    pub listing: Listing,
+    pub instances: BTreeMap<u32, Instance>,
+}
+
+/// Whether the plan has the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listing {
+    Listed,
+    /// It was removed; kept, with its last plan, until its instances are gone.
+    Retired,
+}
+
+/// An instance.
+#[derive(Clone, Debug)]
+pub(crate) struct Instance {
+    /// The newest spawn.
+    pub current: Option<Spawn>,
+    /// Spawns before, of which something may be left.
+    pub older: Vec<Spawn>,
+    /// Since when it has been waiting or stopped, where it is.
+    pub idle_since: Time,
+}
+
+/// What is to become of an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Aim {
+    Run,
+    Stop(Reason),
+}
+
+impl Instance {
+    pub fn new(now: Time) -> Instance {
+        Instance { current: None, older: Vec::new(), idle_since: now }
+    }
+
+    pub fn spawns(&self) -> impl Iterator<Item = &Spawn> {
+        self.older.iter().chain(&self.current)
+    }
+
+    pub fn spawns_mut(&mut self) -> impl Iterator<Item = &mut Spawn> {
+        self.older.iter_mut().chain(&mut self.current)
+    }
+
+    /// Nothing of it is left: that is what stopped means.
+    pub fn is_gone(&self) -> bool {
+        self.spawns().all(Spawn::is_gone)
+    }
+
+    pub fn is_stuck(&self) -> bool {
+        self.spawns().any(Spawn::is_stuck)
+    }
+
+    /// Nothing will change by waiting: gone, or what is left does not die.
+    pub fn is_at_rest(&self) -> bool {
+        self.spawns().all(|spawn| spawn.is_gone() || spawn.is_stuck())
+    }
+
+    /// Something of it is in the way of another start. What an unasked end has left behind is not: it is ended in
+    /// the background.
+    pub fn is_occupied(&self) -> bool {
+        self.spawns().any(|spawn| spawn.is_live() || spawn.is_falling())
+    }
+
+    /// Its current spawn lives and is of an older generation than this.
+    pub fn is_stale(&self, generation: u64) -> bool {
+        self.current.as_ref().is_some_and(|spawn| spawn.is_live() && spawn.lineage.generation < generation)
+    }
+}
+
+/// What is to become of `index` of `process`, as far as people and the config say.
+pub(crate) fn aim(desired: &Desired, process: &Arc<str>, plan: Option<&ProcessPlan>, index: u32) -> Aim {
+    let Some(plan) = plan else { return Aim::Stop(Reason::Removed) };
+    if index > want(desired, plan) {
+        return Aim::Stop(Reason::ScaledDown);
+    }
+    if desired.disabled.contains(process) {
+        return Aim::Stop(Reason::Disabled);
+    }
+    if !desired.stopped.is_empty() {
+        let stopped = |index| desired.stopped.contains(&Target { process: process.clone(), index });
+        if stopped(None) || stopped(Some(index)) {
+            return Aim::Stop(Reason::ByHand);
+        }
+    }
+    Aim::Run
+}
+
+/// How many instances are wanted of a process.
+pub(crate) fn want(desired: &Desired, plan: &ProcessPlan) -> u32 {
+    desired.scale.get(plan.name.as_str()).copied().unwrap_or(plan.count)
+}
+
+pub(crate) fn generation(desired: &Desired, process: &Arc<str>, index: u32) -> u64 {
+    if desired.generation.is_empty() {
+        return 0;
+    }
+    desired.generation.get(&InstanceName { process: process.clone(), index }).copied().unwrap_or(0)
+}
+
+/// The table for a plan: its processes, each with as many instances as are wanted; what `old` knows is kept.
+pub(crate) fn grow(
+    plan: &Plan,
+    desired: &Desired,
+    old: BTreeMap<Arc<str>, Process>,
+    now: Time,
+) -> BTreeMap<Arc<str>, Process> {
+    let mut processes = old;
+    for process in processes.values_mut() {
+        process.listing = Listing::Retired;
+    }
+    for listed in &plan.processes {
+        let process = processes.entry(Arc::from(listed.name.as_str())).or_insert_with(|| Process {
+            plan: listed.clone(),
+            listing: Listing::Listed,
+            instances: BTreeMap::new(),
+        });
+        if process.plan != *listed {
+            process.plan = listed.clone();
+        }
+        process.listing = Listing::Listed;
+        for index in 1..=want(desired, listed) {
+            process.instances.entry(index).or_insert_with(|| Instance::new(now));
+        }
+    }
+    processes
+}
+
+/// The plan of a process that was found running and that no config names any more: enough to stop it.
+pub(crate) fn unknown_process(name: &str) -> ProcessPlan {
+    ProcessPlan {
+        name: name.to_owned(),
+        count: 0,
+        exec: ExecPlan {
+            run: Run::Literal(Vec::new()),
+            cwd: "/".into(),
+            user: None,
+            group: None,
+            umask: None,
+            nice: None,
+            oom_score_adj: None,
+            env: BTreeMap::new(),
+            keep_env: Vec::new(),
+            rlimits: Vec::new(),
+            port: 0,
+        },
+        after: Vec::new(),
+        oneshot: false,
+        essential: false,
+        ready: ReadyPlan { by: ReadyBy::Started, timeout: Duration::from_secs(30) },
+        restart: RestartPlan {
+            when: RestartWhen::Never,
+            backoff_min: Duration::ZERO,
+            backoff_max: Duration::ZERO,
+            limit: None,
+            success_exit: Vec::new(),
+        },
+        stop: vec![StopStep::Signal(SIGTERM), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(SIGKILL)],
+        reload_signal: 1,
+        logs: LogPlan::Null,
+    }
+}
