@@ -1,10 +1,42 @@
 //! Text to plan: Procfile, Procfile.toml, .env, overlays and the table of keys.
 //!
 //! Nothing here touches the file system or the environment: callers pass text and get a [`Plan`] or all errors.
+//! They ask [`wanted()`] what else to read, then hand over all [`Sources`] to [`plan()`]. The way of a text is
+//! tree → document or procfile → draft → plan; problems are collected on the way and told together.
 
+mod diff;
+mod document;
+mod envfile;
+mod environment;
+mod error;
+mod field;
+mod files;
+mod fingerprint;
+pub mod keys;
+mod man;
+mod order;
 pub mod paths;
 pub mod plan;
+mod ports;
+mod process;
+mod procfile;
+mod report;
+mod resolve;
+mod schema;
 pub mod source;
+mod tree;
+mod values;
+mod wanted;
+mod words;
 
+pub use diff::{Change, ChangeKind, Effect, diff, needs_new_start};
+pub use error::{Errors, Problem, Warning};
+pub use files::{Files, LoadOptions, ReadError, find, read};
+pub use fingerprint::fingerprint;
+pub use man::reference_man;
 pub use plan::Plan;
+pub use resolve::{app_of_dir, plan};
+pub use schema::schema;
 pub use source::{Source, SourceKind, Sources};
+pub use wanted::{Need, Wanted, wanted, wanted_by_included};
+pub use words::{ExpandError, expand};

@@ -1,6 +1,7 @@
 //! The plan: a config that was read, checked and resolved. Later layers never check it again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,8 +54,8 @@ pub struct ProcessPlan {
     pub logs: LogPlan,
 }
 
-/// What is started and with what.
-#[derive(Clone, Debug, PartialEq)]
+/// What is started and with what. Its `Debug` shows the names of the variables, never their values.
+#[derive(Clone, PartialEq)]
 pub struct ExecPlan {
     /// The command.
     pub run: Run,
@@ -70,7 +71,8 @@ pub struct ExecPlan {
     pub nice: Option<i32>,
     /// -1000 to 1000.
     pub oom_score_adj: Option<i32>,
-    /// `[env]`, then env files, then the process's own: later ones win. Values are expanded already.
+    /// `[env]`, then env files, then the process's own: later ones win. Values are literal. Never has `PORT`, which
+    /// is given per instance.
     pub env: BTreeMap<String, String>,
     /// Which variables of svd's own environment are passed on: names, `PREFIX*`, or `*`.
     pub keep_env: Vec<String>,
@@ -80,11 +82,30 @@ pub struct ExecPlan {
     pub port: u16,
 }
 
+impl fmt::Debug for ExecPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecPlan")
+            .field("run", &self.run)
+            .field("cwd", &self.cwd)
+            .field("user", &self.user)
+            .field("group", &self.group)
+            .field("umask", &self.umask)
+            .field("nice", &self.nice)
+            .field("oom_score_adj", &self.oom_score_adj)
+            .field("env", &self.env.keys().collect::<Vec<_>>())
+            .field("keep_env", &self.keep_env)
+            .field("rlimits", &self.rlimits)
+            .field("port", &self.port)
+            .finish()
+    }
+}
+
 /// A command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Run {
-    /// Words whose `$VAR` and `${VAR:-default}` are expanded with the instance's environment at each start, then
-    /// exec'd without a shell.
+    /// Words for [`crate::expand`], which replaces `${VAR}` and `${VAR:-default}` with the instance's environment at
+    /// each start, then exec'd without a shell. `$$` stands for a dollar sign: one that was quoted or escaped in the
+    /// config is written like this, so that quotes need not be kept.
     Words(Vec<String>),
     /// An array in the config: taken literally, exec'd without a shell.
     Literal(Vec<String>),

@@ -1,0 +1,137 @@
+//! What differs between two plans, and what that means for running instances. Values of variables never appear.
+
+use std::collections::BTreeMap;
+
+use crate::fingerprint::{announced, fingerprint};
+use crate::plan::{ExecPlan, LogPlan, Plan, ProcessPlan, Run};
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The process that it is about.
+    pub process: String,
+    /// What it is.
+    pub kind: ChangeKind,
+}
+
+/// What a difference is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// The new plan has a process that the old one has not.
+    Added,
+    /// The old plan has a process that the new one has not.
+    Removed,
+    /// The process differs in these keys; a variable is named `env.NAME`. Never empty.
+    Changed {
+        /// The keys, as the table of keys names them below `process.*`.
+        keys: Vec<String>,
+        /// What has to happen.
+        effect: Effect,
+    },
+    /// The config asks for another number of instances. A process may have this beside [`ChangeKind::Changed`].
+    Count {
+        /// So many in the old plan.
+        from: u32,
+        /// So many in the new plan.
+        to: u32,
+    },
+}
+
+/// What a changed key means for running instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// They have to be restarted.
+    Restart,
+    /// They go on.
+    Live,
+}
+
+/// The differences: in the order of the new plan, then those processes that only the old one has.
+pub fn diff(old: &Plan, new: &Plan) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for process in &new.processes {
+        let mut push = |kind| changes.push(Change { process: process.name.clone(), kind });
+        let Some(before) = old.process(&process.name) else {
+            push(ChangeKind::Added);
+            continue;
+        };
+        let keys = changed_keys(before, process);
+        if !keys.is_empty() {
+            let same = fingerprint(before) == fingerprint(process);
+            push(ChangeKind::Changed { keys, effect: if same { Effect::Live } else { Effect::Restart } });
+        }
+        if before.count != process.count {
+            push(ChangeKind::Count { from: before.count, to: process.count });
+        }
+    }
+    for process in old.processes.iter().filter(|p| new.process(&p.name).is_none()) {
+        changes.push(Change { process: process.name.clone(), kind: ChangeKind::Removed });
+    }
+    changes
+}
+
+/// The keys outside of processes that differ: they take effect when svd itself is started again.
+pub fn needs_new_start(old: &Plan, new: &Plan) -> Vec<&'static str> {
+    let (a, b) = (&old.control, &new.control);
+    [
+        ("app", old.app != new.app),
+        ("environment", old.environment != new.environment),
+        ("control.socket_mode", a.socket_mode != b.socket_mode),
+        ("control.socket_group", a.socket_group != b.socket_group),
+        ("control.read_group", a.read_group != b.read_group),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
+}
+
+fn changed_keys(old: &ProcessPlan, new: &ProcessPlan) -> Vec<String> {
+    let mut keys = changed_exec(&old.exec, &new.exec);
+    let (a, b) = (&old.restart, &new.restart);
+    let others = [
+        ("after", old.after != new.after),
+        ("oneshot", old.oneshot != new.oneshot),
+        ("essential", old.essential != new.essential),
+        ("ready", old.ready.by != new.ready.by || announced(old) != announced(new)),
+        ("ready.timeout", old.ready.timeout != new.ready.timeout),
+        ("restart.when", a.when != b.when),
+        ("restart.backoff", (a.backoff_min, a.backoff_max) != (b.backoff_min, b.backoff_max)),
+        ("restart.limit", a.limit != b.limit),
+        ("restart.success_exit", a.success_exit != b.success_exit),
+        ("stop", old.stop != new.stop),
+        ("reload", old.reload_signal != new.reload_signal),
+    ];
+    keys.extend(others.into_iter().filter_map(|(key, differs)| differs.then(|| key.to_owned())));
+    match (&old.logs, &new.logs) {
+        (LogPlan::Segments { segment: s1, max_size: m1 }, LogPlan::Segments { segment: s2, max_size: m2 }) => {
+            keys.extend((m1 != m2).then(|| "logs.max_size".to_owned()));
+            keys.extend((s1 != s2).then(|| "logs.segment".to_owned()));
+        }
+        (LogPlan::Null, LogPlan::Null) => {}
+        (LogPlan::Null, LogPlan::Segments { .. }) | (LogPlan::Segments { .. }, LogPlan::Null) => {
+            keys.push("logs".to_owned());
+        }
+    }
+    keys
+}
+
+fn changed_exec(old: &ExecPlan, new: &ExecPlan) -> Vec<String> {
+    let is_shell = |run: &Run| matches!(run, Run::Shell(_));
+    let keys = [
+        ("run", old.run != new.run),
+        ("shell", is_shell(&old.run) != is_shell(&new.run)),
+        ("cwd", old.cwd != new.cwd),
+        ("user", old.user != new.user),
+        ("group", old.group != new.group),
+        ("umask", old.umask != new.umask),
+        ("nice", old.nice != new.nice),
+        ("oom_score_adj", old.oom_score_adj != new.oom_score_adj),
+        ("keep_env", old.keep_env != new.keep_env),
+        ("rlimits", old.rlimits != new.rlimits),
+        ("env.PORT", old.port != new.port),
+    ];
+    let mut keys: Vec<String> = keys.into_iter().filter_map(|(key, differs)| differs.then(|| key.to_owned())).collect();
+    let names: BTreeMap<&String, ()> = old.env.keys().chain(new.env.keys()).map(|name| (name, ())).collect();
+    keys.extend(names.keys().filter(|n| old.env.get(**n) != new.env.get(**n)).map(|name| format!("env.{name}")));
+    keys
+}

@@ -1,0 +1,316 @@
+//! A Procfile.toml with the files it includes, and the environment that is laid over it.
+//!
+//! The whole of every file is checked, environments that are not asked for too. What comes out is a [`Draft`]: the
+//! same thing that a plain Procfile gives.
+
+use crate::field::{self, Section};
+use crate::keys;
+use crate::process::Raw;
+use crate::report::{At, Report, Span};
+use crate::source::{SourceKind, Sources};
+use crate::tree::{self, Entry, Table, Value};
+use crate::values;
+
+/// A config in one layer: overlay and defaults are merged in, nothing is decided yet.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    pub app: Option<At<String>>,
+    pub env: Vec<(At<String>, String)>,
+    pub env_file: Vec<At<String>>,
+    pub processes: Vec<Named>,
+    pub control: Control,
+}
+
+/// A process and its keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub name: At<String>,
+    pub raw: Raw,
+}
+
+/// `[control]`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Control {
+    pub socket_mode: Option<At<u32>>,
+    pub socket_group: Option<At<String>>,
+    pub read_group: Option<At<String>>,
+}
+
+/// A Procfile.toml as it was written, or the part of it that could be read.
+#[derive(Debug, Default)]
+pub(crate) struct Document {
+    pub app: Option<At<String>>,
+    pub include: Vec<At<String>>,
+    pub env: Vec<(At<String>, String)>,
+    pub env_file: Vec<At<String>>,
+    pub defaults: Raw,
+    pub processes: Vec<Named>,
+    pub environments: Vec<Environment>,
+    pub control: Control,
+}
+
+/// An overlay.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    pub name: At<String>,
+    pub env: Vec<(At<String>, String)>,
+    pub env_file: Option<Vec<At<String>>>,
+    pub processes: Vec<Named>,
+}
+
+/// Reads the main file and all included ones.
+pub(crate) fn read(sources: &Sources, report: &mut Report) -> Document {
+    let mut document = read_main(&sources.main.text, report);
+    for (i, other) in sources.others.iter().enumerate() {
+        if other.kind == SourceKind::Toml {
+            let processes = read_included(&tree::read(&other.text, i + 1, report), report);
+            document.processes.extend(processes);
+        }
+    }
+    check_duplicates(&mut document, report);
+    check_overlays(&document, report);
+    document
+}
+
+/// Reads the text of a main file.
+pub(crate) fn read_main(text: &str, report: &mut Report) -> Document {
+    let table = tree::read(text, 0, report);
+    let top = Section { label: String::new(), path: String::new(), table: &table };
+    top.check_known(report);
+    let allows = overlay_allows(&top, report);
+    Document {
+        app: top.get("app").and_then(|f| {
+            let app = f.parsed(report, |t| values::is_app(t).then(|| t.to_owned()));
+            app.map(|a| At::new(a.value, a.span))
+        }),
+        include: top.get("include").and_then(|f| f.texts(report)).unwrap_or_default(),
+        env: top.get("env").and_then(|f| f.variables(report)).unwrap_or_default(),
+        env_file: top.get("env_file").and_then(|f| f.text_or_texts(report)).unwrap_or_default(),
+        defaults: top
+            .get("defaults")
+            .and_then(|f| f.map(report).map(|t| Raw::read(&f.section(t, "process.*"), report)))
+            .unwrap_or_default(),
+        processes: processes(&top, None, report),
+        environments: environments(&top, &allows, report),
+        control: top
+            .get("control")
+            .and_then(|f| f.map(report).map(|t| control(&f.section(t, "control"), report)))
+            .unwrap_or_default(),
+    }
+}
+
+/// Reads the tree of an included file.
+pub(crate) fn read_included(table: &Table, report: &mut Report) -> Vec<Named> {
+    for entry in table.entries.iter().filter(|e| e.name != "process") {
+        let message = match keys::key(&entry.name) {
+            Some(_) => {
+                format!("\"{}\" belongs in the main file; included files have [process] tables only", entry.name)
+            }
+            None => {
+                field::unknown(entry, "", ["process"].into_iter(), report);
+                continue;
+            }
+        };
+        report.problem(entry.name_span, message);
+    }
+    processes(&Section { label: String::new(), path: String::new(), table }, None, report)
+}
+
+/// The tables of `process`; in an overlay only with the keys that may differ.
+fn processes(section: &Section<'_>, allows: Option<&Allows>, report: &mut Report) -> Vec<Named> {
+    let Some(process) = section.get("process") else { return Vec::new() };
+    let mut named = Vec::new();
+    for entry in process.map(report).map(|t| t.entries.as_slice()).unwrap_or_default() {
+        if !check_name("a process", entry, report) {
+            continue;
+        }
+        let label = if section.label.is_empty() { "process".to_owned() } else { format!("{}.process", section.label) };
+        let label = format!("{label}.{}", entry.name);
+        let raw = match &entry.node.value {
+            Value::Table(table) => {
+                if let Some(allows) = allows {
+                    table.entries.iter().for_each(|e| allows.check(e, &e.name, &label, report));
+                }
+                Raw::read(&Section { label, path: "process.*".to_owned(), table }, report)
+            }
+            Value::Text(line) if !line.trim().is_empty() && !line.contains('\0') => {
+                if let Some(allows) = allows {
+                    allows.check(entry, "run", &label, report);
+                }
+                Raw::line(line.trim(), entry.node.span)
+            }
+            _ => {
+                let message = format!("[{label}] must be a table or a command; found {}", entry.node.describe());
+                report.problem(entry.node.span, message);
+                continue;
+            }
+        };
+        named.push(Named { name: At::new(entry.name.clone(), entry.name_span), raw });
+    }
+    named
+}
+
+fn check_name(what: &str, entry: &Entry, report: &mut Report) -> bool {
+    let fine = values::is_name(&entry.name);
+    if !fine {
+        let message = format!(
+            "\"{}\" is not the name of {what}; names have letters, digits, _ and -, at most 64",
+            entry.name.escape_debug()
+        );
+        report.problem(entry.name_span, message);
+    }
+    fine
+}
+
+/// Which keys may differ between environments.
+struct Allows {
+    keys: Vec<String>,
+}
+
+impl Allows {
+    fn check(&self, entry: &Entry, key: &str, label: &str, report: &mut Report) {
+        let known = keys::key(&format!("process.*.{key}")).is_some();
+        if known && !self.keys.iter().any(|k| k == key) {
+            let list = self.keys.iter().map(|k| format!("\"{k}\"")).collect::<Vec<_>>().join(", ");
+            let message = format!("\"{key}\" in [{label}] may not differ between environments");
+            let help = format!("overlay_allows is [{list}]; add \"{key}\" to it at the top level");
+            report.problem_with(entry.name_span, message, help);
+        }
+    }
+}
+
+fn overlay_allows(top: &Section<'_>, report: &mut Report) -> Allows {
+    let Some(field) = top.get("overlay_allows") else {
+        return Allows { keys: vec!["env".to_owned(), "count".to_owned()] };
+    };
+    let known = || keys::children("process.*").map(keys::Key::name);
+    let mut allowed = Vec::new();
+    for name in field.texts(report).unwrap_or_default() {
+        if !known().any(|k| k == name.value) {
+            let shown = name.value.escape_debug();
+            let suggestion = values::did_you_mean(&name.value, known());
+            report.problem(name.span, format!("\"{shown}\" in overlay_allows is no process key{suggestion}"));
+        }
+        // Kept either way, so that a slip here is not told again at each use.
+        allowed.push(name.value);
+    }
+    Allows { keys: allowed }
+}
+
+fn environments(top: &Section<'_>, allows: &Allows, report: &mut Report) -> Vec<Environment> {
+    let Some(field) = top.get("environment") else { return Vec::new() };
+    let mut environments = Vec::new();
+    for entry in field.map(report).map(|t| t.entries.as_slice()).unwrap_or_default() {
+        if !check_name("an environment", entry, report) {
+            continue;
+        }
+        let label = format!("environment.{}", entry.name);
+        let Value::Table(table) = &entry.node.value else {
+            report.problem(entry.node.span, format!("[{label}] must be a table; found {}", entry.node.describe()));
+            continue;
+        };
+        let section = Section { label: label.clone(), path: "environment.*".to_owned(), table };
+        for entry in &table.entries {
+            let known = section.get(&entry.name).is_some();
+            if known && entry.name != "process" {
+                allows.check(entry, &entry.name, &label, report);
+            }
+            if !known && keys::key(&format!("process.*.{}", entry.name)).is_some() {
+                let message = format!("\"{}\" in [{label}] has to name its process", entry.name);
+                report.problem_with(entry.name_span, message, format!("write process.NAME.{} = …", entry.name));
+            } else if !known {
+                let names = keys::children("environment.*").map(keys::Key::name);
+                field::unknown(entry, &label, names.collect::<Vec<_>>().into_iter(), report);
+            }
+        }
+        environments.push(Environment {
+            name: At::new(entry.name.clone(), entry.name_span),
+            env: section.get("env").and_then(|f| f.variables(report)).unwrap_or_default(),
+            env_file: section.get("env_file").and_then(|f| f.text_or_texts(report)),
+            processes: processes(&section, Some(allows), report),
+        });
+    }
+    environments
+}
+
+fn control(section: &Section<'_>, report: &mut Report) -> Control {
+    Control {
+        socket_mode: section.get("socket_mode").and_then(|f| f.mode(report, |m| m & 0o600 == 0o600 && m & !0o666 == 0)),
+        socket_group: section.get("socket_group").and_then(|f| f.account(report)),
+        read_group: section.get("read_group").and_then(|f| f.account(report)),
+    }
+}
+
+/// One name, one process, over all files. TOML itself refuses duplicates within a file.
+fn check_duplicates(document: &mut Document, report: &mut Report) {
+    let mut seen: Vec<(String, Span)> = Vec::new();
+    document.processes.retain(|process| {
+        let name = &process.name.value;
+        if let Some((_, first)) = seen.iter().find(|(n, _)| n == name) {
+            let message = format!("process \"{name}\" is already defined at {}", report.place(*first));
+            report.problem(process.name.span, message);
+            return false;
+        }
+        seen.push((name.clone(), process.name.span));
+        true
+    });
+}
+
+fn check_overlays(document: &Document, report: &mut Report) {
+    if report.is_broken() {
+        return;
+    }
+    let names = || document.processes.iter().map(|p| p.name.value.as_str());
+    for environment in &document.environments {
+        for process in &environment.processes {
+            let name = &process.name.value;
+            if !names().any(|n| n == name) {
+                let suggestion = values::did_you_mean(name, names());
+                let message = format!(
+                    "[environment.{}] overlays process \"{name}\", which does not exist{suggestion}",
+                    environment.name.value
+                );
+                report.problem(process.name.span, message);
+            }
+        }
+    }
+}
+
+impl Document {
+    /// The document with an environment laid over it and the defaults below it.
+    pub fn draft(self, environment: Option<&str>, report: &mut Report) -> Draft {
+        let overlay = environment.and_then(|wanted| {
+            let found = self.environments.iter().find(|e| e.name.value == wanted);
+            if found.is_none() && !report.is_broken() {
+                let names: Vec<&str> = self.environments.iter().map(|e| e.name.value.as_str()).collect();
+                let known = match names.as_slice() {
+                    [] => "the config has none".to_owned(),
+                    names => format!("there are {}", names.join(", ")),
+                };
+                let suggestion = values::did_you_mean(wanted, names.iter().copied());
+                report.problem_whole(format!("no environment \"{wanted}\"; {known}{suggestion}"));
+            }
+            found
+        });
+        let processes = self.processes.iter().map(|process| {
+            let own = overlay.and_then(|o| o.processes.iter().find(|p| p.name.value == process.name.value));
+            let raw = match own {
+                Some(own) => own.raw.clone().over(&process.raw),
+                None => process.raw.clone(),
+            };
+            let mut defaults = self.defaults.clone();
+            if raw.oneshot.as_ref().or(defaults.oneshot.as_ref()).is_some_and(|o| o.value) {
+                // What the defaults say of services would be impossible for a one-shot that says nothing itself.
+                defaults.ready = None;
+                defaults.restart.when = None;
+            }
+            // A process whose command is in the defaults only is a slip, but it is one that says what it does.
+            Named { name: process.name.clone(), raw: raw.over(&defaults) }
+        });
+        let processes = processes.collect();
+        let mut env = self.env;
+        env.extend(overlay.map(|o| o.env.clone()).unwrap_or_default());
+        let env_file = overlay.and_then(|o| o.env_file.clone()).unwrap_or(self.env_file);
+        Draft { app: self.app, env, env_file, processes, control: self.control }
+    }
+}

@@ -1,0 +1,72 @@
+//! A number for everything whose change needs a restart.
+//!
+//! Instances remember it across crashes and upgrades of svd, so it may not depend on a compiler, a library or the
+//! order of a struct: what is hashed is written out here, every part with a tag and its length, by FNV-1a with 64 bits.
+
+use crate::plan::{LogPlan, ProcessPlan, ReadyBy, Run};
+
+/// The fingerprint of a process. Two plans of a process with the same one can share running instances.
+pub fn fingerprint(process: &ProcessPlan) -> u64 {
+    let exec = &process.exec;
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    match &exec.run {
+        Run::Words(words) => hash.list("words", words.iter().map(String::as_str)),
+        Run::Literal(words) => hash.list("literal", words.iter().map(String::as_str)),
+        Run::Shell(line) => hash.text("shell", line),
+    }
+    hash.bytes("cwd", exec.cwd.as_os_str().as_encoded_bytes());
+    hash.option("user", exec.user.as_deref());
+    hash.option("group", exec.group.as_deref());
+    hash.option("umask", exec.umask.map(|v| v.to_string()).as_deref());
+    hash.option("nice", exec.nice.map(|v| v.to_string()).as_deref());
+    hash.option("oom_score_adj", exec.oom_score_adj.map(|v| v.to_string()).as_deref());
+    hash.list("env", exec.env.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]));
+    hash.list("keep_env", exec.keep_env.iter().map(String::as_str));
+    let limits: Vec<String> = exec.rlimits.iter().map(|l| format!("{}={}:{}", l.resource, l.soft, l.hard)).collect();
+    hash.list("rlimits", limits.iter().map(String::as_str));
+    hash.text("port", &exec.port.to_string());
+    hash.option("announce", announced(process).as_deref());
+    hash.text("logs", if process.logs == LogPlan::Null { "null" } else { "segments" });
+    hash.0
+}
+
+/// What an instance is told of how to announce that it is ready, at its start.
+pub(crate) fn announced(process: &ProcessPlan) -> Option<String> {
+    match process.ready.by {
+        ReadyBy::Notify => Some("notify".to_owned()),
+        ReadyBy::Fd(fd) => Some(format!("fd {fd}")),
+        ReadyBy::Started | ReadyBy::Log(_) | ReadyBy::Run { .. } | ReadyBy::Tcp { .. } | ReadyBy::Http { .. } => None,
+    }
+}
+
+struct Fnv(u64);
+
+impl Fnv {
+    fn raw(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn bytes(&mut self, tag: &str, bytes: &[u8]) {
+        self.raw(format!("{tag} {}:", bytes.len()).as_bytes());
+        self.raw(bytes);
+    }
+
+    fn text(&mut self, tag: &str, text: &str) {
+        self.bytes(tag, text.as_bytes());
+    }
+
+    fn option(&mut self, tag: &str, text: Option<&str>) {
+        match text {
+            Some(text) => self.text(tag, text),
+            None => self.raw(format!("{tag} none;").as_bytes()),
+        }
+    }
+
+    fn list<'a>(&mut self, tag: &str, items: impl Iterator<Item = &'a str>) {
+        self.raw(format!("{tag} [").as_bytes());
+        items.for_each(|item| self.text("", item));
+        self.raw(b"]");
+    }
+}

@@ -1,0 +1,591 @@
+//! The table of keys: every key that a config may have, what it takes, what it does and how a change takes effect.
+//!
+//! The check for unknown keys, the words of error messages, the JSON schema and the manual page come from here.
+//! Readers get at a value only through its entry, so a key that is not in the table cannot be read.
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// Its path; `*` stands for a name that the user chooses: `process.*.restart.backoff`.
+    pub path: &'static str,
+    /// What kinds of value it takes.
+    pub kinds: &'static [Kind],
+    /// What it is when it is not given, as text.
+    pub default: &'static str,
+    /// What is allowed; finishes the sentence "must be …".
+    pub allowed: &'static str,
+    /// What it does, in plain sentences.
+    pub doc: &'static str,
+    /// An example: of a process key as a line below `[process.web]`, of others as a whole file.
+    pub example: &'static str,
+    /// How a change takes effect.
+    pub applies: Applies,
+}
+
+/// What kind of value a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// One of these strings.
+    OneOf(&'static [&'static str]),
+    /// A whole number from the first to the second.
+    Int(i64, i64),
+    /// true or false.
+    Bool,
+    /// An array of strings.
+    Texts,
+    /// An array of strings and whole numbers.
+    Scalars,
+    /// A table of names that the user chooses, with these values.
+    Map(&'static [Kind]),
+    /// A table with the keys that the table of keys has below this one.
+    Group,
+}
+
+/// How a change of a key takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applies {
+    /// Running instances keep what they were started with: they have to be restarted.
+    Restart,
+    /// At once, without touching a running instance.
+    Live,
+    /// Instances are started or stopped until the number is right.
+    Count,
+    /// When svd itself is started the next time.
+    Start,
+}
+
+impl Key {
+    /// The last part of the path.
+    pub fn name(&self) -> &'static str {
+        self.path.rsplit('.').next().unwrap_or(self.path)
+    }
+
+    /// The kinds of value in words: `string or table`.
+    pub fn kind_text(&self) -> String {
+        self.kinds.iter().map(|k| k.text()).collect::<Vec<_>>().join(" or ")
+    }
+}
+
+impl Kind {
+    fn text(self) -> &'static str {
+        match self {
+            Kind::Text | Kind::OneOf(_) => "string",
+            Kind::Int(..) => "whole number",
+            Kind::Bool => "true or false",
+            Kind::Texts => "array of strings",
+            Kind::Scalars => "array of strings and whole numbers",
+            Kind::Map(_) | Kind::Group => "table",
+        }
+    }
+}
+
+impl Applies {
+    /// In words, for the manual.
+    pub fn text(self) -> &'static str {
+        match self {
+            Applies::Restart => "a change restarts the instances",
+            Applies::Live => "a change takes effect at once",
+            Applies::Count => "a change starts or stops instances",
+            Applies::Start => "a change takes effect when svd is started again",
+        }
+    }
+}
+
+/// The key with this path.
+pub fn key(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|k| k.path == path)
+}
+
+/// The keys right below a path; `""` is the top level.
+pub fn children(parent: &str) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |k| match k.path.rsplit_once('.') {
+        Some((above, _)) => above == parent,
+        None => parent.is_empty(),
+    })
+}
+
+/// Signals that stop and reload keys and success_exit take, in words.
+const SIGNALS: &str = "a signal such as \"TERM\", \"HUP\" or \"USR1\"";
+
+/// All keys, in the order of the manual.
+pub const KEYS: &[Key] = &[
+    Key {
+        path: "app",
+        kinds: &[Kind::Text],
+        default: "the name of the directory, in lower case, with - for other characters",
+        allowed: "lower-case letters, digits and -, beginning with a letter or digit, at most 64",
+        doc: "The name of the app: of its control socket, its state and its logs.",
+        example: "app = \"shop\"\nprocess.web = \"true\"",
+        applies: Applies::Start,
+    },
+    Key {
+        path: "include",
+        kinds: &[Kind::Texts],
+        default: "[]",
+        allowed: "an array of file names or patterns",
+        doc: "Other files whose [process] tables belong to this config. Relative names start at the directory of the \
+              main file. A pattern with * or ? may match nothing; a plain name must exist. Included files have \
+              processes only.",
+        example: "include = [\"conf.d/*.toml\"]\nprocess.web = \"true\"",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "env",
+        kinds: &[Kind::Map(&[Kind::Text])],
+        default: "{}",
+        allowed: "a table of strings",
+        doc: "Environment variables of every process. Values are literal: $ means nothing in them. Later layers win: \
+              env, env_file, then the env and the env_file of the process.",
+        example: "env = { LOG_LEVEL = \"info\" }\nprocess.web = \"true\"",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "env_file",
+        kinds: &[Kind::Text, Kind::Texts],
+        default: "[]; \".env\", where it exists, for a plain Procfile",
+        allowed: "a file name or an array of file names",
+        doc: "Files of KEY=value lines for every process; later files win over earlier ones and over env. A file that \
+              others may read or its group may write gets a warning.",
+        example: "env_file = [\".env\"]\nprocess.web = \"true\"",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "defaults",
+        kinds: &[Kind::Group],
+        default: "{}",
+        allowed: "a table of process keys",
+        doc: "Any process key, for all processes that do not say it themselves. The tables env, rlimits, restart and \
+              logs are filled up key by key. For one-shots, ready and restart.when are not taken from here.",
+        example: "[defaults]\nrestart = { limit = \"10 in 1m\" }\n[process]\nweb = \"true\"",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process",
+        kinds: &[Kind::Map(&[Kind::Text, Kind::Group])],
+        default: "none: a config needs one",
+        allowed: "a table of processes, each a table or a command",
+        doc: "The processes, by name: letters, digits, _ and -, at most 64. A string is short for a table with run.",
+        example: "[process]\nclock = \"python clock.py\"\n[process.web]\nrun = \"gunicorn shop:app\"",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "environment",
+        kinds: &[Kind::Map(&[Kind::Group])],
+        default: "{}",
+        allowed: "a table of environments",
+        doc: "Overlays by name; svd -e NAME lays one over the rest of the file. Only the keys of overlay_allows may \
+              differ.",
+        example: "process.web = \"true\"\n[environment.staging]\nenv = { LOG_LEVEL = \"debug\" }\nprocess.web.count = 1",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "environment.*.env",
+        kinds: &[Kind::Map(&[Kind::Text])],
+        default: "{}",
+        allowed: "a table of strings",
+        doc: "Laid over the top-level env, variable by variable.",
+        example: "process.web = \"true\"\n[environment.staging]\nenv = { LOG_LEVEL = \"debug\" }",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "environment.*.env_file",
+        kinds: &[Kind::Text, Kind::Texts],
+        default: "the top-level env_file",
+        allowed: "a file name or an array of file names",
+        doc: "In place of the top-level env_file, where overlay_allows has env_file.",
+        example: "overlay_allows = [\"env_file\"]\nprocess.web = \"true\"\n[environment.staging]\nenv_file = \".env.staging\"",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "environment.*.process",
+        kinds: &[Kind::Map(&[Kind::Text, Kind::Group])],
+        default: "{}",
+        allowed: "a table of processes",
+        doc: "Keys of overlay_allows, for processes that the rest of the config has.",
+        example: "process.web = \"true\"\n[environment.staging]\nprocess.web.count = 1",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "overlay_allows",
+        kinds: &[Kind::Texts],
+        default: "[\"env\", \"count\"]",
+        allowed: "an array of names of process keys",
+        doc: "Which keys may differ between environments.",
+        example: "overlay_allows = [\"env\", \"count\", \"rlimits\"]\nprocess.web = \"true\"",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "control",
+        kinds: &[Kind::Group],
+        default: "{}",
+        allowed: "a table",
+        doc: "Who may use the control socket. root and the user that svd runs as always may.",
+        example: "process.web = \"true\"\n[control]\nsocket_mode = \"0660\"",
+        applies: Applies::Start,
+    },
+    Key {
+        path: "control.socket_mode",
+        kinds: &[Kind::Text, Kind::Int(0o600, 0o666)],
+        default: "\"0600\"; with a socket_group \"0660\"; with a read_group \"0666\"",
+        allowed: "an octal mode from \"0600\" to \"0666\" without execute bits",
+        doc: "Permission bits of the control socket. A read_group needs \"0666\": anybody may connect then, and svd refuses \
+              those whose credentials are of no use.",
+        example: "process.web = \"true\"\n[control]\nsocket_mode = \"0660\"",
+        applies: Applies::Start,
+    },
+    Key {
+        path: "control.socket_group",
+        kinds: &[Kind::Text],
+        default: "svd's own group",
+        allowed: "a group's name or number",
+        doc: "The group of the control socket; its members may operate.",
+        example: "process.web = \"true\"\n[control]\nsocket_group = \"svd\"",
+        applies: Applies::Start,
+    },
+    Key {
+        path: "control.read_group",
+        kinds: &[Kind::Text],
+        default: "none",
+        allowed: "a group's name or number",
+        doc: "Members of this group may look, but not operate.",
+        example: "process.web = \"true\"\n[control]\nread_group = \"svd-read\"",
+        applies: Applies::Start,
+    },
+    Key {
+        path: "process.*.run",
+        kinds: &[Kind::Text, Kind::Texts],
+        default: "none: every process needs one",
+        allowed: "a command: a string, or an array of strings",
+        doc: "The command. A string is split into words as a shell would, with quotes; $VAR and ${VAR:-default} are \
+              replaced at each start and never split a word; then it is executed without a shell. A string that needs \
+              a shell (pipes, redirections, wildcards, assignments) needs shell = true. An array is taken literally.",
+        example: "run = \"gunicorn -w ${WORKERS:-4} -b 0.0.0.0:$PORT shop:app\"",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.shell",
+        kinds: &[Kind::Bool],
+        default: "false",
+        allowed: "true or false",
+        doc: "Hands run to /bin/sh -c.",
+        example: "shell = true",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.count",
+        kinds: &[Kind::Int(0, 1000)],
+        default: "1",
+        allowed: "a whole number from 0 to 1000",
+        doc: "How many instances run.",
+        example: "count = 2",
+        applies: Applies::Count,
+    },
+    Key {
+        path: "process.*.cwd",
+        kinds: &[Kind::Text],
+        default: "the directory of the config file",
+        allowed: "a directory",
+        doc: "The working directory; a relative one starts at the directory of the config file.",
+        example: "cwd = \"backend\"",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.user",
+        kinds: &[Kind::Text, Kind::Int(0, 4_294_967_294)],
+        default: "svd's own",
+        allowed: "a user's name or number",
+        doc: "The user it runs as. Another one than svd's own needs svd to run as root.",
+        example: "user = \"www-data\"",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.group",
+        kinds: &[Kind::Text, Kind::Int(0, 4_294_967_294)],
+        default: "the user's primary group",
+        allowed: "a group's name or number",
+        doc: "The group it runs as.",
+        example: "group = \"www-data\"",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.umask",
+        kinds: &[Kind::Text, Kind::Int(0, 0o777)],
+        default: "svd's own",
+        allowed: "an octal mask such as \"022\" or 0o022",
+        doc: "The file mode creation mask.",
+        example: "umask = \"027\"",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.nice",
+        kinds: &[Kind::Int(-20, 19)],
+        default: "svd's own",
+        allowed: "a whole number from -20 to 19",
+        doc: "The nice value. A lower one than svd's own needs root.",
+        example: "nice = 10",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.oom_score_adj",
+        kinds: &[Kind::Int(-1000, 1000)],
+        default: "svd's own",
+        allowed: "a whole number from -1000 to 1000",
+        doc: "How willingly the kernel kills it when memory runs out: 1000 first, -1000 never. A lower one than svd's \
+              own needs root.",
+        example: "oom_score_adj = 500",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.env",
+        kinds: &[Kind::Map(&[Kind::Text])],
+        default: "{}",
+        allowed: "a table of strings",
+        doc: "Environment variables of this process; they win over the top-level ones. PORT here is the port of the \
+              first instance.",
+        example: "env = { WORKERS = \"4\" }",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.env_file",
+        kinds: &[Kind::Text, Kind::Texts],
+        default: "[]",
+        allowed: "a file name or an array of file names",
+        doc: "Files of KEY=value lines for this process; they win over everything else.",
+        example: "env_file = \"web.env\"",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.keep_env",
+        kinds: &[Kind::Texts],
+        default: "[\"PATH\", \"HOME\", \"USER\", \"LOGNAME\", \"SHELL\", \"LANG\", \"LC_*\", \"TZ\", \"TMPDIR\", \
+                  \"TERM\"]; [\"*\"] for a plain Procfile",
+        allowed: "an array of variable names, PREFIX* or *",
+        doc: "Which variables of svd's own environment the process gets.",
+        example: "keep_env = [\"PATH\", \"AWS_*\"]",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.rlimits",
+        kinds: &[Kind::Map(&[Kind::Text, Kind::Int(0, i64::MAX)])],
+        default: "svd's own",
+        allowed: "a table of limits, each a number, \"unlimited\" or \"SOFT:HARD\"",
+        doc: "Resource limits in the kernel's units (see setrlimit(2)): as, core, cpu, data, fsize, locks, memlock, \
+              msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending, stack.",
+        example: "rlimits = { nofile = 65536, core = \"0\", stack = \"8388608:unlimited\" }",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.after",
+        kinds: &[Kind::Texts, Kind::Map(&[Kind::OneOf(&["started", "ready", "completed"])])],
+        default: "[]",
+        allowed: "an array of process names, or a table such as { migrate = \"completed\" }",
+        doc: "Processes that must be ready (a one-shot: completed) before this one starts, and that stop after it. A \
+              table says what is waited for: started, ready or completed.",
+        example: "after = { migrate = \"completed\", redis = \"ready\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.oneshot",
+        kinds: &[Kind::Bool],
+        default: "false",
+        allowed: "true or false",
+        doc: "Runs to completion instead of for ever. Exit 0, or an end of success_exit, is completed.",
+        example: "oneshot = true",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.essential",
+        kinds: &[Kind::Bool],
+        default: "false",
+        allowed: "true or false",
+        doc: "When it fails for good, svd stops all processes and exits with its code.",
+        example: "essential = true",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.ready",
+        kinds: &[Kind::OneOf(&["started"]), Kind::Group],
+        default: "\"started\"",
+        allowed: "\"started\" or a table with one of notify, fd, log, run, tcp and http",
+        doc: "When an instance counts as ready.",
+        example: "ready = { http = \"/healthz\", timeout = \"30s\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.ready.notify",
+        kinds: &[Kind::Bool],
+        default: "false",
+        allowed: "true",
+        doc: "Ready when it sends READY=1 to $NOTIFY_SOCKET (sd_notify).",
+        example: "ready = { notify = true }",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.ready.fd",
+        kinds: &[Kind::Int(3, 255)],
+        default: "none",
+        allowed: "a whole number from 3 to 255",
+        doc: "Ready when it writes a newline to this file descriptor.",
+        example: "ready = { fd = 3 }",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.ready.log",
+        kinds: &[Kind::Text],
+        default: "none",
+        allowed: "a regular expression",
+        doc: "Ready when a line of its output matches.",
+        example: "ready = { log = \"listening on port [0-9]+\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.ready.run",
+        kinds: &[Kind::Text, Kind::Texts],
+        default: "none",
+        allowed: "a command: a string, or an array of strings",
+        doc: "Ready when this command exits 0. It gets the environment of the instance and is tried again and again.",
+        example: "ready = { run = \"pg_isready -q\", every = \"500ms\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.ready.every",
+        kinds: &[Kind::Text],
+        default: "\"1s\"",
+        allowed: "a time from \"10ms\" to \"1h\"",
+        doc: "The time between two tries of ready.run.",
+        example: "ready = { run = \"true\", every = \"2s\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.ready.tcp",
+        kinds: &[Kind::Bool],
+        default: "false",
+        allowed: "true",
+        doc: "Ready when 127.0.0.1 accepts a connection on its port.",
+        example: "ready = { tcp = true }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.ready.http",
+        kinds: &[Kind::Text],
+        default: "none",
+        allowed: "a path that begins with /",
+        doc: "Ready when GET of this path on 127.0.0.1 and its port answers 200 to 399.",
+        example: "ready = { http = \"/healthz\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.ready.port",
+        kinds: &[Kind::Int(1, 65535)],
+        default: "the instance's $PORT",
+        allowed: "a whole number from 1 to 65535",
+        doc: "The port of ready.tcp and ready.http.",
+        example: "ready = { tcp = true, port = 8080 }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.ready.timeout",
+        kinds: &[Kind::Text],
+        default: "\"60s\"",
+        allowed: "a time from \"10ms\" to \"365d\"",
+        doc: "An instance that is not ready by then counts as failed.",
+        example: "ready = { notify = true, timeout = \"90s\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.restart",
+        kinds: &[Kind::OneOf(&["always", "on-failure", "never"]), Kind::Group],
+        default: "\"always\"; \"never\" for a one-shot",
+        allowed: "\"always\", \"on-failure\", \"never\" or a table",
+        doc: "When and how fast an instance that ended is started again. A string is short for a table with when.",
+        example: "restart = \"on-failure\"",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.restart.when",
+        kinds: &[Kind::OneOf(&["always", "on-failure", "never"])],
+        default: "\"always\"; \"never\" for a one-shot",
+        allowed: "\"always\", \"on-failure\" or \"never\"",
+        doc: "After which ends: every one, those that are no success, or none.",
+        example: "restart = { when = \"on-failure\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.restart.backoff",
+        kinds: &[Kind::Text],
+        default: "\"500ms..30s\"",
+        allowed: "a time, or two as \"500ms..30s\", up to \"1d\"",
+        doc: "The pause before a restart: the first one, doubled at each failure in a row up to the second one. \"0s\" \
+              restarts at once.",
+        example: "restart = { backoff = \"1s..1m\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.restart.limit",
+        kinds: &[Kind::Text],
+        default: "\"5 in 1m\"",
+        allowed: "\"COUNT in TIME\" such as \"5 in 1m\", or \"none\"",
+        doc: "So many restarts in so long a time are allowed; then the instance is failed. With \"none\" svd never \
+              gives up.",
+        example: "restart = { limit = \"10 in 5m\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.restart.success_exit",
+        kinds: &[Kind::Scalars],
+        default: "[0]",
+        allowed: "an array of exit codes from 0 to 255 and signals such as \"TERM\"",
+        doc: "Ends that are no failure: for restart = \"on-failure\" and for one-shots.",
+        example: "restart = { when = \"on-failure\", success_exit = [0, 143, \"SIGTERM\"] }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.stop",
+        kinds: &[Kind::Texts],
+        default: "[\"TERM\", \"10s\", \"KILL\"]",
+        allowed: "an array of signals and times such as [\"TERM\", \"30s\", \"KILL\"], with KILL only at its end",
+        doc: "How it is stopped, step by step: signals go to the main process, KILL to its whole tree. After the last \
+              step the whole tree is killed in any case.",
+        example: "stop = [\"QUIT\", \"30s\", \"TERM\", \"5s\", \"KILL\"]",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.reload",
+        kinds: &[Kind::Text],
+        default: "\"HUP\"",
+        allowed: SIGNALS,
+        doc: "The signal that svctl reload sends.",
+        example: "reload = \"USR2\"",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.logs",
+        kinds: &[Kind::OneOf(&["none"]), Kind::Group],
+        default: "{ max_size = \"1G\", segment = \"64M\" }",
+        allowed: "\"none\" or a table with max_size and segment",
+        doc: "Where its output goes: into segments on disk, or with \"none\" nowhere. A change to or from \"none\" \
+              restarts the instances.",
+        example: "logs = \"none\"",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.logs.max_size",
+        kinds: &[Kind::Text, Kind::Int(16_384, 1 << 50)],
+        default: "\"1G\"",
+        allowed: "a size from \"16K\" to \"1024T\"",
+        doc: "When the segments of a stream are larger than this together, the oldest is deleted.",
+        example: "logs = { max_size = \"200M\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.logs.segment",
+        kinds: &[Kind::Text, Kind::Int(4_096, 1 << 40)],
+        default: "\"64M\", or a quarter of max_size where that is less",
+        allowed: "a size from \"4K\" to \"1T\", at most max_size",
+        doc: "The size at which a new segment is begun.",
+        example: "logs = { segment = \"16M\" }",
+        applies: Applies::Live,
+    },
+];

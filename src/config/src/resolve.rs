@@ -1,0 +1,420 @@
+//! Draft to plan: defaults, combinations, variables, ports, order. After this nothing is checked again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::document::{self, Control, Draft, Named};
+use crate::environment::{self, EnvFiles, Variables};
+use crate::error::{Errors, Warning};
+use crate::order;
+use crate::plan::{
+    ControlPlan, Dependency, ExecPlan, LogPlan, Plan, ProcessPlan, ReadyBy, ReadyPlan, RestartLimit, RestartPlan,
+    RestartWhen, Run, StopStep, SuccessExit,
+};
+use crate::ports;
+use crate::process::{Raw, RawEvidence, RawRun};
+use crate::procfile;
+use crate::report::{At, Report, Span};
+use crate::source::{SourceKind, Sources};
+use crate::values;
+use crate::words::{self, SplitError};
+
+/// Instances that one svd runs at most.
+const MOST_INSTANCES: u32 = 5000;
+
+/// What a process keeps of svd's own environment when nothing is said: enough to find programs, files and words.
+const KEEP_ENV: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TZ", "TMPDIR", "TERM"];
+
+/// Makes a plan, or tells all that is wrong with all files.
+pub fn plan(sources: &Sources) -> Result<(Plan, Vec<Warning>), Errors> {
+    let mut report = Report::over(sources);
+    let mut files = EnvFiles::new(sources);
+    let (draft, shared) = match sources.main.kind {
+        SourceKind::Procfile | SourceKind::EnvFile => plain(sources, &mut files, &mut report),
+        SourceKind::Toml => {
+            let document = document::read(sources, &mut report);
+            for include in document.include.iter().filter(|i| !is_pattern(&i.value)) {
+                if environment::find(sources, &include.value, SourceKind::Toml).is_none() {
+                    let message = format!("included file \"{}\" does not exist", include.value.escape_debug());
+                    report.problem_with(include.span, message, "create it, or take it out of include");
+                }
+            }
+            let draft = document.draft(sources.environment.as_deref(), &mut report);
+            let mut shared = Variables::new();
+            files.layer(&mut shared, &draft.env, &draft.env_file, &mut report);
+            (draft, shared)
+        }
+    };
+    let resolver = Resolver { sources, files, report, shared };
+    resolver.resolve(draft)
+}
+
+/// Whether a name in `include` is a pattern, which may match nothing.
+pub(crate) fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '['])
+}
+
+fn plain(sources: &Sources, files: &mut EnvFiles<'_>, report: &mut Report) -> (Draft, Variables) {
+    if let Some(environment) = &sources.environment {
+        report.problem_whole(format!(
+            "no environment \"{environment}\"; a plain Procfile has none: environments need a Procfile.toml"
+        ));
+    }
+    let mut processes = procfile::read(&sources.main.text, report);
+    let mut shared = Variables::new();
+    files.layer_optional(&mut shared, ".env", report);
+    let mut seen = sources.inherited.clone();
+    seen.extend(shared.iter().map(|(name, value)| (name.clone(), value.value.clone())));
+    // PORT is always given, so that the one of the environment says nothing about its value.
+    seen.remove("PORT");
+    procfile::choose_shells(&mut processes, &seen);
+    (Draft { processes, ..Draft::default() }, shared)
+}
+
+struct Resolver<'a> {
+    sources: &'a Sources,
+    files: EnvFiles<'a>,
+    report: Report,
+    /// The variables of all processes.
+    shared: Variables,
+}
+
+impl Resolver<'_> {
+    fn resolve(mut self, draft: Draft) -> Result<(Plan, Vec<Warning>), Errors> {
+        let app = self.app(draft.app.as_ref());
+        if draft.processes.is_empty() && !self.report.has_problems() {
+            self.report.problem_whole(match self.sources.main.kind {
+                SourceKind::Toml => "no process; add one: [process.web] with run = \"…\"",
+                _ => "no process; add a line such as web: ./server",
+            });
+        }
+        let base = self.base_port();
+        let ports = self.ports(base, &draft.processes);
+        let mut processes = Vec::new();
+        for (named, (port, variables)) in draft.processes.iter().zip(ports) {
+            processes.extend(self.process(named, port, variables));
+        }
+        let instances: u32 = processes.iter().map(|p| p.count).sum();
+        if instances > MOST_INSTANCES {
+            self.report.problem_whole(format!(
+                "the processes have {instances} instances together; at most {MOST_INSTANCES} are possible"
+            ));
+        }
+        if !self.report.is_broken() {
+            order::check(&draft.processes, &mut self.report);
+        }
+        let environment = self.sources.environment.clone();
+        let dir = self.sources.dir.clone();
+        let mut plan = Plan { app, environment, dir, processes, control: control(draft.control) };
+        if !self.report.has_problems() {
+            order::select(&mut plan, &self.sources.only, &mut self.report);
+        }
+        self.report.finish().map(|warnings| (plan, warnings))
+    }
+
+    fn app(&mut self, given: Option<&At<String>>) -> String {
+        if let Some(app) = given {
+            return app.value.clone();
+        }
+        let app = app_of_dir(&self.sources.dir);
+        if app.is_empty() && !self.report.has_problems() {
+            let way_out = match self.sources.main.kind {
+                SourceKind::Toml => "say app = \"…\"",
+                _ => "start svd in a directory with a name, or say app = \"…\" in a Procfile.toml",
+            };
+            let dir = self.sources.dir.display();
+            self.report.problem_whole(format!(
+                "the app has no name: none can be made from the directory \"{dir}\"; {way_out}"
+            ));
+        }
+        app
+    }
+
+    fn base_port(&mut self) -> u16 {
+        if self.shared.contains_key("PORT") {
+            return environment::take_port(&mut self.shared, &mut self.report).map_or(ports::DEFAULT_BASE, |p| p.value);
+        }
+        let Some(text) = self.sources.inherited.get("PORT").filter(|t| !t.is_empty()) else {
+            return ports::DEFAULT_BASE;
+        };
+        environment::parse_port(text).unwrap_or_else(|| {
+            self.report.problem_whole("PORT in svd's own environment must be a whole number from 1 to 65535");
+            ports::DEFAULT_BASE
+        })
+    }
+
+    /// The port and the own variables of each process.
+    fn ports(&mut self, base: u16, processes: &[Named]) -> Vec<(u16, Variables)> {
+        let mut variables = Vec::new();
+        let mut requests: Vec<ports::Request<'_>> = Vec::new();
+        for named in processes {
+            let mut own = environment::own(&named.raw, &mut self.files, &mut self.report);
+            let port = environment::take_port(&mut own, &mut self.report);
+            let count = named.raw.count.as_ref().map_or(1, |c| c.value);
+            if let Some(port) = &port {
+                let (start, end) = (u32::from(port.value), u32::from(port.value) + count);
+                if end > 65_536 {
+                    self.report
+                        .problem(port.span, format!("PORT {start} leaves no room for {count} instances below 65536"));
+                }
+                let clash = requests
+                    .iter()
+                    .find(|r| r.own.is_some_and(|p| u32::from(p) < end && start < u32::from(p) + r.count));
+                if let Some(other) = clash {
+                    let message = format!("{} gets the same PORT as {}", named.name.value, other.name);
+                    self.report.warn(Some(port.span), message, "give each its own, a count apart");
+                }
+            }
+            requests.push(ports::Request { name: &named.name.value, count, own: port.map(|p| p.value) });
+            variables.push(own);
+        }
+        let ports = ports::assign(base, &requests).unwrap_or_else(|| {
+            self.report
+                .problem_whole("there are not enough ports to give each instance its own PORT; use fewer processes");
+            vec![base; processes.len()]
+        });
+        ports.into_iter().zip(variables).collect()
+    }
+
+    fn process(&mut self, named: &Named, port: u16, own: Variables) -> Option<ProcessPlan> {
+        let (name, raw) = (&named.name, &named.raw);
+        let mut env: BTreeMap<String, String> =
+            self.shared.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect();
+        env.extend(own.into_iter().map(|(name, value)| (name, value.value)));
+        let keep_env = raw.keep_env.clone().unwrap_or_else(|| KEEP_ENV.iter().map(|name| (*name).to_owned()).collect());
+        let known = Known { env: &env, keep_env: &keep_env };
+        let oneshot = raw.oneshot.as_ref().is_some_and(|o| o.value);
+        let run = self.run(named, &known);
+        let ready = self.ready(named, oneshot, &known);
+        let restart = self.restart(named, oneshot);
+        let logs = self.logs(named);
+        if raw.logs.none.as_ref().is_some_and(|n| n.value)
+            && let Some(At { value, span }) = &raw.ready
+            && matches!(value.by, RawEvidence::Log(_))
+        {
+            let message =
+                format!("ready.log in [process.{}] needs the output that logs = \"none\" throws away", name.value);
+            self.report.problem(*span, message);
+        }
+        let exec = ExecPlan {
+            run: run?,
+            cwd: match &raw.cwd {
+                Some(cwd) => self.sources.dir.join(&cwd.value),
+                None => self.sources.dir.clone(),
+            },
+            user: raw.user.as_ref().map(|u| u.value.clone()),
+            group: raw.group.as_ref().map(|g| g.value.clone()),
+            umask: raw.umask.as_ref().map(|u| u.value),
+            nice: raw.nice.as_ref().map(|n| n.value),
+            oom_score_adj: raw.oom_score_adj.as_ref().map(|o| o.value),
+            env,
+            keep_env,
+            rlimits: {
+                let mut limits = raw.rlimits.clone();
+                limits.sort_by_key(|l| l.resource);
+                limits
+            },
+            port,
+        };
+        let after = raw.after.as_deref().unwrap_or_default().iter();
+        Some(ProcessPlan {
+            name: name.value.clone(),
+            count: raw.count.as_ref().map_or(1, |c| c.value),
+            exec,
+            after: after
+                .map(|a| Dependency { process: a.process.value.clone(), condition: a.condition.value })
+                .collect(),
+            oneshot,
+            essential: raw.essential.as_ref().is_some_and(|e| e.value),
+            ready: ready?,
+            restart,
+            stop: raw.stop.clone().unwrap_or_else(|| {
+                vec![StopStep::Signal(15), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(values::KILL)]
+            }),
+            reload_signal: raw.reload.as_ref().map_or(1, |r| r.value),
+            logs,
+        })
+    }
+
+    fn run(&mut self, named: &Named, known: &Known<'_>) -> Option<Run> {
+        let name = &named.name.value;
+        let Some(run) = &named.raw.run else {
+            if !self.report.is_broken() {
+                let message = format!("process \"{name}\" has no \"run\"");
+                self.report.problem_with(named.name.span, message, "say what it runs: run = \"command\"");
+            }
+            return None;
+        };
+        let shell = named.raw.shell.as_ref().filter(|s| s.value);
+        match (&run.value, shell) {
+            (RawRun::Line(line), Some(_)) => Some(Run::Shell(line.clone())),
+            (RawRun::Array(_), Some(shell)) => {
+                let message =
+                    format!("shell = true in [process.{name}] needs run as a string: an array is executed as it is");
+                self.report.problem(shell.span, message);
+                None
+            }
+            (RawRun::Array(words), None) => Some(Run::Literal(words.clone())),
+            (RawRun::Line(line), None) => {
+                let title = format!("\"run\" in [process.{name}]");
+                self.words(&title, line, run.span, "set shell = true, or quote it", known)
+            }
+        }
+    }
+
+    /// Splits a line that no shell will see, and checks that its variables will be there.
+    fn words(&mut self, title: &str, line: &str, span: Span, way_out: &str, known: &Known<'_>) -> Option<Run> {
+        let split = match words::split(line) {
+            Ok(split) => split,
+            Err(SplitError::NeedsShell { what, range }) => {
+                let at = self.report.part(span, line, range);
+                self.report.problem(at, format!("{title} has {what}, which needs a shell; {way_out}"));
+                return None;
+            }
+            Err(SplitError::OpenQuote { range }) => {
+                let at = self.report.part(span, line, range);
+                self.report.problem(at, format!("{title} has a quote that is not closed"));
+                return None;
+            }
+            Err(SplitError::Empty) => {
+                self.report.problem(span, format!("{title} is empty"));
+                return None;
+            }
+        };
+        for variable in &split.variables {
+            let name = &variable.name;
+            if variable.default.is_none()
+                && !self.files.incomplete
+                && !self.report.is_broken()
+                && !known.has(name, self.sources)
+            {
+                let at = self.report.part(span, line, variable.range.clone());
+                let suggestion = values::did_you_mean(name, known.env.keys().map(String::as_str));
+                let kept = match self.sources.inherited.contains_key(name) {
+                    true => "; svd's own environment has it, but keep_env does not",
+                    false => "",
+                };
+                let message = format!("{title} uses ${name}, which is not set{suggestion}{kept}");
+                self.report.problem_with(at, message, format!("set it in env, or write ${{{name}:-default}}"));
+            }
+        }
+        Some(Run::Words(split.words))
+    }
+
+    fn ready(&mut self, named: &Named, oneshot: bool, known: &Known<'_>) -> Option<ReadyPlan> {
+        let minute = Duration::from_secs(60);
+        let Some(At { value: ready, span }) = &named.raw.ready else {
+            return Some(ReadyPlan { by: ReadyBy::Started, timeout: minute });
+        };
+        let name = &named.name.value;
+        if oneshot && !matches!(ready.by, RawEvidence::Started) {
+            let message = format!(
+                "process \"{name}\" is a one-shot: it is ready when it has completed, \"ready\" does not go with it"
+            );
+            self.report.problem(*span, message);
+        }
+        let by = match &ready.by {
+            RawEvidence::Started => ReadyBy::Started,
+            RawEvidence::Notify => ReadyBy::Notify,
+            RawEvidence::Fd(fd) => ReadyBy::Fd(*fd),
+            RawEvidence::Log(pattern) => ReadyBy::Log(pattern.clone()),
+            RawEvidence::Tcp { port } => ReadyBy::Tcp { port: *port },
+            RawEvidence::Http { port, path } => ReadyBy::Http { port: *port, path: path.clone() },
+            RawEvidence::Run { run, every } => {
+                let every = every.unwrap_or(Duration::from_secs(1));
+                let run = match &run.value {
+                    RawRun::Array(words) => Run::Literal(words.clone()),
+                    RawRun::Line(line) => {
+                        let title = format!("\"run\" in [process.{name}.ready]");
+                        self.words(&title, line, run.span, "write [\"sh\", \"-c\", \"…\"], or quote it", known)?
+                    }
+                };
+                ReadyBy::Run { run, every }
+            }
+        };
+        Some(ReadyPlan { by, timeout: ready.timeout.unwrap_or(minute) })
+    }
+
+    fn restart(&mut self, named: &Named, oneshot: bool) -> RestartPlan {
+        let raw = &named.raw.restart;
+        let when = match &raw.when {
+            Some(when) => {
+                if oneshot && when.value == RestartWhen::Always {
+                    let message =
+                        format!("process \"{}\" is a one-shot and would be restarted always", named.name.value);
+                    self.report.problem_with(when.span, message, "one-shots take \"never\" and \"on-failure\"");
+                }
+                when.value
+            }
+            None if oneshot => RestartWhen::Never,
+            None => RestartWhen::Always,
+        };
+        let (backoff_min, backoff_max) = raw.backoff.unwrap_or((Duration::from_millis(500), Duration::from_secs(30)));
+        let default_limit = RestartLimit { count: 5, window: Duration::from_secs(60) };
+        RestartPlan {
+            when,
+            backoff_min,
+            backoff_max,
+            limit: raw.limit.unwrap_or(Some(default_limit)),
+            success_exit: raw.success_exit.clone().unwrap_or_else(|| vec![SuccessExit::Code(0)]),
+        }
+    }
+
+    fn logs(&mut self, named: &Named) -> LogPlan {
+        let Raw { logs, .. } = &named.raw;
+        if logs.none.as_ref().is_some_and(|n| n.value) {
+            return LogPlan::Null;
+        }
+        let max_size = logs.max_size.as_ref().map_or(1 << 30, |m| m.value);
+        let segment = logs.segment.as_ref().map_or((64 << 20).min(max_size / 4), |s| s.value);
+        if segment > max_size
+            && let Some(at) = logs.segment.as_ref()
+        {
+            let message = format!(
+                "\"segment\" in [process.{}.logs] is {segment} bytes, more than max_size, which is {max_size} bytes",
+                named.name.value
+            );
+            self.report.problem(at.span, message);
+        }
+        LogPlan::Segments { segment, max_size }
+    }
+}
+
+/// The variables that a process will have, as far as that is known now.
+struct Known<'a> {
+    env: &'a BTreeMap<String, String>,
+    keep_env: &'a [String],
+}
+
+impl Known<'_> {
+    fn has(&self, name: &str, sources: &Sources) -> bool {
+        self.env.contains_key(name)
+            || environment::OWN.contains(&name)
+            || environment::ACCOUNT.contains(&name)
+            || (sources.inherited.contains_key(name) && environment::keeps(self.keep_env, name))
+    }
+}
+
+fn control(raw: Control) -> ControlPlan {
+    let default_mode = match (&raw.socket_group, &raw.read_group) {
+        (_, Some(_)) => 0o666,
+        (Some(_), None) => 0o660,
+        (None, None) => 0o600,
+    };
+    ControlPlan {
+        socket_mode: raw.socket_mode.map_or(default_mode, |m| m.value),
+        socket_group: raw.socket_group.map(|g| g.value),
+        read_group: raw.read_group.map(|g| g.value),
+    }
+}
+
+/// The name of an app that does not say one: its directory's, made to fit.
+pub fn app_of_dir(dir: &Path) -> String {
+    let name = dir.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let mut app: String =
+        name.chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).collect();
+    app = app.trim_matches('-').to_owned();
+    app.truncate(64);
+    app
+}
