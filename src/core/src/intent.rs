@@ -171,7 +171,7 @@ impl Core {
             }
             self.clear_stopped(name, choice, &mut intent.changes);
             let next = self.next_generation(name, process);
-            for (index, instance) in process.instances.range(1..=self.want(name)) {
+            for (index, instance) in process.instances.range(..=self.want(name)) {
                 if Again::WhatEnded.raises(self, name, process, *index, instance) {
                     intent
                         .changes
@@ -270,7 +270,7 @@ impl Core {
             let Some((name, process)) = self.processes.get_key_value(name) else { continue };
             let Some(listed) = plan.process(name) else { continue };
             let next = self.next_generation(name, process);
-            for (index, instance) in process.instances.range(1..=tree::want(&self.desired, listed)) {
+            for (index, instance) in process.instances.range(..=tree::want(&self.desired, listed)) {
                 if Again::WhatIsOutdated.raises(self, name, process, *index, instance) {
                     intent
                         .changes

@@ -40,7 +40,7 @@ impl Core {
         if process.listing == Listing::Retired {
             return None;
         }
-        let wanted = process.instances.range(1..=self.want(name));
+        let wanted = process.instances.range(..=self.want(name));
         let (index, instance) = wanted
             .into_iter()
             .find(|(index, instance)| !self.holds(dependency.condition, name, process, **index, instance))?;
@@ -112,7 +112,7 @@ impl Core {
     /// running.
     pub(crate) fn may_replace(&self, name: &Arc<str>, process: &Process, index: u32) -> bool {
         let roll = self.generation(name, index);
-        process.instances.range(1..=self.want(name)).filter(|(i, _)| **i != index).all(|(i, other)| {
+        process.instances.range(..=self.want(name)).filter(|(i, _)| **i != index).all(|(i, other)| {
             if self.aim(name, process, *i) != Aim::Run {
                 return true;
             }

@@ -15,7 +15,7 @@ impl Core {
     pub fn view(&self) -> impl Iterator<Item = InstanceView> + '_ {
         let wanted = self.plan.processes.iter().filter_map(|plan| self.processes.get_key_value(plan.name.as_str()));
         let wanted = wanted.flat_map(|(name, process)| {
-            process.instances.range(1..=self.want(name)).map(move |(index, instance)| (name, process, *index, instance))
+            process.instances.range(..=self.want(name)).map(move |(index, instance)| (name, process, *index, instance))
         });
         let leaving = self.processes.iter().flat_map(|(name, process)| {
             let from = self.want(name).saturating_add(1);
