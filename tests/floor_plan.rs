@@ -194,6 +194,24 @@ fn the_binaries_only_call_their_crate() {
     }
 }
 
+#[test]
+fn every_file_that_the_architecture_names_exists() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is readable");
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs")).collect();
+    assert!(named.len() > 20, "the names are no longer in backticks: {named:?}");
+    let missing: Vec<&str> = named
+        .into_iter()
+        .filter(|name| {
+            // `core/settle.rs` stands for `src/core/src/settle.rs`.
+            let in_crate = name
+                .split_once('/')
+                .is_some_and(|(of, file)| root().join("src").join(of).join("src").join(file).exists());
+            !in_crate && !root().join(name).exists()
+        })
+        .collect();
+    assert!(missing.is_empty(), "no such files: {missing:?}");
+}
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
