@@ -101,7 +101,7 @@ fn changed_keys(old: &ProcessPlan, new: &ProcessPlan) -> Vec<String> {
         ("stop", old.stop != new.stop),
         ("reload", old.reload_signal != new.reload_signal),
     ];
-    keys.extend(others.into_iter().filter_map(|(key, differs)| differs.then(|| key.to_owned())));
+    keys.extend(others.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()));
     match (&old.logs, &new.logs) {
         (LogPlan::Segments { segment: s1, max_size: m1 }, LogPlan::Segments { segment: s2, max_size: m2 }) => {
             keys.extend((m1 != m2).then(|| "logs.max_size".to_owned()));
@@ -130,7 +130,8 @@ fn changed_exec(old: &ExecPlan, new: &ExecPlan) -> Vec<String> {
         ("rlimits", old.rlimits != new.rlimits),
         ("env.PORT", old.port != new.port),
     ];
-    let mut keys: Vec<String> = keys.into_iter().filter_map(|(key, differs)| differs.then(|| key.to_owned())).collect();
+    let mut keys: Vec<String> =
+        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect();
     let names: BTreeMap<&String, ()> = old.env.keys().chain(new.env.keys()).map(|name| (name, ())).collect();
     keys.extend(names.keys().filter(|n| old.env.get(**n) != new.env.get(**n)).map(|name| format!("env.{name}")));
     keys

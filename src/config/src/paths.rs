@@ -1,10 +1,15 @@
-//! Where an app's state, runtime files and control socket are. svd and svctl both ask here, so that one finds the other.
+//! What an app is called and where its state, runtime files and control socket are. svd and svctl both ask here, so
+//! that one finds the other.
 //!
 //! Pure rules over user id and environment: nothing is looked at, created or made absolute here. Variables that are
 //! empty count as unset, and XDG directories that are not absolute are ignored, as their specification wants it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use crate::document;
+use crate::report::Report;
+use crate::source::{Source, SourceKind};
 
 /// Name of the control socket in the runtime directory.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -14,6 +19,16 @@ pub const SYSTEM_RUNTIME: &str = "/run/svd";
 
 /// State directories of svds that run as root, one below it for each app.
 pub const SYSTEM_STATE: &str = "/var/lib/svd";
+
+/// The app of a config: what its main file says, else made of its directory's name; empty where none can be made. Other
+/// errors in the file do not matter: what runs was started before they were made.
+pub fn app(main: &Source, dir: &Path) -> String {
+    let said = match main.kind {
+        SourceKind::Toml => document::read_main(&main.text, &mut Report::of(main)).app.map(|app| app.value),
+        SourceKind::Procfile | SourceKind::EnvFile => None,
+    };
+    said.unwrap_or_else(|| crate::app_of_dir(dir))
+}
 
 /// State directory: `root` (`--root`), else `$SVD_ROOT`, else `/var/lib/svd/APP` as root, and for others
 /// `$XDG_STATE_HOME/svd/APP`, `~/.local/state/svd/APP`, or without a home `/tmp/svd-UID/APP` (whoever creates that must
@@ -88,6 +103,17 @@ mod tests {
         let root = root.map(Path::new);
         assert_eq!(state_root(uid, &env, "shop", root), Path::new(state));
         assert_eq!(socket(uid, &env, "shop", root), Path::new(socket_path));
+    }
+
+    #[test]
+    fn the_app_is_what_the_file_says_even_when_the_rest_of_it_is_wrong() {
+        let app_of = |kind, text: &str| {
+            let main = Source { path: "Procfile.toml".into(), kind, text: text.to_owned(), mode: 0o600 };
+            app(&main, Path::new("/srv/My Shop"))
+        };
+        assert_eq!(app_of(SourceKind::Toml, "app = \"blog\"\nprocces = 1\n[process.web]\nrun = 7\n"), "blog");
+        assert_eq!(app_of(SourceKind::Toml, "[process]\nweb = \"web\"\n"), "my-shop");
+        assert_eq!(app_of(SourceKind::Procfile, "app: web"), "my-shop");
     }
 
     #[test]

@@ -302,8 +302,9 @@ fn ready(field: &Field<'_>, report: &mut Report) -> Option<At<RawReady>> {
     });
     let port: Option<At<u16>> = section.get("port").and_then(|f| number(&f, report));
 
-    let given: Vec<Field<'_>> =
+    let mut given: Vec<Field<'_>> =
         ["notify", "fd", "log", "run", "tcp", "http"].iter().filter_map(|name| section.get(name)).collect();
+    given.sort_by_key(|field| field.name_span);
     let [evidence] = given.as_slice() else {
         let names: Vec<String> = given.iter().map(|f| format!("\"{}\"", f.key.name())).collect();
         let message = if given.is_empty() {

@@ -3,6 +3,7 @@
 //! Owns the texts and turns byte spans into lines, columns and excerpts. Reading never stops at a problem: the
 //! place that finds one notes it here and goes on with what is left.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::error::{Errors, Problem, Warning};
@@ -50,8 +51,8 @@ pub(crate) struct Report {
     files: Vec<File>,
     problems: Vec<Found>,
     warnings: Vec<Found>,
-    /// Lines of files that are no TOML: other faults there are consequences and are not told.
-    broken: Vec<(usize, usize)>,
+    /// File and lines of what is no TOML: other faults there are consequences and are not told.
+    broken: Vec<(usize, RangeInclusive<usize>)>,
 }
 
 impl Report {
@@ -92,7 +93,15 @@ impl Report {
 
     /// Notes a place where the file is no TOML at all.
     pub fn broken(&mut self, span: Span, message: impl Into<String>) {
-        self.broken.push((span.file, self.position(span).0));
+        let line = self.position(span).0;
+        let text = self.files.get(span.file).map(|f| f.text.as_str()).unwrap_or_default();
+        let mut below = text.lines().skip(line.saturating_sub(1)).map(|l| l.trim_start().starts_with('['));
+        // Without its header a table's keys end up in the one before.
+        let last = match below.next() {
+            Some(true) => line + below.take_while(|is_header| !is_header).count(),
+            _ => line,
+        };
+        self.broken.push((span.file, line..=last));
         self.problem(span, message);
     }
 
@@ -134,18 +143,13 @@ impl Report {
     pub fn finish(mut self) -> Result<Vec<Warning>, Errors> {
         let mut found = std::mem::take(&mut self.problems);
         // In a line that is no TOML everything else is a consequence.
-        let first_of_line: Vec<bool> = found
-            .iter()
-            .map(|f| match f.span {
-                Some(span) => {
-                    let here = (span.file, self.position(span).0);
-                    !self.broken.contains(&here) || f.message.starts_with(NOT_TOML)
-                }
-                None => true,
-            })
-            .collect();
-        let mut keep = first_of_line.into_iter();
-        found.retain(|_| keep.next().unwrap_or(true));
+        found.retain(|f| match f.span {
+            Some(span) if !f.message.starts_with(NOT_TOML) => {
+                let line = self.position(span).0;
+                !self.broken.iter().any(|(file, lines)| *file == span.file && lines.contains(&line))
+            }
+            _ => true,
+        });
         found.sort_by_key(|f| f.span);
         found.dedup_by(|a, b| a.span == b.span && a.message == b.message);
         if found.is_empty() {
