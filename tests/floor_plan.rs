@@ -270,8 +270,23 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Whether a line has the keyword outside a comment. `unsafe_code`, as lints spell it, is another word.
+/// Whether a line has the keyword where code has it. The compiler's lint is the guard; this finds who switches it off.
 fn says_unsafe(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or(line);
-    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe")
+    code.match_indices("unsafe").any(|(at, word)| {
+        let before = code[..at].chars().next_back();
+        let after = code[at + word.len()..].trim_start();
+        let follows = ["{", "(", "fn ", "impl", "extern", "trait"].iter().any(|next| after.starts_with(next));
+        follows && before.is_none_or(|before| !before.is_alphanumeric() && before != '_')
+    })
+}
+
+#[test]
+fn the_keyword_is_found_in_code_and_nowhere_else() {
+    for code in ["unsafe { f() }", "    unsafe fn f() {}", "pub unsafe extern \"C\" fn f()", "#[unsafe(no_mangle)]"] {
+        assert!(says_unsafe(code), "{code}");
+    }
+    for text in ["// unsafe { f() }", "unsafe_code = 1", "\"the successor is an unsafe function\"", "make_unsafe(1)"] {
+        assert!(!says_unsafe(text), "{text}");
+    }
 }
