@@ -106,10 +106,10 @@ fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
 
-/// `svd --root … -- COMMAND`.
+/// `svd -- COMMAND`.
 fn one_command(app: &App, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_svd"));
-    command.arg("--root").arg(app.path("root")).arg("--").args(words);
+    command.arg("--").args(words);
     command.current_dir(app.path("")).env("SVD_TEST_DIR", app.path(""));
     command
 }
