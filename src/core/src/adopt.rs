@@ -65,7 +65,6 @@ impl Core {
                     spawn.annotate(cx);
                     cx.record(id, FactKind::Ready(cx.now.since(spawn.since)));
                 }
-                Life::Stopping { climb: Climb::Waiting { next: 0, .. }, .. } => spawn.climb(cx, 0),
                 Life::Stopping { climb: Climb::Killing { .. }, .. } => {
                     cx.out.push(Action::Sweep { spawn: id, how: Sweep::Kill });
                 }
@@ -113,7 +112,15 @@ fn taken_up(plan: &ProcessPlan, adopted: Adopted, reason: Reason, now: Time) -> 
             (*at, Life::Ended { end, at: *at, tree: left(plan, &adopted, *at, now) })
         }
     };
-    Spawn { id: adopted.spawn, lineage: adopted.lineage, note, since, told: Told::Nothing, life }
+    Spawn {
+        id: adopted.spawn,
+        lineage: adopted.lineage,
+        note,
+        since,
+        told: Told::Nothing,
+        sent: adopted.last_signal,
+        life,
+    }
 }
 
 fn has_evidence(plan: &ProcessPlan) -> bool {
@@ -143,17 +150,9 @@ fn ladder_place(plan: &ProcessPlan, adopted: &Adopted) -> Option<(usize, Time)> 
     }
 }
 
-/// A stop in progress: at its step, with the time that has passed of it. No signal is sent twice: programs escalate
-/// by themselves on a second TERM.
+/// A stop in progress goes on at its step.
 fn stopping(plan: &ProcessPlan, adopted: &Adopted, pid: Option<i32>, reason: Reason, now: Time) -> Life {
-    let climb = match (ladder_place(plan, adopted), adopted.last_signal) {
-        (Some((_, at)), Some((SIGKILL, _))) => Climb::Killing { stuck_at: at.after(STUCK_AFTER) },
-        (Some((next, at)), _) => match plan.stop.get(next) {
-            Some(svd_config::plan::StopStep::Wait(wait)) => Climb::Waiting { next: next + 1, until: at.after(*wait) },
-            Some(svd_config::plan::StopStep::Signal(_)) | None => Climb::Waiting { next, until: now },
-        },
-        (None, _) => Climb::Waiting { next: 0, until: now },
-    };
+    let climb = Climb::resumed(plan, adopted.last_signal, now);
     let begun = adopted.last_signal.map_or(now, |(_, at)| at);
     Life::Stopping { pid, begun, climb, reason }
 }

@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use svd_config::plan::{ProcessPlan, ReadyBy};
+use svd_config::plan::{ProcessPlan, ReadyBy, StopStep};
 
 use crate::action::{Action, Fact, FactKind, Sweep};
 use crate::event::{Lineage, Note, SpawnFailure};
@@ -30,6 +30,9 @@ pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// How long fork to exec may take (a working directory on a dead network disk hangs there).
 pub(crate) const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// One that says that it is stopping gets so long at least.
+const LEAVING_MIN: Duration = Duration::from_secs(10);
+
 /// One start of one instance.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawn {
@@ -39,6 +42,8 @@ pub(crate) struct Spawn {
     /// When it was forked.
     pub since: Time,
     pub told: Told,
+    /// The last signal that a manager before this one had sent to it.
+    pub sent: Option<(i32, Time)>,
     pub life: Life,
 }
 
@@ -72,16 +77,17 @@ pub(crate) enum Readiness {
         deadline: Time,
     },
     Ready,
-    /// It said that it is stopping. Where it had not been ready, the deadline still holds.
+    /// It said that it is stopping. It is helped on when that takes longer than its own ladder would.
     Leaving {
-        deadline: Option<Time>,
+        deadline: Time,
     },
 }
 
-/// Where on the stop ladder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where on the stop ladder. The steps are those of the plan under which the stop began: a new plan in the middle of
+/// a climb must not send a signal again.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Climb {
-    Waiting { next: usize, until: Time },
+    Waiting { steps: Vec<StopStep>, next: usize, until: Time },
     Killing { stuck_at: Time },
 }
 
@@ -128,6 +134,26 @@ impl Cx<'_> {
     pub fn record(&mut self, spawn: SpawnId, kind: FactKind) {
         let instance = Some(self.name.clone());
         self.out.push(Action::Record(Fact { instance, spawn: Some(spawn), op: self.op, kind }));
+    }
+}
+
+impl Climb {
+    /// The place on the ladder after the last signal sent, with the time that has passed there; the foot of it where
+    /// none was. No signal is sent twice: programs escalate by themselves on a second TERM.
+    pub fn resumed(plan: &ProcessPlan, sent: Option<(i32, Time)>, now: Time) -> Climb {
+        let steps = plan.stop.clone();
+        let Some((signal, at)) = sent else { return Climb::Waiting { steps, next: 0, until: now } };
+        if signal == SIGKILL {
+            return Climb::Killing { stuck_at: at.after(STUCK_AFTER) };
+        }
+        let next = ladder::after_signal(&steps, signal).unwrap_or(0);
+        match steps.get(next) {
+            Some(StopStep::Wait(wait)) if next > 0 => {
+                let until = at.after(*wait);
+                Climb::Waiting { steps, next: next + 1, until }
+            }
+            Some(StopStep::Wait(_) | StopStep::Signal(_)) | None => Climb::Waiting { steps, next, until: now },
+        }
     }
 }
 
@@ -186,16 +212,16 @@ impl Spawn {
 
     /// The next instant at which time alone changes something.
     pub fn deadline(&self) -> Option<Time> {
-        match self.life {
+        match &self.life {
             Life::Launching => Some(self.since.after(LAUNCH_TIMEOUT)),
-            Life::Running { readiness: Readiness::Probing { deadline }, .. } => Some(deadline),
-            Life::Running { readiness: Readiness::Leaving { deadline }, .. } => deadline,
+            Life::Running { readiness: Readiness::Probing { deadline }, .. } => Some(*deadline),
+            Life::Running { readiness: Readiness::Leaving { deadline }, .. } => Some(*deadline),
             Life::Running { readiness: Readiness::Ready, .. } => None,
-            Life::Stopping { climb: Climb::Waiting { until, .. }, .. } => Some(until),
-            Life::Stopping { climb: Climb::Killing { stuck_at }, .. } => Some(stuck_at),
+            Life::Stopping { climb: Climb::Waiting { until, .. }, .. } => Some(*until),
+            Life::Stopping { climb: Climb::Killing { stuck_at }, .. } => Some(*stuck_at),
             Life::Stuck { .. } => None,
-            Life::Ended { tree: Tree::Terminating { kill_at }, .. } => Some(kill_at),
-            Life::Ended { tree: Tree::Killing { stuck_at }, .. } => Some(stuck_at),
+            Life::Ended { tree: Tree::Terminating { kill_at }, .. } => Some(*kill_at),
+            Life::Ended { tree: Tree::Killing { stuck_at }, .. } => Some(*stuck_at),
             Life::Ended { tree: Tree::Stuck | Tree::Empty, .. } => None,
         }
     }
@@ -245,9 +271,10 @@ impl Spawn {
 
     /// It said `STOPPING=1`.
     pub fn leaving(&mut self, cx: &mut Cx<'_>) {
-        let deadline = match self.life {
-            Life::Running { readiness: Readiness::Ready, .. } => None,
-            Life::Running { readiness: Readiness::Probing { deadline }, .. } => Some(deadline),
+        let patience = ladder::remaining(&cx.plan.stop, 0).max(LEAVING_MIN);
+        let deadline = match &self.life {
+            Life::Running { readiness: Readiness::Ready, .. } => cx.now.after(patience),
+            Life::Running { readiness: Readiness::Probing { deadline }, .. } => cx.now.after(patience).min(*deadline),
             Life::Running { readiness: Readiness::Leaving { .. }, .. } => return,
             Life::Launching | Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => return,
         };
@@ -257,17 +284,24 @@ impl Spawn {
         }
     }
 
-    /// Ends it. Asked for by whatever reason but a missed readiness, which is its own failure.
+    /// Ends it. A missed readiness, and an end that it has announced itself and does not come to, are not asked for:
+    /// what follows is up to its restart policy.
     pub fn stop(&mut self, cx: &mut Cx<'_>, reason: Reason, how: How) {
-        let asked = !matches!(reason, Reason::ReadyTimeout(_));
+        let asked = !matches!(reason, Reason::ReadyTimeout(_) | Reason::BySelf);
         match &mut self.life {
             Life::Launching | Life::Running { .. } => {
                 self.ask(cx, asked);
                 cx.record(self.id, FactKind::Stopping(reason.clone()));
-                let climb = Climb::Waiting { next: 0, until: cx.now };
+                // One that is leaving may have been helped on by a manager before.
+                let sent = match self.life {
+                    Life::Running { readiness: Readiness::Leaving { .. }, .. } => self.sent,
+                    Life::Running { readiness: Readiness::Probing { .. } | Readiness::Ready, .. } => None,
+                    Life::Launching | Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => None,
+                };
+                let climb = Climb::resumed(cx.plan, sent, cx.now);
                 self.life = Life::Stopping { pid: self.pid(), begun: cx.now, climb, reason };
                 match how {
-                    How::Ladder => self.climb(cx, 0),
+                    How::Ladder => self.tick(cx),
                     How::Kill => self.kill(cx, FactKind::Signalled(SIGKILL)),
                 }
             }
@@ -298,8 +332,8 @@ impl Spawn {
         }
     }
 
-    pub fn climb(&mut self, cx: &mut Cx<'_>, from: usize) {
-        let (signals, rung) = ladder::climb(&cx.plan.stop, from);
+    fn climb(&mut self, cx: &mut Cx<'_>, steps: Vec<StopStep>, from: usize) {
+        let (signals, rung) = ladder::climb(&steps, from);
         for signal in signals {
             cx.out.push(Action::Signal { spawn: self.id, signal });
             cx.record(self.id, FactKind::Signalled(signal));
@@ -308,7 +342,7 @@ impl Spawn {
             }
         }
         match rung {
-            Rung::Wait { next, wait } => self.set_climb(Climb::Waiting { next, until: cx.now.after(wait) }),
+            Rung::Wait { next, wait } => self.set_climb(Climb::Waiting { steps, next, until: cx.now.after(wait) }),
             Rung::Kill if from == 0 => self.kill(cx, FactKind::Signalled(SIGKILL)),
             Rung::Kill => self.kill(cx, FactKind::Escalated),
         }
@@ -363,14 +397,19 @@ impl Spawn {
                     Reason::ReadyTimeout(_) => End::NeverReady { exit },
                     _ => exited,
                 };
-                let tree = match *climb {
-                    Climb::Waiting { next, until } => {
-                        Tree::Terminating { kill_at: until.after(ladder::remaining(&cx.plan.stop, next)) }
+                let tree = match climb {
+                    Climb::Waiting { steps, next, until } => {
+                        Tree::Terminating { kill_at: until.after(ladder::remaining(steps, *next)) }
                     }
-                    Climb::Killing { stuck_at } => Tree::Killing { stuck_at },
+                    Climb::Killing { stuck_at } => Tree::Killing { stuck_at: *stuck_at },
                 };
                 (end, tree)
             }
+        };
+        // A ladder without a wait gives nobody time: those who are left are killed at once as well.
+        let tree = match tree {
+            Tree::Terminating { kill_at } if kill_at <= cx.now => Tree::Killing { stuck_at: cx.now.after(STUCK_AFTER) },
+            tree => tree,
         };
         let how = match tree {
             Tree::Terminating { .. } => Sweep::Terminate,
@@ -407,10 +446,12 @@ impl Spawn {
     fn due(&mut self, cx: &mut Cx<'_>) {
         match &mut self.life {
             Life::Launching => self.too_late(cx, LAUNCH_TIMEOUT),
-            Life::Running { .. } => self.too_late(cx, cx.plan.ready.timeout),
-            Life::Stopping { climb: Climb::Waiting { next, .. }, .. } => {
-                let next = *next;
-                self.climb(cx, next);
+            Life::Running { readiness: Readiness::Probing { .. }, .. } => self.too_late(cx, cx.plan.ready.timeout),
+            Life::Running { readiness: Readiness::Leaving { .. }, .. } => self.stop(cx, Reason::BySelf, How::Ladder),
+            Life::Running { readiness: Readiness::Ready, .. } => {}
+            Life::Stopping { climb: Climb::Waiting { steps, next, .. }, .. } => {
+                let (steps, next) = (std::mem::take(steps), *next);
+                self.climb(cx, steps, next);
             }
             Life::Stopping { pid, climb: Climb::Killing { .. }, .. } => {
                 self.life = Life::Stuck { pid: *pid, since: cx.now };

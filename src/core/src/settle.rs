@@ -161,6 +161,7 @@ impl Core {
             note: crate::Note::default(),
             since: self.now,
             told: Told::Nothing,
+            sent: None,
             life: Life::Launching,
         };
         let Some(instance) = self.instance_mut(&name) else { return };

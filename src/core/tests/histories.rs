@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sim::run::Unkindness;
 use sim::world::Happening;
 use sim::{Sim, plans};
-use svd_core::{Command, State};
+use svd_core::Command;
 
 #[derive(Clone, Copy)]
 enum Deaths {
@@ -52,9 +52,7 @@ fn history(seed: u64, deaths: Deaths, sim: &mut Option<Sim>, trace: bool) {
 fn a_death_at_rest_changes_nothing(s: &mut Sim) {
     let picture = |s: &Sim| -> Vec<_> {
         let core = s.core.as_ref().expect("up");
-        // Only the manager before heard it say so.
-        let word = |state| if state == State::Stopping { State::Ready } else { state };
-        core.view().map(|v| (v.name, word(v.state), v.spawn, v.pid, v.restarts)).collect()
+        core.view().map(|v| (v.name, v.state, v.spawn, v.pid, v.restarts)).collect()
     };
     let before = picture(s);
     let spawns = s.world.last_spawn;
@@ -78,7 +76,14 @@ fn histories(from: u64, count: u64, deaths: Deaths) {
         let mut sim = None;
         let _ = catch_unwind(AssertUnwindSafe(|| history(seed, deaths, &mut sim, true)));
         let s = sim.expect("it got as far before");
-        eprintln!("plan: {:#?}", s.plan.processes.iter().map(|p| (&p.name, p.count, &p.after, p.oneshot, &p.ready, &p.restart, &p.stop)).collect::<Vec<_>>());
+        eprintln!(
+            "plan: {:#?}",
+            s.plan
+                .processes
+                .iter()
+                .map(|p| (&p.name, p.count, &p.after, p.oneshot, &p.ready, &p.restart, &p.stop))
+                .collect::<Vec<_>>()
+        );
         eprintln!("{}", s.trace.unwrap_or_default().join("\n"));
         panic!("seed {seed} breaks a promise (see above)");
     }

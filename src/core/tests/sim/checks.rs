@@ -71,12 +71,13 @@ impl Sim {
     fn ladder_repeats(&self, kept: &Kept, signal: i32) -> bool {
         // A plan that was changed meanwhile has another ladder: its own signals are sent once each.
         let steps = self.plan.process(&kept.instance.process).map(|p| p.stop.clone()).unwrap_or_default();
-        steps.iter().filter(|step| **step == svd_config::plan::StopStep::Signal(signal)).count() > 1
+        kept.ladder.as_ref().is_some_and(|ladder| *ladder != steps)
+            || steps.iter().filter(|step| **step == svd_config::plan::StopStep::Signal(signal)).count() > 1
     }
 
     /// Ending it is justified: somebody asked, or it was not ready in time.
     fn check_may_end(&self, kept: &Kept) {
-        if kept.note.asked || !kept.is_live() {
+        if kept.note.asked || !kept.is_live() || kept.said_stopping {
             return;
         }
         let plan = self.plan.process(&kept.instance.process);
@@ -104,9 +105,11 @@ impl Sim {
             self.broken("an instance is stopped that nobody wants stopped");
         }
         if self.wanted(name) {
-            let mates = self.world.kept.values().filter(|k| {
-                k.instance.process == name.process && k.instance != *name && self.wanted(&k.instance)
-            });
+            let mates = self
+                .world
+                .kept
+                .values()
+                .filter(|k| k.instance.process == name.process && k.instance != *name && self.wanted(&k.instance));
             for mate in mates {
                 if mate.note.asked && mate.is_live() {
                     self.broken("two instances of a process are down for a restart");
@@ -161,7 +164,10 @@ impl Sim {
                 });
                 let holds = newest.is_some_and(|(_, kept)| {
                     let completed = kept.lineage.generation == self.generation(&name)
-                        && matches!(&kept.life, AdoptedLife::Exited { exit: ExitStatus::Code(0), before_exec: false, .. });
+                        && matches!(
+                            &kept.life,
+                            AdoptedLife::Exited { exit: ExitStatus::Code(0), before_exec: false, .. }
+                        );
                     match (dependency.condition, of.oneshot) {
                         (Condition::Started, true) => completed || matches!(kept.life, AdoptedLife::Running { .. }),
                         (Condition::Started, false) => matches!(kept.life, AdoptedLife::Running { .. }),
@@ -268,9 +274,7 @@ impl Sim {
                 (true, State::Completed | State::Failed | State::Stopped | State::Waiting) => true,
                 (false, State::Stopped) => !left,
                 (_, State::Stuck) => self.of(&view.name).any(|(_, kept)| kept.is_immortal()),
-                // It said so itself, and never ended.
-                (true, State::Stopping) => view.reason == Some(Reason::BySelf),
-                (true, State::Starting | State::Backoff) => false,
+                (true, State::Stopping | State::Starting | State::Backoff) => false,
                 (false, _) => false,
             };
             if !ok {

@@ -110,6 +110,11 @@ impl Sim {
             self.post(event);
         }
         self.step(Event::AdoptEnd, false);
+        // The keeper's inventory tells what services said of themselves.
+        let leaving = self.world.kept.iter().filter(|(_, kept)| kept.said_stopping && kept.is_live());
+        for spawn in leaving.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.post(Event::Stopping { spawn });
+        }
     }
 
     /// The manager is gone, with all that only it knew.
@@ -188,7 +193,13 @@ impl Sim {
                 self.probing.insert(spawn);
                 self.look(spawn);
             }
-            Action::Signal { spawn, signal } => self.world.signal(spawn, signal),
+            Action::Signal { spawn, signal } => {
+                if let Some(kept) = self.world.kept.get_mut(&spawn) {
+                    let plan = self.plan.process(&kept.instance.process);
+                    kept.ladder.get_or_insert_with(|| plan.map_or_else(Vec::new, |p| p.stop.clone()));
+                }
+                self.world.signal(spawn, signal);
+            }
             Action::Sweep { spawn, how } => {
                 self.sweeping.insert(spawn);
                 self.world.sweep(spawn, how);
@@ -283,7 +294,8 @@ impl Sim {
                 self.look(id);
             }
             Happening::SaysStopping(id) => {
-                if self.core.is_some() && self.world.kept.get(&id).is_some_and(|kept| kept.is_live()) {
+                if let Some(kept) = self.world.kept.get_mut(&id).filter(|kept| kept.is_live()) {
+                    kept.said_stopping = true;
                     self.post(Event::Stopping { spawn: id });
                 }
             }
@@ -294,8 +306,7 @@ impl Sim {
                 self.look(id);
             }
             Happening::Deliver { manager, event } if manager == self.manager && self.core.is_some() => {
-                let report =
-                    matches!(event, Event::Spawned { .. } | Event::SpawnFailed { .. } | Event::Exited { .. });
+                let report = matches!(event, Event::Spawned { .. } | Event::SpawnFailed { .. } | Event::Exited { .. });
                 self.step(event, report);
             }
             Happening::Deliver { .. } => {}

@@ -108,6 +108,9 @@ pub struct Kept {
     pub left: Left,
     pub character: Character,
     pub notifies: bool,
+    /// The ladder with which its stop began.
+    pub ladder: Option<Vec<svd_config::plan::StopStep>>,
+    pub said_stopping: bool,
 }
 
 impl Kept {
@@ -133,7 +136,10 @@ pub enum Happening {
     SaysStopping(SpawnId),
     LeftEnd(SpawnId),
     /// A report reaches the manager of this number.
-    Deliver { manager: u32, event: Event },
+    Deliver {
+        manager: u32,
+        event: Event,
+    },
     ManagerUp,
     Command,
 }
@@ -177,6 +183,8 @@ impl World {
             left: Left::Nobody,
             character: c,
             notifies,
+            ladder: None,
+            said_stopping: false,
         };
         self.last_spawn = id.0;
         self.kept.insert(id, kept);
