@@ -1,6 +1,16 @@
 //! The manager: performs what the core decides, serves the control API, stores logs and state.
 
 pub mod ask;
+mod check;
+pub mod cli;
+mod entry;
 pub mod http;
 pub mod logs;
+mod own_log;
+mod plan;
+mod reactor;
+mod run;
+mod seam;
 pub mod store;
+
+pub use entry::{manage, tool};

@@ -1,0 +1,145 @@
+//! From files to a plan for this machine.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use svd_api as api;
+use svd_config::{Plan, Sources};
+
+use super::Accounts;
+use crate::cli::RunArgs;
+
+/// A plan with all that is needed to run it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The texts it was made of.
+    pub sources: Sources,
+    /// The plan.
+    pub plan: Plan,
+    /// Who its processes run as.
+    pub accounts: Accounts,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file is missing or cannot be read.
+    #[error("{0}")]
+    File(String),
+    /// Errors in the config.
+    #[error("{0}")]
+    Config(svd_config::Errors),
+    /// Something the config names does not exist on this machine.
+    #[error("{}", .0.join("\n"))]
+    Machine(Vec<String>),
+}
+
+impl From<svd_config::ReadError> for LoadError {
+    fn from(error: svd_config::ReadError) -> LoadError {
+        match error {
+            svd_config::ReadError::File(text) => LoadError::File(text),
+            svd_config::ReadError::Config(errors) => LoadError::Config(errors),
+        }
+    }
+}
+
+impl LoadError {
+    /// All of it, as a terminal shows it.
+    pub fn render(&self) -> String {
+        match self {
+            LoadError::File(text) => format!("svd: {text}"),
+            LoadError::Config(errors) => errors.to_string(),
+            LoadError::Machine(lines) => lines.iter().map(|line| format!("svd: {line}\n")).collect(),
+        }
+    }
+
+    /// The first sentence.
+    pub fn summary(&self) -> String {
+        self.render().lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// As the API answers it.
+    pub fn into_reply(self) -> (String, Vec<api::Problem>) {
+        let message = format!("the config is not applied; the running one stays\n{}", self.render().trim_end());
+        let problems = match self {
+            LoadError::Config(errors) => errors.problems.iter().map(problem).collect(),
+            LoadError::File(_) | LoadError::Machine(_) => Vec::new(),
+        };
+        (message, problems)
+    }
+}
+
+/// A config error as the API tells it.
+pub fn problem(problem: &svd_config::Problem) -> api::Problem {
+    api::Problem {
+        file: problem.path.display().to_string(),
+        line: u32::try_from(problem.line).unwrap_or(u32::MAX),
+        column: u32::try_from(problem.column).unwrap_or(u32::MAX),
+        message: problem.message.clone(),
+        rendered: problem.to_string(),
+    }
+}
+
+/// Reads the config that the command line names.
+pub fn from_disk(args: &RunArgs, inherited: &BTreeMap<String, String>) -> Result<Loaded, LoadError> {
+    let here = std::env::current_dir().map_err(|error| LoadError::File(format!("no current directory: {error}")))?;
+    let path = svd_config::find(args.config.as_deref(), &here, &Disk)?;
+    let options = svd_config::LoadOptions {
+        environment: args.environment.clone(),
+        only: args.only.clone(),
+        inherited: inherited.clone(),
+    };
+    let sources = svd_config::read(&path, options, &Disk)?;
+    from_sources(sources)
+}
+
+/// Reads the same config again, or another file, for the same app.
+pub fn recheck(before: &Sources, file: Option<&str>) -> Result<Loaded, LoadError> {
+    let path = match file {
+        Some(file) => PathBuf::from(file),
+        None => before.dir.join(&before.main.path),
+    };
+    let options = svd_config::LoadOptions {
+        environment: before.environment.clone(),
+        only: before.only.clone(),
+        inherited: before.inherited.clone(),
+    };
+    let sources = svd_config::read(&path, options, &Disk)?;
+    from_sources(sources)
+}
+
+/// A plan from texts, with the accounts of this machine.
+pub fn from_sources(sources: Sources) -> Result<Loaded, LoadError> {
+    let (plan, warnings) = svd_config::plan(&sources).map_err(LoadError::Config)?;
+    let mut accounts = Accounts::default();
+    let mut missing = Vec::new();
+    for process in &plan.processes {
+        if let Err(message) = accounts.add(&process.exec) {
+            missing.push(format!("{}: [process.{}]: {message}", sources.main.path.display(), process.name));
+        }
+    }
+    if !missing.is_empty() {
+        return Err(LoadError::Machine(missing));
+    }
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    Ok(Loaded { sources, plan, accounts, warnings })
+}
+
+/// The file system, for the config's reader.
+pub struct Disk;
+
+impl svd_config::Files for Disk {
+    fn read(&self, path: &Path) -> io::Result<(String, u32)> {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        Ok((std::fs::read_to_string(path)?, mode & 0o7777))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let names = std::fs::read_dir(dir)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.collect())
+    }
+}

@@ -1,0 +1,269 @@
+//! The main loop and the state it owns. It decides nothing: the core does.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use svd_api as api;
+use svd_core::{Command, Core, Event, OpId, SpawnId, Time};
+use svd_wire::Request;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::Inner;
+use super::commits::Commits;
+use super::place::Place;
+use super::spawns::Spawns;
+use super::sweep::Sweeper;
+use super::usage::UsageSampler;
+use crate::ask::{Actor, Ask};
+use crate::logs::{LogEvent, Logs};
+use crate::plan::{Accounts, Snapshot};
+use crate::seam::{Link, LinkError};
+
+/// How long the end of svd waits for its last history and output to reach the disk.
+pub const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What is known of the keeper.
+#[derive(Clone, Debug)]
+pub struct KeeperFacts {
+    /// Random id of its life.
+    pub boot: [u8; 16],
+    /// Its process id.
+    pub pid: i32,
+    /// Which start of a manager this is.
+    pub manager_starts: u32,
+}
+
+/// A command that has not ended.
+pub struct Op {
+    /// Whom to tell.
+    pub reply: Option<oneshot::Sender<api::CommandResult>>,
+    /// Who asked.
+    pub actor: Option<Actor>,
+    /// Why, as given.
+    pub reason: Option<String>,
+    /// The command in words: `stop web`.
+    pub words: String,
+    /// What was to be done, a line each.
+    pub changes: Vec<String>,
+}
+
+/// A side command: looks for the readiness of a spawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// Of which spawn.
+    pub of: SpawnId,
+}
+
+/// All state of the manager.
+pub struct App {
+    pub(super) core: Core,
+    pub(super) link: Link,
+    pub(super) keeper: KeeperFacts,
+    pub(super) place: Place,
+    pub(super) snapshot: Snapshot,
+    pub(super) accounts: Accounts,
+    pub(super) logs: Logs,
+    pub(super) commits: Commits,
+    pub(super) spawns: Spawns,
+    pub(super) sides: BTreeMap<u64, Side>,
+    pub(super) next_side: u64,
+    pub(super) sweeper: Sweeper,
+    pub(super) scan_due: bool,
+    pub(super) ops: BTreeMap<OpId, Op>,
+    pub(super) next_op: u64,
+    pub(super) usage: UsageSampler,
+    pub(super) warnings: Vec<String>,
+    pub(super) dropping: BTreeMap<String, String>,
+    /// Why the config on disk was refused, since it was last tried.
+    pub(super) invalid: Option<String>,
+    pub(super) inner: mpsc::UnboundedSender<Inner>,
+    pub(super) events: broadcast::Sender<Arc<api::Event>>,
+    pub(super) version: watch::Sender<u64>,
+    pub(super) queue: VecDeque<Event>,
+    pub(super) watched: Watched,
+    pub(super) stopping: Stopping,
+}
+
+/// Whether the keeper expects signs of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// Yes.
+    On,
+    /// No: an idle svd does not wake up.
+    Off,
+}
+
+/// Whether svd as a whole is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopping {
+    /// It runs.
+    No,
+    /// A stop of everything was asked for.
+    Asked,
+    /// Everything has stopped: svd ends with this code.
+    Finished(u8),
+}
+
+/// Where the main loop's events come from.
+pub struct Sources {
+    /// Questions and orders of the control API.
+    pub asks: mpsc::Receiver<Ask>,
+    /// Results of tasks.
+    pub inner: mpsc::UnboundedReceiver<Inner>,
+    /// The log thread.
+    pub logs: mpsc::UnboundedReceiver<LogEvent>,
+}
+
+/// What is left when everything has stopped.
+pub struct Ended {
+    /// svd's exit code.
+    pub code: u8,
+    /// The link, to tell the keeper.
+    pub link: Link,
+}
+
+/// The instant, as the core counts.
+pub fn now() -> Time {
+    Time(svd_sys::clock::now().boot_ns)
+}
+
+impl App {
+    /// Runs until everything has stopped.
+    ///
+    /// The futures waited on are all cancel-safe: a message is taken whole or stays where it is.
+    pub async fn run(mut self, mut sources: Sources) -> Result<Ended, LinkError> {
+        self.turn(Event::AdoptEnd)?;
+        loop {
+            if let Stopping::Finished(code) = self.stopping {
+                return self.finish(code).await;
+            }
+            let deadline = self.core.next_deadline();
+            tokio::select! {
+                biased;
+                report = self.link.recv() => {
+                    let (report, fds) = report?;
+                    self.report(report, fds)?;
+                    // What is there already goes into the same transaction, within reason.
+                    for _ in 0..64 {
+                        let Some((report, fds)) = self.link.try_recv()? else { break };
+                        self.report(report, fds)?;
+                    }
+                }
+                committed = self.commits.next() => self.committed(committed)?,
+                Some(inner) = sources.inner.recv() => self.inner(inner)?,
+                Some(event) = sources.logs.recv() => self.log_event(event)?,
+                Some(ask) = sources.asks.recv() => self.ask(ask)?,
+                () = until(deadline) => self.turn(Event::Tick)?,
+            }
+            self.settle()?;
+        }
+    }
+
+    /// Tells the core and performs what it wants, with all that follows at once.
+    pub(super) fn turn(&mut self, event: Event) -> Result<(), LinkError> {
+        self.queue.push_back(event);
+        while let Some(event) = self.queue.pop_front() {
+            for action in self.core.step(now(), event) {
+                self.perform(action)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of a turn: what it gathered is sent on its way.
+    fn settle(&mut self) -> Result<(), LinkError> {
+        self.commits.submit();
+        if std::mem::take(&mut self.scan_due) {
+            self.scan();
+        }
+        let wanted = if self.core.busy() { Watched::On } else { Watched::Off };
+        if wanted != self.watched {
+            self.watched = wanted;
+            self.link.send(&Request::Watch { on: wanted == Watched::On }, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Scans the tree for those who are left.
+    pub(super) fn scan(&mut self) {
+        let mains = self.spawns.values().filter_map(super::spawns::Spawn::pid);
+        let known = mains.chain([svd_sys::process::pid()]).collect::<Vec<_>>();
+        self.sweeper.scan(known.into_iter());
+    }
+
+    fn inner(&mut self, inner: Inner) -> Result<(), LinkError> {
+        match inner {
+            Inner::Evidence(spawn) => self.evidence(spawn),
+            Inner::ProbeAgain(spawn) => self.probe_command(spawn),
+            Inner::Swept(found) => {
+                let (empty, due) = self.sweeper.take(found);
+                self.scan_due |= due == super::sweep::ScanDue::Now;
+                for spawn in empty {
+                    self.turn(Event::TreeEmpty { spawn })?;
+                }
+                Ok(())
+            }
+            Inner::ScanAgain => {
+                self.scan_due = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn committed(&mut self, committed: super::commits::Committed) -> Result<(), LinkError> {
+        if let Some(through) = committed.ack {
+            self.link.send(&Request::Ack { through }, Vec::new())?;
+        }
+        for spawn in committed.forget {
+            self.link.send(&Request::Forget { spawn }, Vec::new())?;
+        }
+        for event in committed.events {
+            // Nobody may be listening.
+            let _nobody = self.events.send(event);
+        }
+        self.version.send_modify(|version| *version = version.wrapping_add(1));
+        for (reply, result) in committed.replies {
+            let _left = reply.send(result);
+        }
+        Ok(())
+    }
+
+    /// Registers a command and gives it to the core.
+    pub(super) fn order(&mut self, op: Op, command: Command) -> Result<(), LinkError> {
+        self.next_op = self.next_op.saturating_add(1);
+        let id = OpId(self.next_op);
+        if matches!(command, Command::Shutdown { .. }) {
+            self.stopping = Stopping::Asked;
+        }
+        self.ops.insert(id, op);
+        self.turn(Event::Command { op: id, command })
+    }
+
+    /// Everything has stopped: the last history and output reach the disk.
+    async fn finish(mut self, code: u8) -> Result<Ended, LinkError> {
+        self.commits.submit();
+        while !self.commits.is_idle() {
+            match tokio::time::timeout(LAST_WORDS, self.commits.next()).await {
+                Ok(committed) => self.committed(committed)?,
+                Err(_late) => {
+                    tracing::error!("the last history could not be stored in time");
+                    break;
+                }
+            }
+        }
+        self.logs.shutdown(LAST_WORDS).await;
+        Ok(Ended { code, link: self.link })
+    }
+}
+
+/// Waits until the instant; for ever where there is none.
+///
+/// tokio's clock stands still while the machine sleeps and the core's does not: after a suspend a timer may come late by what
+/// was left of it, never early.
+async fn until(deadline: Option<Time>) {
+    match deadline {
+        None => std::future::pending().await,
+        Some(deadline) => tokio::time::sleep(deadline.since(now())).await,
+    }
+}

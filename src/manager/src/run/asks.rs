@@ -1,0 +1,517 @@
+//! Answers to what the control API asks.
+
+use std::sync::Arc;
+
+use svd_api as api;
+use svd_config::{Change, ChangeKind, Effect};
+use svd_core::{Command, InstanceName, Target};
+use svd_wire::Request;
+use tokio::sync::oneshot;
+
+use super::app::{App, Op};
+use super::spawns::to_wire;
+use super::targets;
+use crate::ask::{Actor, Ask};
+use crate::plan::{self, Loaded};
+use crate::seam::LinkError;
+use crate::store::NewEvent;
+
+type Answer = oneshot::Sender<api::CommandResult>;
+
+/// What goes with every command.
+struct Asked {
+    words: String,
+    actor: Option<Actor>,
+    reason: Option<String>,
+    dry_run: bool,
+    reply: Option<Answer>,
+}
+
+impl App {
+    /// Answers, or begins what will be answered.
+    pub(super) fn ask(&mut self, ask: Ask) -> Result<(), LinkError> {
+        match ask {
+            Ask::Status { usage, reply } => {
+                let status = self.status(usage);
+                let _left = reply.send(status);
+                Ok(())
+            }
+            Ask::Command { kind, request, actor, reply } => self.command(kind, request, actor, reply),
+            Ask::Scale { request, actor, reply } => self.scale(request, actor, reply),
+            Ask::Signal { request, actor, reply } => self.signal(request, actor, reply),
+            Ask::Apply { request, actor, reply } => self.apply(request, actor, reply),
+            Ask::Shutdown { request, actor, reply } => {
+                let asked = Asked {
+                    words: if request.now { "shutdown --now".into() } else { "shutdown".into() },
+                    actor: Some(actor),
+                    reason: request.reason,
+                    dry_run: request.dry_run,
+                    reply: Some(reply),
+                };
+                self.begin(asked, Command::Shutdown { now: request.now })
+            }
+            Ask::Resolve { targets, reply } => {
+                let _left = reply.send(self.resolve_instances(&targets));
+                Ok(())
+            }
+            Ask::Env { process, reply } => {
+                let _left = reply.send(self.env(&process));
+                Ok(())
+            }
+            Ask::Exec { process, actor, reply } => {
+                let _left = reply.send(self.exec(process.as_deref(), &actor));
+                Ok(())
+            }
+        }
+    }
+
+    fn names(&self) -> (Vec<String>, Vec<InstanceName>) {
+        let plan = self.core.plan();
+        let processes = plan.processes.iter().map(|process| process.name.clone()).collect();
+        (processes, self.core.view().map(|view| view.name).collect())
+    }
+
+    fn targets(&self, patterns: &[String]) -> Result<Vec<Target>, String> {
+        let (processes, instances) = self.names();
+        let processes: Vec<&str> = processes.iter().map(String::as_str).collect();
+        targets::resolve(patterns, &processes, &instances)
+    }
+
+    fn resolve_instances(&self, patterns: &[String]) -> Result<Vec<String>, String> {
+        let (processes, instances) = self.names();
+        let processes: Vec<&str> = processes.iter().map(String::as_str).collect();
+        let all = ["all".to_owned()];
+        let patterns = if patterns.is_empty() { &all[..] } else { patterns };
+        let targets = targets::resolve(patterns, &processes, &instances)?;
+        Ok(targets::instances_of(&targets, &instances).iter().map(ToString::to_string).collect())
+    }
+
+    fn command(
+        &mut self,
+        kind: api::CommandKind,
+        request: api::CommandRequest,
+        actor: Actor,
+        reply: Answer,
+    ) -> Result<(), LinkError> {
+        let word = match kind {
+            api::CommandKind::Start => "start",
+            api::CommandKind::Stop => "stop",
+            api::CommandKind::Restart => "restart",
+            api::CommandKind::Reload => "reload",
+            api::CommandKind::Kill => "kill --now",
+            api::CommandKind::Enable => "enable",
+            api::CommandKind::Disable => "disable",
+        };
+        let asked = Asked {
+            words: format!("{word} {}", request.targets.join(" ")),
+            actor: Some(actor),
+            reason: request.reason,
+            dry_run: request.dry_run,
+            reply: Some(reply),
+        };
+        let targets = match self.targets(&request.targets) {
+            Ok(targets) => targets,
+            Err(message) => return self.refuse(asked, message),
+        };
+        let command = match kind {
+            api::CommandKind::Start => Command::Start(targets),
+            api::CommandKind::Stop => Command::Stop(targets),
+            api::CommandKind::Restart => Command::Restart(targets),
+            api::CommandKind::Kill => Command::Kill(targets),
+            api::CommandKind::Enable | api::CommandKind::Disable => {
+                if let Some(one) = targets.iter().find(|target| target.index.is_some()) {
+                    let message = format!(
+                        "{one} is one instance; {word} takes whole processes: svctl {word} {}",
+                        one.process
+                    );
+                    return self.refuse(asked, message);
+                }
+                let processes = targets.into_iter().map(|target| target.process).collect();
+                match kind {
+                    api::CommandKind::Enable => Command::Enable(processes),
+                    _ => Command::Disable(processes),
+                }
+            }
+            api::CommandKind::Reload => {
+                let signals: Vec<(InstanceName, i32)> = {
+                    let (_, instances) = self.names();
+                    let plan = self.core.plan();
+                    let signal = |name: &InstanceName| plan.process(&name.process).map_or(1, |p| p.reload_signal);
+                    targets::instances_of(&targets, &instances)
+                        .into_iter()
+                        .map(|name| {
+                            let signal = signal(&name);
+                            (name, signal)
+                        })
+                        .collect()
+                };
+                return self.send_signals(asked, signals);
+            }
+        };
+        self.begin(asked, command)
+    }
+
+    fn scale(&mut self, request: api::ScaleRequest, actor: Actor, reply: Answer) -> Result<(), LinkError> {
+        let mut counts = Vec::new();
+        let mut words = vec!["scale".to_owned()];
+        let mut wrong = None;
+        for (name, count) in &request.counts {
+            let now = self.core.want(name);
+            let wanted = match count {
+                api::ScaleCount::To(n) => {
+                    words.push(format!("{name}={n}"));
+                    *n
+                }
+                api::ScaleCount::By(n) => {
+                    words.push(format!("{name}={n:+}"));
+                    now.saturating_add_signed(*n)
+                }
+            };
+            if self.core.plan().process(name).is_none() {
+                let known: Vec<&str> = self.core.plan().processes.iter().map(|p| p.name.as_str()).collect();
+                wrong = Some(format!("there is no process \"{name}\"; there are: {}", known.join(", ")));
+            } else if wanted > 1000 {
+                wrong = Some(format!("{name}={wanted} is more than svd runs of one process (1000)"));
+            }
+            counts.push((Arc::from(name.as_str()), wanted));
+        }
+        let asked = Asked {
+            words: words.join(" "),
+            actor: Some(actor),
+            reason: request.reason,
+            dry_run: request.dry_run,
+            reply: Some(reply),
+        };
+        match wrong {
+            Some(message) => self.refuse(asked, message),
+            None => self.begin(asked, Command::Scale(counts)),
+        }
+    }
+
+    fn signal(&mut self, request: api::SignalRequest, actor: Actor, reply: Answer) -> Result<(), LinkError> {
+        let asked = Asked {
+            words: format!("signal {} {}", request.signal, request.targets.join(" ")),
+            actor: Some(actor),
+            reason: request.reason,
+            dry_run: request.dry_run,
+            reply: Some(reply),
+        };
+        let Some(number) = svd_sys::signal::number(&request.signal) else {
+            let message = format!("there is no signal \"{}\"; name one without SIG, such as USR1", request.signal);
+            return self.refuse(asked, message);
+        };
+        match self.targets(&request.targets) {
+            Ok(targets) => {
+                let (_, instances) = self.names();
+                let meant = targets::instances_of(&targets, &instances);
+                self.send_signals(asked, meant.into_iter().map(|name| (name, number)).collect())
+            }
+            Err(message) => self.refuse(asked, message),
+        }
+    }
+
+    /// Sends signals to the main processes that live.
+    fn send_signals(&mut self, asked: Asked, signals: Vec<(InstanceName, i32)>) -> Result<(), LinkError> {
+        let mut changes = Vec::new();
+        for (name, signal) in signals {
+            let Some((spawn, Some(pid))) = self.core.current_spawn(&name) else { continue };
+            let signal_name = svd_sys::signal::name(signal);
+            changes.push(format!("{signal_name} to {name} (pid {pid})"));
+            if asked.dry_run {
+                continue;
+            }
+            self.link.send(&Request::Signal { spawn: to_wire(spawn), signal }, Vec::new())?;
+            self.commits.event(NewEvent {
+                time_ns: svd_sys::clock::now().real_ns,
+                kind: "instance.signalled".into(),
+                process: Some(name.process.to_string()),
+                instance: Some(name.to_string()),
+                spawn: Some(spawn.0),
+                pid: Some(pid),
+                actor: asked.actor.as_ref().map(|actor| actor.name.clone()),
+                reason: asked.reason.clone(),
+                message: format!("was sent {signal_name}: {}", asked.words),
+                ..NewEvent::default()
+            });
+        }
+        if changes.is_empty() {
+            return self.refuse(asked, "none of these is running".into());
+        }
+        let (outcome, message) = if asked.dry_run {
+            (api::OutcomeWord::Planned, "nothing was sent (dry run)".to_owned())
+        } else {
+            (api::OutcomeWord::Done, format!("sent {}", changes.join(", ")))
+        };
+        if let Some(reply) = asked.reply {
+            self.commits.reply((reply, api::CommandResult { outcome, message, changes, problems: Vec::new() }));
+        }
+        Ok(())
+    }
+
+    /// Gives a command to the core, or tells what it would do.
+    fn begin(&mut self, asked: Asked, command: Command) -> Result<(), LinkError> {
+        let changes = match self.core.dry_run(&command) {
+            Ok(changes) => changes,
+            Err(message) => return self.refuse(asked, message),
+        };
+        if asked.dry_run {
+            let message = if changes.is_empty() { "nothing to do" } else { "nothing was changed (dry run)" };
+            let result = api::CommandResult {
+                outcome: api::OutcomeWord::Planned,
+                message: message.into(),
+                changes,
+                problems: Vec::new(),
+            };
+            if let Some(reply) = asked.reply {
+                self.commits.reply((reply, result));
+            }
+            return Ok(());
+        }
+        let kind = format!("command.{}", asked.words.split_ascii_whitespace().next().unwrap_or("unknown"));
+        self.commits.event(NewEvent {
+            time_ns: svd_sys::clock::now().real_ns,
+            kind,
+            actor: asked.actor.as_ref().map(|actor| actor.name.clone()),
+            reason: asked.reason.clone(),
+            message: asked.words.clone(),
+            ..NewEvent::default()
+        });
+        let op = Op { reply: asked.reply, actor: asked.actor, reason: asked.reason, words: asked.words, changes };
+        self.order(op, command)
+    }
+
+    fn refuse(&mut self, asked: Asked, message: String) -> Result<(), LinkError> {
+        self.refuse_with(asked, message, Vec::new())
+    }
+
+    fn refuse_with(
+        &mut self,
+        asked: Asked,
+        message: String,
+        problems: Vec<api::Problem>,
+    ) -> Result<(), LinkError> {
+        if !asked.dry_run {
+            self.commits.event(NewEvent {
+                time_ns: svd_sys::clock::now().real_ns,
+                kind: "command.refused".into(),
+                actor: asked.actor.as_ref().map(|actor| actor.name.clone()),
+                reason: asked.reason.clone(),
+                message: format!("{}: {message}", asked.words),
+                ..NewEvent::default()
+            });
+        }
+        if let Some(reply) = asked.reply {
+            let outcome = api::OutcomeWord::Refused;
+            self.commits.reply((reply, api::CommandResult { outcome, message, changes: Vec::new(), problems }));
+        }
+        Ok(())
+    }
+
+    /// `kill -HUP` of svd: as `svctl apply`, the outcome is in history and in svd's own log.
+    pub(super) fn apply_by_signal(&mut self) -> Result<(), LinkError> {
+        let asked = Asked {
+            words: "apply".into(),
+            actor: Some(Actor { uid: 0, name: "signal HUP".into(), role: crate::ask::Role::Operate }),
+            reason: None,
+            dry_run: false,
+            reply: None,
+        };
+        self.apply_asked(asked, None)
+    }
+
+    fn apply(&mut self, request: api::ApplyRequest, actor: Actor, reply: Answer) -> Result<(), LinkError> {
+        let asked = Asked {
+            words: match &request.file {
+                Some(file) => format!("apply {file}"),
+                None => "apply".into(),
+            },
+            actor: Some(actor),
+            reason: request.reason,
+            dry_run: request.dry_run,
+            reply: Some(reply),
+        };
+        self.apply_asked(asked, request.file)
+    }
+
+    /// Reads the config again; everything is checked before anything is touched.
+    fn apply_asked(&mut self, asked: Asked, file: Option<String>) -> Result<(), LinkError> {
+        let loaded = match plan::recheck(&self.snapshot.sources, file.as_deref()) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.invalid = Some(error.summary());
+                let (message, problems) = error.into_reply();
+                return self.refuse_with(asked, message, problems);
+            }
+        };
+        let old = self.core.plan().clone();
+        if let Err(message) = self.runnable(&old, &loaded) {
+            self.invalid = Some(message.clone());
+            return self.refuse(asked, message);
+        }
+        if !asked.dry_run {
+            self.invalid = None;
+        }
+        let fixed = svd_config::needs_new_start(&old, &loaded.plan);
+        if !fixed.is_empty() {
+            let message = format!(
+                "{} cannot be changed while svd runs: stop svd and start it again, or put the old value back; nothing was changed",
+                fixed.join(", ")
+            );
+            return self.refuse(asked, message);
+        }
+        let changes = svd_config::diff(&old, &loaded.plan);
+        let words: Vec<String> = changes.iter().map(describe).collect();
+        if asked.dry_run || changes.is_empty() {
+            let (outcome, message) = match (asked.dry_run, changes.is_empty()) {
+                (_, true) => (api::OutcomeWord::Done, "nothing to change".to_owned()),
+                (true, false) => (api::OutcomeWord::Planned, "nothing was changed (dry run)".to_owned()),
+                (false, false) => (api::OutcomeWord::Done, String::new()),
+            };
+            if !asked.dry_run {
+                self.adopt_sources(&loaded)?;
+            }
+            if let Some(reply) = asked.reply {
+                let result = api::CommandResult { outcome, message, changes: words, problems: Vec::new() };
+                self.commits.reply((reply, result));
+            }
+            return Ok(());
+        }
+        let restart: Vec<Arc<str>> = changes
+            .iter()
+            .filter(|change| matches!(change.kind, ChangeKind::Changed { effect: Effect::Restart, .. }))
+            .map(|change| Arc::from(change.process.as_str()))
+            .collect();
+        let plan = Arc::new(loaded.plan.clone());
+        let command = Command::Apply { plan, restart };
+        if let Err(message) = self.core.dry_run(&command) {
+            return self.refuse(asked, message);
+        }
+        self.commits.event(NewEvent {
+            time_ns: svd_sys::clock::now().real_ns,
+            kind: "command.apply".into(),
+            actor: asked.actor.as_ref().map(|actor| actor.name.clone()),
+            reason: asked.reason.clone(),
+            message: format!("{}: {}", asked.words, words.join("; ")),
+            ..NewEvent::default()
+        });
+        self.adopt_sources(&loaded)?;
+        let op = Op { reply: asked.reply, actor: asked.actor, reason: asked.reason, words: asked.words, changes: words };
+        self.order(op, command)
+    }
+
+    /// From now on a new manager begins with this config.
+    fn adopt_sources(&mut self, loaded: &Loaded) -> Result<(), LinkError> {
+        self.snapshot.sources = loaded.sources.clone();
+        self.accounts = loaded.accounts.clone();
+        self.warnings = loaded.warnings.clone();
+        let memfd = self.snapshot.to_memfd()?;
+        self.link.send(&Request::Hold { name: super::boot::CONFIG.into() }, vec![memfd])
+    }
+
+    /// Whether what the new config adds or changes can be started here: its program and directory are there. What waits
+    /// for a one-shot is left out, since that may bring the program about.
+    fn runnable(&self, old: &svd_config::Plan, loaded: &Loaded) -> Result<(), String> {
+        let dirs = self.dirs();
+        let surroundings = super::launch::Surroundings {
+            accounts: &loaded.accounts,
+            inherited: &loaded.sources.inherited,
+            ..self.surroundings(&loaded.plan, &dirs)
+        };
+        for process in &loaded.plan.processes {
+            let unchanged = old.process(&process.name).is_some_and(|before| before.exec == process.exec);
+            if unchanged || !process.after.is_empty() {
+                continue;
+            }
+            let at = |what: String| format!("[process.{}]: {what}; the running config stays", process.name);
+            if !process.exec.cwd.is_dir() {
+                return Err(at(format!("its directory {} does not exist", process.exec.cwd.display())));
+            }
+            match surroundings.program(process) {
+                Err(what) => return Err(at(what)),
+                Ok((_, plan::Lookup::Found(_))) => {}
+                Ok((name, plan::Lookup::NotExecutable(path))) => {
+                    return Err(at(format!("\"{name}\" ({}) is not executable", path.display())));
+                }
+                Ok((name, plan::Lookup::Missing(_))) => return Err(at(format!("there is no program \"{name}\""))),
+            }
+        }
+        Ok(())
+    }
+
+    fn env(&self, process: &str) -> Result<api::EnvReply, String> {
+        let plan = self.core.plan();
+        let Some(found) = plan.process(process) else {
+            let known: Vec<&str> = plan.processes.iter().map(|p| p.name.as_str()).collect();
+            return Err(format!("there is no process \"{process}\"; there are: {}", known.join(", ")));
+        };
+        let dirs = self.dirs();
+        let environment = self.surroundings(plan, &dirs).environment(found, 1);
+        let inherited = &self.snapshot.sources.inherited;
+        let variables = environment
+            .iter()
+            .map(|(name, value)| {
+                let source = match (found.exec.env.get(name), inherited.get(name)) {
+                    (Some(own), _) if own == value => "config",
+                    (_, Some(passed)) if passed == value && super::launch::kept(name, &found.exec.keep_env) => "inherited",
+                    _ => "svd",
+                };
+                api::EnvVariable { name: name.clone(), source: source.to_owned() }
+            })
+            .collect();
+        Ok(api::EnvReply { process: process.to_owned(), variables })
+    }
+
+    fn exec(&mut self, process: Option<&str>, actor: &Actor) -> Result<api::ExecReply, String> {
+        let plan = self.core.plan().clone();
+        let found = match process {
+            Some(name) => plan.process(name),
+            None => plan.processes.first(),
+        };
+        let Some(found) = found else {
+            let known: Vec<&str> = plan.processes.iter().map(|p| p.name.as_str()).collect();
+            return Err(format!(
+                "there is no process \"{}\"; there are: {}",
+                process.unwrap_or_default(),
+                known.join(", ")
+            ));
+        };
+        let dirs = self.dirs();
+        let mut env = self.surroundings(&plan, &dirs).environment(found, 1);
+        for own in ["PS", "PORT", "SVD_INSTANCE", "SVD_INDEX"] {
+            env.remove(own);
+        }
+        let account = self.accounts.of(&found.exec);
+        self.commits.event(NewEvent {
+            time_ns: svd_sys::clock::now().real_ns,
+            kind: "command.exec".into(),
+            process: Some(found.name.clone()),
+            actor: Some(actor.name.clone()),
+            message: format!("exec in the environment of {}", found.name),
+            ..NewEvent::default()
+        });
+        Ok(api::ExecReply {
+            env: env.into_iter().collect(),
+            cwd: found.exec.cwd.display().to_string(),
+            uid: account.map(|account| account.user.uid),
+            gid: account.map(|account| account.gid),
+            groups: account.map(|account| account.groups.clone()).unwrap_or_default(),
+            umask: found.exec.umask,
+        })
+    }
+}
+
+/// A difference between two configs, as the plan of `apply` shows it. Names of variables, never their values.
+fn describe(change: &Change) -> String {
+    let process = &change.process;
+    match &change.kind {
+        ChangeKind::Added => format!("+ {process}: new, is started"),
+        ChangeKind::Removed => format!("- {process}: no longer in the config, is stopped"),
+        ChangeKind::Changed { keys, effect: Effect::Restart } => {
+            format!("~ {process}: {} changed, its instances are replaced one by one", keys.join(", "))
+        }
+        ChangeKind::Changed { keys, effect: Effect::Live } => {
+            format!("~ {process}: {} changed, takes effect without a restart", keys.join(", "))
+        }
+        ChangeKind::Count { from, to } => format!("~ {process}: count {from} -> {to}"),
+    }
+}

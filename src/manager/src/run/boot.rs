@@ -1,0 +1,396 @@
+//! How a manager comes to be: afresh, from files, or in the place of one that died, from what the keeper holds.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use svd_config::plan::{ControlPlan, LogPlan, Plan};
+use svd_core::{Adopted, AdoptedLife, Core, Event, SpawnId, Time};
+use svd_sys::lock::{LockError, lock_file};
+use svd_wire::{FdRole, Life, Request};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Sources, Stopping, Watched};
+use super::commits::Commits;
+use super::launch::explain;
+use super::place::{Place, RootAsked};
+use super::reports::exit_status;
+use super::spawns::{Output, Phase, Spawn, Spawns, Wire, from_wire};
+use super::sweep::Sweeper;
+use super::terminal::Terminal;
+use super::usage::UsageSampler;
+use crate::ask::Handle;
+use crate::cli::RunArgs;
+use crate::http::{self, Access, ApiState};
+use crate::logs::{Limits, Logs, Stream};
+use crate::plan::{self, LoadError, Loaded, Snapshot};
+use crate::seam::{Found, Inventory, Link, LinkError, Purpose, Tag, decode_note};
+use crate::store::{NewEvent, Place as StorePlace, Store};
+
+/// Name under which the keeper holds the applied config.
+pub const CONFIG: &str = "config";
+/// Name under which the keeper holds the control socket's listener. The keeper watches it to know that a manager is wanted.
+const CONTROL: &str = "control";
+/// Name under which the keeper holds the lock.
+const LOCK: &str = "lock";
+/// How long open answers of the API may take at the end.
+const API_END: Duration = Duration::from_secs(3);
+
+/// Why a manager could not begin.
+#[derive(Debug, thiserror::Error)]
+enum BootError {
+    /// The link broke.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The config is wrong: told already, exit 2.
+    #[error("{0}")]
+    Config(String),
+    /// Anything else: exit 1.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What stands after the start, however it came about.
+struct Ground {
+    loaded: Loaded,
+    place: Place,
+    control: UnixListener,
+    store: Store,
+    desired: svd_core::Desired,
+    warnings: Vec<String>,
+}
+
+/// Runs the manager on this link to its keeper. Returns svd's exit code.
+pub fn run(args: &RunArgs, socket: OwnedFd) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            svd_sys::report::line(&format!("svd: the manager cannot start: {error}"));
+            return 1;
+        }
+    };
+    let result = runtime.block_on(begin(args, socket));
+    // What still runs on other threads (a scan of processes) is not waited for.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!(%error, "the manager ends");
+            match error {
+                BootError::Config(text) => {
+                    svd_sys::report::line(text.trim_end());
+                    2
+                }
+                BootError::Link(LinkError::Closed) => 1,
+                BootError::Link(_) | BootError::Other(_) => {
+                    svd_sys::report::line(&format!("svd: {error}"));
+                    1
+                }
+            }
+        }
+    }
+}
+
+async fn begin(args: &RunArgs, socket: OwnedFd) -> Result<u8, BootError> {
+    let mut link = Link::new(socket)?;
+    let mut inventory = Inventory::take(&mut link).await?;
+    let ground = match inventory.named.remove(CONFIG) {
+        Some(memfd) => take_over(memfd, &mut inventory).await?,
+        None => afresh(args, &mut link, &mut inventory).await?,
+    };
+    crate::own_log::start(&ground.place.root);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        start = inventory.manager_starts,
+        spawns = inventory.spawns.len(),
+        "manager started"
+    );
+    link.send(&Request::Ready, Vec::new())?;
+    live(args, link, inventory, ground).await
+}
+
+/// The first manager: everything is checked before anything is touched, and what a successor needs is given to the keeper.
+async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> Result<Ground, BootError> {
+    let inherited: BTreeMap<String, String> =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let loaded = plan::from_disk(args, &inherited).map_err(told)?;
+    for warning in &loaded.warnings {
+        svd_sys::report::line(&format!("svd: {warning}"));
+    }
+    let app = &loaded.plan.app;
+    let uid = svd_sys::process::uid();
+    let asked = if args.root.is_some() || inherited.get("SVD_ROOT").is_some_and(|root| !root.is_empty()) {
+        RootAsked::ByName
+    } else {
+        RootAsked::Default
+    };
+    let absolute = |path: std::path::PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let root = absolute(svd_config::paths::state_root(uid, &inherited, app, args.root.as_deref()));
+    let runtime = absolute(svd_config::paths::runtime_dir(uid, &inherited, app, args.root.as_deref()));
+    let place = Place::prepare(root, runtime, asked, app).map_err(BootError::Other)?;
+    if let Some(told) = &place.volatile {
+        svd_sys::report::line(&format!("svd: {told}"));
+    }
+    let lock = match inventory.named.remove(LOCK) {
+        Some(held) => held,
+        None => lock_file(&place.lock(), inventory.keeper_pid).map_err(|error| match error {
+            LockError::LockedBy { pid } => BootError::Other(format!(
+                "another svd runs this app already{}: {} is locked; stop it first (svctl -a {app} shutdown) or choose another --root",
+                pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(),
+                place.root.display(),
+            )),
+            LockError::Io(error) => BootError::Other(format!("{} cannot be locked: {error}", place.lock().display())),
+        })?,
+    };
+    place.prepare_notify().map_err(BootError::Other)?;
+    let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
+    let control = bind_control(&place, &loaded.plan.control).map_err(BootError::Other)?;
+    let snapshot =
+        Snapshot { sources: loaded.sources.clone(), root: place.root.clone(), runtime: place.runtime.clone() };
+    let io = |error: io::Error| BootError::Link(error.into());
+    link.send(&Request::Hold { name: LOCK.into() }, vec![lock])?;
+    link.send(&Request::Hold { name: CONTROL.into() }, vec![control.try_clone().map_err(io)?.into()])?;
+    // Last: a successor that finds the config finds everything.
+    link.send(&Request::Hold { name: CONFIG.into() }, vec![snapshot.to_memfd().map_err(io)?])?;
+    Ok(Ground { loaded, place, control, store, desired, warnings })
+}
+
+/// A manager in the place of one that died: nothing is read from the config's files.
+async fn take_over(config: OwnedFd, inventory: &mut Inventory) -> Result<Ground, BootError> {
+    let other = |what: &str, error: &dyn std::fmt::Display| BootError::Other(format!("{what}: {error}"));
+    let snapshot = Snapshot::from_memfd(config).map_err(|error| other("the keeper's copy of the config is broken", &error))?;
+    let loaded = plan::from_sources(snapshot.sources).map_err(told)?;
+    let place = Place { root: snapshot.root, runtime: snapshot.runtime, volatile: None };
+    let control = inventory
+        .named
+        .remove(CONTROL)
+        .ok_or_else(|| BootError::Other("the keeper holds no control socket".into()))?;
+    let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
+    Ok(Ground { loaded, place, control: control.into(), store, desired, warnings })
+}
+
+async fn open_store(place: &Place, boot: [u8; 16]) -> Result<(Store, svd_core::Desired, Vec<String>), BootError> {
+    let file = StorePlace::File(place.root.join("state.db"));
+    let (store, loaded) = Store::open(file).map_err(|error| BootError::Other(error.to_string()))?;
+    let desired = match store.begin(boot).await {
+        Ok(Ok(desired)) => desired,
+        Ok(Err(error)) => return Err(BootError::Other(error.to_string())),
+        Err(_ended) => return Err(BootError::Other("the store has ended".into())),
+    };
+    for warning in &loaded.warnings {
+        svd_sys::report::line(&format!("svd: {warning}"));
+    }
+    Ok((store, desired, loaded.warnings))
+}
+
+/// Binds the control socket. The lock is ours, so a file of that name is what a killed svd left.
+fn bind_control(place: &Place, control: &ControlPlan) -> Result<UnixListener, String> {
+    let path = place.control();
+    let failed = |what: &str, error: &dyn std::fmt::Display| format!("the control socket {} {what}: {error}", path.display());
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("cannot be replaced", &error)),
+        Ok(()) | Err(_) => {}
+    }
+    // Bound under another name with no rights for anybody, then moved into place with the right ones: nobody can connect
+    // in between, and nobody finds it missing.
+    let hidden = place.runtime.join(".control.sock");
+    let _stale = std::fs::remove_file(&hidden);
+    let listener = UnixListener::bind(&hidden).map_err(|error| failed("cannot be made", &error))?;
+    let mode = std::fs::Permissions::from_mode(control.socket_mode);
+    std::fs::set_permissions(&hidden, mode).map_err(|error| failed("cannot be given its mode", &error))?;
+    if let Some(group) = &control.socket_group {
+        let gid = group_id(group)?;
+        std::os::unix::fs::lchown(&hidden, None, Some(gid)).map_err(|error| failed("cannot be given its group", &error))?;
+    }
+    listener.set_nonblocking(true).map_err(|error| failed("cannot be used", &error))?;
+    std::fs::rename(&hidden, &path).map_err(|error| failed("cannot be moved into place", &error))?;
+    Ok(listener)
+}
+
+fn group_id(name: &str) -> Result<u32, String> {
+    match svd_sys::users::lookup_group(name) {
+        Ok(Some(gid)) => Ok(gid),
+        Ok(None) => Err(format!("[control]: group \"{name}\" does not exist on this machine; create it: groupadd {name}")),
+        Err(error) => Err(format!("[control]: group \"{name}\" cannot be looked up: {error}")),
+    }
+}
+
+fn access(control: &ControlPlan) -> Result<Access, BootError> {
+    let gid = |name: &Option<String>| name.as_deref().map(group_id).transpose().map_err(BootError::Other);
+    Ok(Access {
+        own_uid: svd_sys::process::uid(),
+        socket_group: gid(&control.socket_group)?,
+        read_group: gid(&control.read_group)?,
+    })
+}
+
+/// Puts everything together and runs the main loop.
+async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) -> Result<u8, BootError> {
+    let Ground { loaded, place, control, store, desired, mut warnings } = ground;
+    let (log_events, logs_in) = mpsc::unbounded_channel();
+    let (inner, inner_in) = mpsc::unbounded_channel();
+    let (asks, asks_in) = mpsc::channel(256);
+    let (events, _) = broadcast::channel(1024);
+    let (version, version_in) = watch::channel(0);
+    let (end_api, api_end) = watch::channel(false);
+    let logs = Logs::start(place.logs(), log_events)
+        .map_err(|error| BootError::Other(format!("the log thread cannot be started: {error}")))?;
+    let terminal = Terminal::start(args.log_format, &loaded.plan, &logs, events.subscribe());
+    let handle = Handle { asks, events: events.clone(), version: version_in };
+    let access = access(&loaded.plan.control)?;
+    let api = ApiState { handle, store: store.clone(), access, logs: logs.clone() };
+    control.set_nonblocking(true).map_err(|error| BootError::Link(error.into()))?;
+    let api = tokio::spawn(http::serve(control, api, api_end));
+    warnings.extend(loaded.warnings.iter().map(ToString::to_string));
+    // Even wire numbers are the core's, odd ones side commands.
+    let last = inventory.last_spawn / 2;
+    let plan = Arc::new(loaded.plan);
+    let mut app = App {
+        core: Core::new(plan.clone(), desired, SpawnId(last)),
+        link,
+        keeper: KeeperFacts {
+            boot: inventory.boot,
+            pid: inventory.keeper_pid,
+            manager_starts: inventory.manager_starts,
+        },
+        snapshot: Snapshot { sources: loaded.sources, root: place.root.clone(), runtime: place.runtime.clone() },
+        place,
+        accounts: loaded.accounts,
+        logs,
+        commits: Commits::new(store),
+        spawns: Spawns::new(),
+        sides: BTreeMap::new(),
+        next_side: last.saturating_mul(2).saturating_add(3),
+        sweeper: Sweeper::new(inventory.keeper_pid, inner.clone()),
+        scan_due: false,
+        ops: BTreeMap::new(),
+        next_op: 0,
+        usage: UsageSampler::default(),
+        warnings,
+        dropping: BTreeMap::new(),
+        invalid: None,
+        inner,
+        events,
+        version,
+        queue: Default::default(),
+        watched: Watched::Off,
+        stopping: Stopping::No,
+    };
+    app.commits.event(begun(&inventory));
+    for found in inventory.spawns {
+        app.adopt(&plan, found)?;
+    }
+    let Ended { code, mut link } = app.run(Sources { asks: asks_in, inner: inner_in, logs: logs_in }).await?;
+    // Whoever asked for the end gets an answer. The API may already have ended by itself; both ways it is over.
+    let _ended = end_api.send(true);
+    let _late = tokio::time::timeout(API_END, api).await;
+    terminal.finish(LAST_WORDS).await;
+    link.send(&Request::Exit { code }, Vec::new())?;
+    link.flush().await?;
+    // The keeper ends this process too, when it has taken the message in.
+    let _closed = tokio::time::timeout(LAST_WORDS, link.recv()).await;
+    Ok(code)
+}
+
+fn begun(inventory: &Inventory) -> NewEvent {
+    let before = match inventory.last_death {
+        Some(exit) => format!("; the one before {}", exit_status(exit)),
+        None => String::new(),
+    };
+    NewEvent {
+        time_ns: svd_sys::clock::now().real_ns,
+        kind: if inventory.manager_starts > 1 { "manager.replaced".into() } else { "manager.started".into() },
+        pid: Some(svd_sys::process::pid()),
+        message: format!("manager number {} started{before}", inventory.manager_starts),
+        ..NewEvent::default()
+    }
+}
+
+impl App {
+    /// Takes over one spawn of the inventory.
+    fn adopt(&mut self, plan: &Plan, mut found: Found) -> Result<(), LinkError> {
+        let instance = found.instance;
+        let Some(tag) = Tag::decode(&instance.tag) else {
+            tracing::error!(spawn = instance.spawn.0, "a spawn carries no tag that can be read; it is left alone");
+            return Ok(());
+        };
+        let (id, lineage) = match (from_wire(instance.spawn), tag.purpose) {
+            (Wire::Core(id), Purpose::Instance(lineage)) => (id, lineage),
+            // A readiness command of the manager before: the question is asked again.
+            (Wire::Side(id), _) | (Wire::Core(SpawnId(id)), Purpose::Probe(_)) => {
+                match instance.life {
+                    Life::Forked { .. } | Life::Running { .. } => {
+                        self.link.send(&Request::Signal { spawn: instance.spawn, signal: 9 }, Vec::new())?;
+                    }
+                    Life::Failed { .. } | Life::Exited { .. } => self.commits.forget(instance.spawn),
+                }
+                self.next_side = self.next_side.max(id.saturating_add(2) | 1);
+                return Ok(());
+            }
+        };
+        let process = plan.process(&tag.instance.process);
+        let mut spawn = Spawn {
+            instance: tag.instance.clone(),
+            cookie: tag.cookie,
+            program: process.map(|process| process.name.clone().into()).unwrap_or_default(),
+            cwd: process.map(|process| process.exec.cwd.clone()).unwrap_or_default(),
+            phase: Phase::Asked,
+            stdout: Output::Done,
+            stderr: Output::Done,
+            ready: found.held.remove(&FdRole::Ready),
+            notify: instance.notify,
+            probe: None,
+            probe_command: None,
+            probing: false,
+            forgettable: false,
+        };
+        let boot = |stamp: svd_wire::Stamp| Time(stamp.boot_ns);
+        let life = match instance.life {
+            Life::Forked { at, .. } => AdoptedLife::Forked { at: boot(at) },
+            Life::Running { pid, at } => {
+                spawn.phase = Phase::Running(pid);
+                AdoptedLife::Running { pid, at: boot(at) }
+            }
+            Life::Failed { error, at } => {
+                spawn.phase = Phase::Ended(None);
+                AdoptedLife::Failed { failure: explain(error, &spawn.program, &spawn.cwd), at: boot(at) }
+            }
+            Life::Exited { pid, exit, before_exec, at, .. } => {
+                spawn.phase = Phase::Ended(Some(pid));
+                AdoptedLife::Exited { exit: exit_status(exit), before_exec, at: boot(at) }
+            }
+        };
+        let limits = match process.map(|process| &process.logs) {
+            Some(LogPlan::Segments { segment, max_size }) => Limits { segment: *segment, max_size: *max_size },
+            // What it still says is kept, whatever the config says by now.
+            Some(LogPlan::Null) | None => Limits { segment: 64 << 20, max_size: 1 << 30 },
+        };
+        for (role, stream) in [(FdRole::Stdout, Stream::Stdout), (FdRole::Stderr, Stream::Stderr)] {
+            let Some(pipe) = found.held.remove(&role) else { continue };
+            match stream {
+                Stream::Stdout => spawn.stdout = Output::Open,
+                Stream::Stderr => spawn.stderr = Output::Open,
+            }
+            self.attach(id, &tag.instance, stream, pipe, limits);
+        }
+        let adopted = Adopted {
+            spawn: id,
+            instance: tag.instance,
+            lineage,
+            note: decode_note(&instance.note),
+            life,
+            last_signal: instance.last_signal.map(|sent| (sent.signal, boot(sent.at))),
+            notified_ready: spawn.notify.ready.is_some(),
+        };
+        self.spawns.insert(id, spawn);
+        self.turn(Event::Adopt(Box::new(adopted)))
+    }
+}
+
+fn told(error: LoadError) -> BootError {
+    BootError::Config(error.render())
+}

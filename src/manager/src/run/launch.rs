@@ -1,0 +1,267 @@
+//! From the plan to what the keeper is told to start: environment, words, program, numbers, descriptors.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use svd_config::plan::{ExecPlan, LogPlan, Plan, ProcessPlan, ReadyBy, Run};
+use svd_core::{InstanceName, SpawnFailure};
+use svd_sys::{dgram, fd};
+use svd_wire::{Credentials, FdRole, Rlimit, SpawnSpec};
+
+use crate::plan::{Account, Accounts, lookup};
+
+/// The variable that marks every process of a spawn, so that those that left its session are found.
+pub const COOKIE: &str = "SVD_SPAWN";
+
+/// What systemd or another supervisor told svd itself; never passed on.
+const OWN_AFFAIRS: [&str; 20] = [
+    "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID",
+    "FDSTORE", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "JOURNAL_STREAM", "MAINPID", "MANAGERPID", "SERVICE_RESULT",
+    "EXIT_CODE", "EXIT_STATUS", "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "CREDENTIALS_DIRECTORY", "SVD_ROOT",
+];
+
+/// What is the same for all spawns of an app.
+pub struct Surroundings<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Who runs what.
+    pub accounts: &'a Accounts,
+    /// svd's own environment.
+    pub inherited: &'a BTreeMap<String, String>,
+    /// Path of the control socket.
+    pub control: &'a Path,
+    /// Directory of the notify sockets.
+    pub notify_dir: &'a Path,
+}
+
+/// A spec with the descriptors that go with it, and this side's ends.
+pub struct Launch {
+    /// What to start.
+    pub spec: SpawnSpec,
+    /// Descriptors in the order of `spec.fds`.
+    pub fds: Vec<OwnedFd>,
+    /// This side's ends of what the instance writes.
+    pub stdout: Option<OwnedFd>,
+    /// As `stdout`.
+    pub stderr: Option<OwnedFd>,
+    /// This side's end of the readiness pipe.
+    pub ready: Option<OwnedFd>,
+}
+
+impl Surroundings<'_> {
+    /// The environment of an instance, complete; without the cookie.
+    pub fn environment(&self, process: &ProcessPlan, index: u32) -> BTreeMap<String, String> {
+        let exec = &process.exec;
+        let mut env: BTreeMap<String, String> = self
+            .inherited
+            .iter()
+            .filter(|(name, _)| kept(name, &exec.keep_env) && !OWN_AFFAIRS.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        if exec.user.is_some()
+            && let Some(account) = self.accounts.of(exec)
+        {
+            env.insert("HOME".into(), account.user.home.display().to_string());
+            env.insert("USER".into(), account.user.name.clone());
+            env.insert("LOGNAME".into(), account.user.name.clone());
+            env.insert("SHELL".into(), account.user.shell.display().to_string());
+        }
+        env.extend(exec.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let instance = format!("{}.{index}", process.name);
+        let port = u32::from(exec.port) + index.saturating_sub(1);
+        let own = [
+            ("SVD_APP", self.plan.app.clone()),
+            ("SVD_ENVIRONMENT", self.plan.environment.clone().unwrap_or_default()),
+            ("SVD_PROCESS", process.name.clone()),
+            ("SVD_INSTANCE", instance.clone()),
+            ("SVD_INDEX", index.to_string()),
+            ("SVD_CONTROL", self.control.display().to_string()),
+            ("PORT", port.to_string()),
+            ("PS", instance),
+        ];
+        env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        env
+    }
+
+    /// The argument vector of a command, its words expanded.
+    fn argv(run: &Run, env: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
+        match run {
+            Run::Literal(words) => Ok(words.clone()),
+            Run::Shell(line) => Ok(vec!["/bin/sh".into(), "-c".into(), line.clone()]),
+            Run::Words(words) => svd_config::expand(words, env).map_err(|error| error.to_string()),
+        }
+    }
+
+    /// The program a process would start, for checks before anything is touched.
+    pub fn program(&self, process: &ProcessPlan) -> Result<(String, crate::plan::Lookup), String> {
+        let env = self.environment(process, 1);
+        let argv = Self::argv(&process.exec.run, &env)?;
+        let name = argv.into_iter().next().ok_or("the command is empty")?;
+        let found = lookup(&name, env.get("PATH").map(String::as_str), &process.exec.cwd);
+        Ok((name, found))
+    }
+
+    /// A command in the surroundings of an instance, with its output thrown away: a probe.
+    pub fn side_command(
+        &self,
+        process: &ProcessPlan,
+        index: u32,
+        run: &Run,
+        cookie: &str,
+    ) -> Result<SpawnSpec, SpawnFailure> {
+        let mut env = self.environment(process, index);
+        env.insert(COOKIE.into(), cookie.to_owned());
+        self.spec(&process.exec, run, &env)
+    }
+
+    fn spec(&self, exec: &ExecPlan, run: &Run, env: &BTreeMap<String, String>) -> Result<SpawnSpec, SpawnFailure> {
+        let argv = Self::argv(run, env).map_err(|message| broken(message, 127))?;
+        let name = argv.first().ok_or_else(|| broken("the command is empty".into(), 127))?;
+        let program = lookup(name, env.get("PATH").map(String::as_str), &exec.cwd);
+        Ok(SpawnSpec {
+            tag: Vec::new(),
+            path: bytes(program.path()),
+            argv: argv.iter().map(|word| word.clone().into_bytes()).collect(),
+            env: env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect(),
+            cwd: bytes(&exec.cwd),
+            umask: exec.umask,
+            nice: exec.nice,
+            oom_score_adj: exec.oom_score_adj,
+            credentials: self.accounts.of(exec).map(credentials),
+            rlimits: exec
+                .rlimits
+                .iter()
+                .map(|limit| Rlimit { resource: limit.resource, soft: limit.soft, hard: limit.hard })
+                .collect(),
+            fds: Vec::new(),
+        })
+    }
+
+    /// Everything for one start of an instance.
+    pub fn launch(
+        &self,
+        process: &ProcessPlan,
+        instance: &InstanceName,
+        cookie: &str,
+        tag: Vec<u8>,
+    ) -> Result<Launch, SpawnFailure> {
+        let mut env = self.environment(process, instance.index);
+        env.insert(COOKIE.into(), cookie.to_owned());
+        let mut kit = Kit::default();
+        let resources = |error: io::Error| SpawnFailure {
+            message: format!("svd has no descriptors or memory left for it: {error}"),
+            code: 111,
+            transient: true,
+        };
+        let (mut stdout, mut stderr, mut ready) = (None, None, None);
+        if process.logs != LogPlan::Null {
+            stdout = Some(kit.pipe(FdRole::Stdout, 1).map_err(resources)?);
+            stderr = Some(kit.pipe(FdRole::Stderr, 2).map_err(resources)?);
+        }
+        match &process.ready.by {
+            ReadyBy::Fd(number) => ready = Some(kit.pipe(FdRole::Ready, *number).map_err(resources)?),
+            ReadyBy::Notify => {
+                let path = self.notify_dir.join(cookie);
+                let owner = self.accounts.of(&process.exec).map(|account| account.user.uid);
+                kit.notify(&path, owner).map_err(resources)?;
+                env.insert("NOTIFY_SOCKET".into(), path.display().to_string());
+            }
+            ReadyBy::Started | ReadyBy::Log(_) | ReadyBy::Run { .. } | ReadyBy::Tcp { .. } | ReadyBy::Http { .. } => {}
+        }
+        let mut spec = self.spec(&process.exec, &process.exec.run, &env)?;
+        spec.tag = tag;
+        spec.fds = kit.roles;
+        Ok(Launch { spec, fds: kit.fds, stdout, stderr, ready })
+    }
+}
+
+/// Descriptors as they are gathered for a spawn.
+#[derive(Default)]
+struct Kit {
+    roles: Vec<FdRole>,
+    fds: Vec<OwnedFd>,
+}
+
+impl Kit {
+    /// A pipe that the child writes to under `number`; the read end is held by the keeper and returned.
+    fn pipe(&mut self, held: FdRole, number: u32) -> io::Result<OwnedFd> {
+        let (read, write) = fd::pipe()?;
+        fd::set_nonblocking(std::os::fd::AsFd::as_fd(&read))?;
+        let copy = read.try_clone()?;
+        self.roles.extend([held, FdRole::Child(number)]);
+        self.fds.extend([read, write]);
+        Ok(copy)
+    }
+
+    /// The notify socket: bound here, read by the keeper. Only its owner (and root) can send to it.
+    fn notify(&mut self, path: &Path, owner: Option<u32>) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let socket = dgram::unix_dgram_bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        if let Some(uid) = owner {
+            std::os::unix::fs::lchown(path, Some(uid), None)?;
+        }
+        self.roles.push(FdRole::Notify);
+        self.fds.push(socket);
+        Ok(())
+    }
+}
+
+fn credentials(account: &Account) -> Credentials {
+    Credentials { uid: account.user.uid, gid: account.gid, groups: account.groups.clone() }
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+fn broken(message: String, code: u8) -> SpawnFailure {
+    SpawnFailure { message, code, transient: false }
+}
+
+/// Whether `keep_env` passes a variable on.
+pub fn kept(name: &str, patterns: &[String]) -> bool {
+    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == pattern,
+    })
+}
+
+/// What the keeper could not do, in words, with the way out and the code that stands for it.
+pub fn explain(error: svd_wire::SpawnError, program: &Path, cwd: &Path) -> SpawnFailure {
+    use svd_wire::Stage;
+    let os = io::Error::from_raw_os_error(error.errno);
+    let kind = os.kind();
+    let shown = program.display();
+    let (message, code, transient) = match error.stage {
+        Stage::Fork => (format!("no process can be started now: {os}"), 111, true),
+        Stage::Session => (format!("a session of its own was refused: {os}"), 111, false),
+        Stage::Limits => (format!("its limits, nice value or oom_score_adj cannot be set: {os}; lower them or start svd as root"), 205, false),
+        Stage::Credentials => (format!("its user or group cannot be taken on: {os}; start svd as root or drop `user` and `group`"), 217, false),
+        Stage::Directory => (format!("cannot change to its directory {}: {os}", cwd.display()), 200, false),
+        Stage::Descriptors => (format!("its descriptors cannot be placed: {os}"), 202, true),
+        Stage::Exec => match kind {
+            io::ErrorKind::NotFound if program.exists() => {
+                (format!("cannot run {shown}: the interpreter that its first line names does not exist"), 127, false)
+            }
+            io::ErrorKind::NotFound => (format!("cannot run {shown}: no such program; looked for it in PATH and in {}", cwd.display()), 127, false),
+            io::ErrorKind::PermissionDenied => (format!("cannot run {shown}: not executable (chmod +x?) or no permission"), 126, false),
+            io::ErrorKind::ExecutableFileBusy => (format!("cannot run {shown}: it is being written to"), 126, true),
+            _ if error.errno == 8 => (format!("cannot run {shown}: not a program; a script needs a first line such as #!/bin/sh"), 126, false),
+            _ => (format!("cannot run {shown}: {os}"), 126, false),
+        },
+    };
+    SpawnFailure { message, code, transient }
+}
+
+/// Where the keeper was told to find the program of a spec.
+pub fn program_of(spec: &SpawnSpec) -> PathBuf {
+    PathBuf::from(std::ffi::OsStr::from_bytes(&spec.path))
+}

@@ -1,0 +1,374 @@
+//! Performing what the core wants done.
+
+use std::os::fd::OwnedFd;
+
+use svd_api as api;
+use svd_config::plan::{LogPlan, ReadyBy};
+use svd_core::{
+    Action, Event, Fact, InstanceName, Lineage, OpId, Outcome, SpawnFailure, SpawnId, Sweep,
+};
+use svd_core::action::FactKind;
+use svd_wire::{FdRole, Request, SpawnSpec};
+
+use super::app::{App, Side, Stopping};
+use super::launch::{Launch, Surroundings};
+use super::probe::{self, Evidence};
+use super::spawns::{Output, Phase, Spawn, to_wire};
+use super::sweep::Main;
+use crate::logs::{Limits, Stream, StreamKey};
+use crate::seam::{LinkError, Purpose, Tag, encode_note};
+use crate::store::NewEvent;
+
+/// A spawn spec up to this size travels in the message itself, a larger one in a memfd.
+const INLINE: usize = 48 * 1024;
+
+impl App {
+    /// Does one thing.
+    pub(super) fn perform(&mut self, action: Action) -> Result<(), LinkError> {
+        match action {
+            Action::Spawn { spawn, instance, lineage } => self.spawn(spawn, instance, lineage),
+            Action::Probe { spawn } => self.probe(spawn),
+            Action::Signal { spawn, signal } => {
+                self.link.send(&Request::Signal { spawn: to_wire(spawn), signal }, Vec::new())
+            }
+            Action::Sweep { spawn, how } => {
+                self.sweep(spawn, how);
+                Ok(())
+            }
+            Action::Annotate { spawn, note } => {
+                self.link.send(&Request::Annotate { spawn: to_wire(spawn), note: encode_note(&note) }, Vec::new())
+            }
+            Action::Forget { spawn } => {
+                if let Some(known) = self.spawns.get_mut(&spawn) {
+                    known.forgettable = true;
+                }
+                self.forget_if_done(spawn)
+            }
+            Action::Persist(change) => {
+                self.commits.change(change);
+                Ok(())
+            }
+            Action::Record(fact) => {
+                self.record(fact);
+                Ok(())
+            }
+            Action::Done { op, outcome } => {
+                self.done(op, outcome);
+                Ok(())
+            }
+            Action::Finish { code } => {
+                self.stopping = Stopping::Finished(code);
+                Ok(())
+            }
+        }
+    }
+
+    /// What every spawn of this app is surrounded by.
+    pub(super) fn surroundings<'a>(&'a self, plan: &'a svd_config::Plan, dirs: &'a Dirs) -> Surroundings<'a> {
+        Surroundings {
+            plan,
+            accounts: &self.accounts,
+            inherited: &self.snapshot.sources.inherited,
+            control: &dirs.control,
+            notify_dir: &dirs.notify,
+        }
+    }
+
+    /// The directories that `surroundings` borrows.
+    pub(super) fn dirs(&self) -> Dirs {
+        Dirs { control: self.place.control(), notify: self.place.notify_dir() }
+    }
+
+    fn spawn(&mut self, spawn: SpawnId, instance: InstanceName, lineage: Lineage) -> Result<(), LinkError> {
+        let plan = self.core.plan().clone();
+        let cookie = self.cookie(spawn.0);
+        let tag = Tag { instance: instance.clone(), purpose: Purpose::Instance(lineage), cookie: cookie.clone() };
+        let mut known = Spawn {
+            instance: instance.clone(),
+            cookie,
+            program: Default::default(),
+            cwd: Default::default(),
+            phase: Phase::Asked,
+            stdout: Output::Done,
+            stderr: Output::Done,
+            ready: None,
+            notify: Default::default(),
+            probe: None,
+            probe_command: None,
+            probing: false,
+            forgettable: false,
+        };
+        let Some(process) = plan.process(&instance.process) else {
+            self.spawns.insert(spawn, known);
+            let failure = SpawnFailure { message: "it is not in the config".into(), code: 111, transient: false };
+            self.queue.push_back(Event::SpawnFailed { spawn, failure });
+            return Ok(());
+        };
+        known.cwd = process.exec.cwd.clone();
+        let dirs = self.dirs();
+        let launch = self.surroundings(&plan, &dirs).launch(process, &instance, &known.cookie, tag.encode());
+        let Launch { spec, fds, stdout, stderr, ready } = match launch {
+            Ok(launch) => launch,
+            Err(failure) => {
+                self.start_failed(spawn, &instance, &failure);
+                known.phase = Phase::Ended(None);
+                self.spawns.insert(spawn, known);
+                self.queue.push_back(Event::SpawnFailed { spawn, failure });
+                return Ok(());
+            }
+        };
+        known.program = super::launch::program_of(&spec);
+        known.ready = ready;
+        if let LogPlan::Segments { segment, max_size } = process.logs {
+            let limits = Limits { segment, max_size };
+            for (pipe, stream) in [(stdout, Stream::Stdout), (stderr, Stream::Stderr)] {
+                let Some(pipe) = pipe else { continue };
+                self.attach(spawn, &instance, stream, pipe, limits);
+                match stream {
+                    Stream::Stdout => known.stdout = Output::Open,
+                    Stream::Stderr => known.stderr = Output::Open,
+                }
+            }
+        }
+        self.spawns.insert(spawn, known);
+        self.send_spawn(to_wire(spawn), spec, fds)
+    }
+
+    pub(super) fn attach(
+        &self,
+        spawn: SpawnId,
+        instance: &InstanceName,
+        stream: Stream,
+        pipe: OwnedFd,
+        limits: Limits,
+    ) {
+        let key = StreamKey {
+            instance: instance.to_string(),
+            spawn: spawn.0,
+            stream,
+        };
+        self.logs.attach(key, pipe, limits);
+    }
+
+    fn send_spawn(&mut self, id: svd_wire::SpawnId, spec: SpawnSpec, mut fds: Vec<OwnedFd>) -> Result<(), LinkError> {
+        let size: usize = spec.env.iter().chain(&spec.argv).map(|text| text.len().saturating_add(4)).sum();
+        if size <= INLINE {
+            return self.link.send(&Request::Spawn { spawn: id, spec: Box::new(spec) }, fds);
+        }
+        let bytes = svd_wire::encode_spec(&spec);
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        fds.insert(0, svd_sys::fd::memfd("svd-spawn", &bytes)?);
+        self.link.send(&Request::SpawnMemfd { spawn: id, len }, fds)
+    }
+
+    /// A value that marks one spawn's processes for ever.
+    fn cookie(&self, number: u64) -> String {
+        let boot: String = self.keeper.boot.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("{boot}-{number}")
+    }
+
+    fn sweep(&mut self, spawn: SpawnId, how: Sweep) {
+        let Some(known) = self.spawns.get(&spawn) else { return };
+        let (main, main_is) = match known.phase {
+            Phase::Running(pid) => (pid, Main::Alive),
+            Phase::Ended(Some(pid)) => (pid, Main::Ended),
+            Phase::Ended(None) => {
+                // No process ever came to be.
+                self.queue.push_back(Event::TreeEmpty { spawn });
+                return;
+            }
+            Phase::Asked => (i32::MAX, Main::Alive),
+        };
+        let cookie = known.cookie.clone();
+        self.sweeper.request(spawn, how, main, main_is, &cookie);
+        if how == Sweep::Kill && main_is == Main::Alive {
+            // The keeper reaches it by its pidfd at once, also where its program does not run yet.
+            let kill = Request::Signal { spawn: to_wire(spawn), signal: 9 };
+            if let Err(error) = self.link.send(&kill, Vec::new()) {
+                tracing::error!(%error, "kill could not be asked for");
+            }
+        }
+        self.scan_due = true;
+    }
+
+    /// Begins to look for readiness.
+    fn probe(&mut self, spawn: SpawnId) -> Result<(), LinkError> {
+        let plan = self.core.plan().clone();
+        let Some(known) = self.spawns.get_mut(&spawn) else { return Ok(()) };
+        let Some(process) = plan.process(&known.instance.process) else { return Ok(()) };
+        known.probing = true;
+        let index = known.instance.index;
+        let own_port = u16::try_from(u32::from(process.exec.port).saturating_add(index).saturating_sub(1));
+        let port = |given: Option<u16>| given.or(own_port.ok()).unwrap_or(0);
+        let evidence = match &process.ready.by {
+            ReadyBy::Started => {
+                self.queue.push_back(Event::Ready { spawn });
+                return Ok(());
+            }
+            ReadyBy::Notify => {
+                if known.notify.ready.is_some() {
+                    self.queue.push_back(Event::Ready { spawn });
+                }
+                return Ok(());
+            }
+            ReadyBy::Log(pattern) => {
+                match regex::bytes::Regex::new(pattern) {
+                    Ok(pattern) => self.logs.watch_line(spawn.0, pattern),
+                    // The config was checked; a pattern that passed there compiles here.
+                    Err(error) => tracing::error!(%error, "ready pattern does not compile"),
+                }
+                return Ok(());
+            }
+            ReadyBy::Run { .. } => return self.probe_command(spawn),
+            ReadyBy::Fd(_) => match known.ready.take() {
+                Some(pipe) => Evidence::Line(pipe),
+                None => return Ok(()),
+            },
+            ReadyBy::Tcp { port: given } => Evidence::Tcp(port(*given)),
+            ReadyBy::Http { port: given, path } => Evidence::Http(port(*given), path.clone()),
+        };
+        known.probe = Some(probe::watch(spawn, evidence, self.inner.clone()));
+        Ok(())
+    }
+
+    /// Starts the side command that finds out whether a spawn is ready.
+    pub(super) fn probe_command(&mut self, spawn: SpawnId) -> Result<(), LinkError> {
+        let plan = self.core.plan().clone();
+        let Some(known) = self.spawns.get(&spawn) else { return Ok(()) };
+        if !known.probing || known.probe_command.is_some() {
+            return Ok(());
+        }
+        let instance = known.instance.clone();
+        let Some(process) = plan.process(&instance.process) else { return Ok(()) };
+        let ReadyBy::Run { run, every } = &process.ready.by else { return Ok(()) };
+        let id = self.next_side;
+        self.next_side = self.next_side.saturating_add(2);
+        // The cookie is the instance's own: what a probe leaves behind ends with the instance.
+        let cookie = known.cookie.clone();
+        let dirs = self.dirs();
+        let spec = self.surroundings(&plan, &dirs).side_command(process, instance.index, run, &cookie);
+        match spec {
+            Ok(mut spec) => {
+                spec.tag = Tag { instance, purpose: Purpose::Probe(spawn), cookie }.encode();
+                if let Some(known) = self.spawns.get_mut(&spawn) {
+                    known.probe_command = Some(id);
+                }
+                self.sides.insert(id, Side { of: spawn });
+                self.send_spawn(svd_wire::SpawnId(id), spec, Vec::new())
+            }
+            Err(failure) => {
+                tracing::warn!(%instance, failure = failure.message, "ready command cannot be run");
+                let task = probe::later(spawn, *every, self.inner.clone());
+                if let Some(known) = self.spawns.get_mut(&spawn) {
+                    known.probe = Some(task);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The evidence of readiness is there.
+    pub(super) fn evidence(&mut self, spawn: SpawnId) -> Result<(), LinkError> {
+        let Some(known) = self.spawns.get_mut(&spawn) else { return Ok(()) };
+        if !known.probing {
+            return Ok(());
+        }
+        known.stop_probe();
+        self.turn(Event::Ready { spawn })
+    }
+
+    /// Lets the keeper drop a record that nobody needs.
+    pub(super) fn forget_if_done(&mut self, spawn: SpawnId) -> Result<(), LinkError> {
+        if self.spawns.get(&spawn).is_some_and(Spawn::is_done) {
+            if let Some(known) = self.spawns.remove(&spawn) {
+                // A socket that is gone already is as good.
+                let _gone = std::fs::remove_file(self.place.notify_dir().join(known.cookie));
+            }
+            self.commits.forget(to_wire(spawn));
+        }
+        Ok(())
+    }
+
+    /// The keeper's copy of an output is no longer needed.
+    pub(super) fn release(&mut self, spawn: SpawnId, role: FdRole) -> Result<(), LinkError> {
+        self.link.send(&Request::Release { spawn: to_wire(spawn), role }, Vec::new())
+    }
+
+    /// Writes a fact into history. Starts and ends are written where the keeper's report comes in, so that each is
+    /// written exactly once whatever happens to managers.
+    fn record(&mut self, fact: Fact) {
+        match fact.kind {
+            FactKind::Started(_) | FactKind::StartFailed(_) | FactKind::Exited(_) => return,
+            FactKind::Starting | FactKind::Ready(_) | FactKind::ReadyTimeout(_) | FactKind::Backoff(..)
+            | FactKind::Failed(_) | FactKind::Completed | FactKind::Stopping(_) | FactKind::Signalled(_)
+            | FactKind::Escalated | FactKind::LeftOver | FactKind::Stuck | FactKind::Stopped | FactKind::Adopted
+            | FactKind::Scaled { .. } | FactKind::EssentialFailed | FactKind::ShuttingDown => {}
+        }
+        let op = fact.op.and_then(|op| self.ops.get(&op));
+        let name = |signal: i32| svd_sys::signal::name(signal);
+        let message = match &fact.kind {
+            FactKind::Signalled(signal) => format!("was sent {}", name(*signal)),
+            other => other.to_string(),
+        };
+        let event = NewEvent {
+            time_ns: svd_sys::clock::now().real_ns,
+            kind: fact.kind.name().to_owned(),
+            process: fact.instance.as_ref().map(|instance| instance.process.to_string()),
+            instance: fact.instance.as_ref().filter(|instance| instance.index > 0).map(ToString::to_string),
+            spawn: fact.spawn.map(|spawn| spawn.0),
+            pid: fact.spawn.and_then(|spawn| self.spawns.get(&spawn)).and_then(Spawn::pid),
+            exit: None,
+            actor: op.and_then(|op| op.actor.as_ref()).map(|actor| actor.name.clone()),
+            reason: op.and_then(|op| op.reason.clone()),
+            message,
+            report: None,
+        };
+        self.commits.event(event);
+    }
+
+    /// A start that failed before the keeper was asked.
+    fn start_failed(&mut self, spawn: SpawnId, instance: &InstanceName, failure: &SpawnFailure) {
+        self.commits.event(NewEvent {
+            time_ns: svd_sys::clock::now().real_ns,
+            kind: "instance.start_failed".into(),
+            process: Some(instance.process.to_string()),
+            instance: Some(instance.to_string()),
+            spawn: Some(spawn.0),
+            message: format!("could not be started: {}", failure.message),
+            ..NewEvent::default()
+        });
+    }
+
+    /// A command has ended.
+    fn done(&mut self, op: OpId, outcome: Outcome) {
+        let Some(op) = self.ops.remove(&op) else { return };
+        let (word, message) = match outcome {
+            Outcome::Done(message) => (api::OutcomeWord::Done, message),
+            Outcome::Failed(message) => (api::OutcomeWord::Failed, message),
+            Outcome::Refused(message) => (api::OutcomeWord::Refused, message),
+        };
+        let kind = match word {
+            api::OutcomeWord::Done | api::OutcomeWord::Planned => "command.done",
+            api::OutcomeWord::Failed => "command.failed",
+            api::OutcomeWord::Refused => "command.refused",
+        };
+        self.commits.event(NewEvent {
+            time_ns: svd_sys::clock::now().real_ns,
+            kind: kind.into(),
+            actor: op.actor.as_ref().map(|actor| actor.name.clone()),
+            reason: op.reason.clone(),
+            message: format!("{}: {message}", op.words),
+            ..NewEvent::default()
+        });
+        if let Some(reply) = op.reply {
+            let result = api::CommandResult { outcome: word, message, changes: op.changes, problems: Vec::new() };
+            self.commits.reply((reply, result));
+        }
+    }
+}
+
+/// Paths that spawns are told.
+pub struct Dirs {
+    control: std::path::PathBuf,
+    notify: std::path::PathBuf,
+}

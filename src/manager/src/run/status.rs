@@ -1,0 +1,130 @@
+//! The tree as the API shows it.
+
+use svd_api as api;
+use svd_core::{InstanceName, InstanceView, State, Time};
+
+use super::app::{App, Stopping};
+use super::reports::api_exit;
+use crate::ask::Usage;
+
+impl App {
+    /// The whole tree.
+    pub(super) fn status(&mut self, usage: Usage) -> api::Status {
+        let views: Vec<InstanceView> = self.core.view().collect();
+        let pids: Vec<i32> = views.iter().filter_map(|view| view.pid).collect();
+        let sampled = match usage {
+            Usage::Sample => self.usage.sample(&pids),
+            Usage::Skip => Default::default(),
+        };
+        let clock = svd_sys::clock::now();
+        let since = |at: Time| {
+            let ago = clock.boot_ns.saturating_sub(at.0);
+            rfc3339(clock.real_ns.saturating_sub(ago))
+        };
+        let mut processes: Vec<api::Process> = self
+            .core
+            .plan()
+            .processes
+            .iter()
+            .map(|process| api::Process {
+                name: process.name.clone(),
+                want: self.core.want(&process.name),
+                ready: 0,
+                oneshot: process.oneshot,
+                disabled: self.core.desired().disabled.contains(process.name.as_str()),
+                listeners: Vec::new(),
+                instances: Vec::new(),
+            })
+            .collect();
+        for view in &views {
+            let taken = view.pid.and_then(|pid| sampled.get(&pid));
+            let instance = api::Instance {
+                id: view.name.to_string(),
+                pid: view.pid,
+                state: view.state.word().to_owned(),
+                release: None,
+                since: since(view.since),
+                restarts: view.restarts,
+                exit: view.exit.map(api_exit),
+                reason: self.reason(view),
+                cpu_percent: taken.map(|taken| taken.cpu_percent),
+                memory_bytes: taken.map(|taken| taken.memory_bytes),
+            };
+            let process = match processes.iter_mut().find(|process| *process.name == *view.name.process) {
+                Some(process) => process,
+                None => {
+                    // On its way out: no longer in the config.
+                    processes.push(gone(&view.name));
+                    let Some(process) = processes.last_mut() else { continue };
+                    process
+                }
+            };
+            if matches!(view.state, State::Ready | State::Completed) {
+                process.ready = process.ready.saturating_add(1);
+            }
+            process.instances.push(instance);
+        }
+        api::Status {
+            app: self.core.plan().app.clone(),
+            environment: self.core.plan().environment.clone(),
+            release: None,
+            svd: api::Svd {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                keeper_pid: self.keeper.pid,
+                manager_pid: svd_sys::process::pid(),
+                manager_starts: self.keeper.manager_starts,
+                state: match self.stopping {
+                    Stopping::No => "running".to_owned(),
+                    Stopping::Asked | Stopping::Finished(_) => "stopping".to_owned(),
+                },
+                config: self.snapshot.sources.dir.join(&self.snapshot.sources.main.path).display().to_string(),
+                root: self.place.root.display().to_string(),
+            },
+            processes,
+            jobs: Vec::new(),
+            deploy: None,
+            warnings: self.all_warnings(),
+        }
+    }
+
+    fn all_warnings(&self) -> Vec<String> {
+        let mut warnings = self.warnings.clone();
+        warnings.extend(self.place.volatile.clone());
+        warnings.extend(self.commits.trouble.clone());
+        warnings.extend(self.dropping.values().cloned());
+        if let Some(invalid) = &self.invalid {
+            warnings.push(format!("the config on disk cannot be applied, the running one stays: {invalid}"));
+        }
+        warnings
+    }
+
+    /// Why it is not well; or what it says of itself.
+    fn reason(&self, view: &InstanceView) -> Option<String> {
+        if let Some(reason) = &view.reason {
+            return Some(reason.to_string());
+        }
+        let spawn = self.spawns.get(&view.spawn?)?;
+        (!spawn.notify.status.is_empty()).then(|| spawn.notify.status.clone())
+    }
+}
+
+fn gone(name: &InstanceName) -> api::Process {
+    api::Process {
+        name: name.process.to_string(),
+        want: 0,
+        ready: 0,
+        oneshot: false,
+        disabled: false,
+        listeners: Vec::new(),
+        instances: Vec::new(),
+    }
+}
+
+/// An instant for people and scripts.
+pub fn rfc3339(real_ns: u64) -> String {
+    let micros = i64::try_from(real_ns / 1_000).unwrap_or(i64::MAX);
+    match jiff::Timestamp::from_microsecond(micros) {
+        Ok(time) => time.to_string(),
+        Err(_) => "1970-01-01T00:00:00Z".to_owned(),
+    }
+}

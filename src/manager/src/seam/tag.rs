@@ -1,0 +1,125 @@
+//! What a manager writes on a spawn, for its successor to read: which instance it is of and what it went through.
+//!
+//! The keeper stores it without looking. It is JSON, so that a later version can add to it and an earlier one passes
+//! over what it does not know.
+
+use serde::{Deserialize, Serialize};
+use svd_core::{InstanceName, Lineage, Note, SpawnId, Time};
+
+/// What a spawn is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It is an instance.
+    Instance(Lineage),
+    /// It finds out whether this spawn is ready (`ready = { run = … }`).
+    Probe(SpawnId),
+}
+
+/// What is written on a spawn when it is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// The instance it is, or is for.
+    pub instance: InstanceName,
+    /// What for.
+    pub purpose: Purpose,
+    /// Value of the variable that marks every process of this spawn.
+    pub cookie: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TagText {
+    process: String,
+    index: u32,
+    cookie: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    probe: Option<u64>,
+    #[serde(default)]
+    generation: u64,
+    #[serde(default)]
+    restarts: u32,
+    #[serde(default)]
+    failures: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recent: Vec<u64>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct NoteText {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ready: Option<u64>,
+    #[serde(default)]
+    swept: bool,
+    #[serde(default)]
+    asked: bool,
+}
+
+impl Tag {
+    /// As bytes for the spawn's tag.
+    pub fn encode(&self) -> Vec<u8> {
+        let (lineage, probe) = match &self.purpose {
+            Purpose::Instance(lineage) => (lineage.clone(), None),
+            Purpose::Probe(spawn) => (Lineage::default(), Some(spawn.0)),
+        };
+        let text = TagText {
+            process: self.instance.process.to_string(),
+            index: self.instance.index,
+            cookie: self.cookie.clone(),
+            probe,
+            generation: lineage.generation,
+            restarts: lineage.restarts,
+            failures: lineage.failures,
+            recent: lineage.recent.iter().map(|t| t.0).collect(),
+        };
+        // Plain strings and numbers always serialize.
+        serde_json::to_vec(&text).unwrap_or_default()
+    }
+
+    /// Reads what an earlier manager wrote; `None` where it is not ours.
+    pub fn decode(bytes: &[u8]) -> Option<Tag> {
+        let text: TagText = serde_json::from_slice(bytes).ok()?;
+        let purpose = match text.probe {
+            Some(spawn) => Purpose::Probe(SpawnId(spawn)),
+            None => Purpose::Instance(Lineage {
+                generation: text.generation,
+                restarts: text.restarts,
+                failures: text.failures,
+                recent: text.recent.into_iter().map(Time).collect(),
+            }),
+        };
+        Some(Tag { instance: InstanceName::new(text.process, text.index), purpose, cookie: text.cookie })
+    }
+}
+
+/// As bytes for the spawn's note.
+pub fn encode_note(note: &Note) -> Vec<u8> {
+    let text = NoteText { ready: note.ready.map(|t| t.0), swept: note.swept, asked: note.asked };
+    serde_json::to_vec(&text).unwrap_or_default()
+}
+
+/// Reads a note; one that was never written is empty.
+pub fn decode_note(bytes: &[u8]) -> Note {
+    let text: NoteText = serde_json::from_slice(bytes).unwrap_or_default();
+    Note { ready: text.ready.map(Time), swept: text.swept, asked: text.asked }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_successor_reads_what_was_written_on_a_spawn() {
+        let lineage = Lineage { generation: 3, restarts: 7, failures: 2, recent: vec![Time(5), Time(9)] };
+        let tag = Tag {
+            instance: InstanceName::new("web", 2),
+            purpose: Purpose::Instance(lineage),
+            cookie: "abc-4".to_owned(),
+        };
+        assert_eq!(Tag::decode(&tag.encode()), Some(tag.clone()));
+        let probe = Tag { purpose: Purpose::Probe(SpawnId(4)), ..tag };
+        assert_eq!(Tag::decode(&probe.encode()), Some(probe));
+        let note = Note { ready: Some(Time(77)), swept: true, asked: false };
+        assert_eq!(decode_note(&encode_note(&note)), note);
+        assert_eq!(decode_note(b""), Note::default());
+        assert_eq!(Tag::decode(b"garbage"), None);
+    }
+}
