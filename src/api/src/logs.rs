@@ -9,7 +9,7 @@ pub struct LogLine {
     pub time: String,
     /// The instance.
     pub instance: String,
-    /// `stdout` or `stderr`.
+    /// `stdout` or `stderr`; `svd` for a remark of svd itself where output is missing.
     pub stream: String,
     /// The line without its newline; invalid UTF-8 replaced.
     pub message: String,

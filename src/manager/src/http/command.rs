@@ -1,0 +1,80 @@
+//! Routes that change things. The main loop decides; here is only how its answer becomes an HTTP status.
+
+use hyper::StatusCode;
+use svd_api as api;
+use tokio::sync::oneshot;
+
+use super::ApiState;
+use super::access::actor;
+use super::answer::{Answer, Failure, json, with_status};
+use super::dispatch::{Caller, LOOK_TIME, ask};
+use crate::ask::{Actor, Ask};
+
+/// start, stop, restart, reload, kill, enable, disable.
+pub async fn command(
+    state: &ApiState,
+    caller: Caller,
+    kind: api::CommandKind,
+    request: api::CommandRequest,
+) -> Result<Answer, Failure> {
+    has_targets(&request.targets)?;
+    order(state, caller, |actor, reply| Ask::Command { kind, request, actor, reply }).await
+}
+
+/// How many instances.
+pub async fn scale(state: &ApiState, caller: Caller, request: api::ScaleRequest) -> Result<Answer, Failure> {
+    if request.counts.is_empty() {
+        return Err(Failure::bad("`counts` is empty; say what to scale: {\"counts\":{\"web\":{\"to\":4}}}"));
+    }
+    order(state, caller, |actor, reply| Ask::Scale { request, actor, reply }).await
+}
+
+/// A signal to main processes.
+pub async fn signal(state: &ApiState, caller: Caller, request: api::SignalRequest) -> Result<Answer, Failure> {
+    has_targets(&request.targets)?;
+    order(state, caller, |actor, reply| Ask::Signal { request, actor, reply }).await
+}
+
+/// Re-read the config.
+pub async fn apply(state: &ApiState, caller: Caller, request: api::ApplyRequest) -> Result<Answer, Failure> {
+    if let Some(file) = request.file.as_deref().filter(|file| !file.starts_with('/')) {
+        return Err(Failure::bad(format!("`file` has to be an absolute path, and `{file}` is not")));
+    }
+    order(state, caller, |actor, reply| Ask::Apply { request, actor, reply }).await
+}
+
+/// Stop all and end.
+pub async fn shutdown(state: &ApiState, caller: Caller, request: api::ShutdownRequest) -> Result<Answer, Failure> {
+    order(state, caller, |actor, reply| Ask::Shutdown { request, actor, reply }).await
+}
+
+/// What a one-off command is run with.
+pub async fn exec(state: &ApiState, caller: Caller, request: api::ExecRequest) -> Result<Answer, Failure> {
+    let actor = actor(caller.uid, caller.role).await;
+    let process = request.process;
+    let answer = ask(state, Some(LOOK_TIME), |reply| Ask::Exec { process, actor, reply }).await?;
+    Ok(json(&answer.map_err(Failure::missing)?))
+}
+
+fn has_targets(targets: &[String]) -> Result<(), Failure> {
+    if targets.is_empty() {
+        return Err(Failure::bad("`targets` is empty; name processes or instances, or `all`"));
+    }
+    Ok(())
+}
+
+/// A command takes as long as its stop ladders do: there is no deadline. A client that leaves does not take it back.
+async fn order(
+    state: &ApiState,
+    caller: Caller,
+    make: impl FnOnce(Actor, oneshot::Sender<api::CommandResult>) -> Ask,
+) -> Result<Answer, Failure> {
+    let actor = actor(caller.uid, caller.role).await;
+    let result = ask(state, None, |reply| make(actor, reply)).await?;
+    let status = match result.outcome {
+        api::OutcomeWord::Done | api::OutcomeWord::Planned => StatusCode::OK,
+        api::OutcomeWord::Refused => StatusCode::CONFLICT,
+        api::OutcomeWord::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Ok(with_status(status, &result))
+}

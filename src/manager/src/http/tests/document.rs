@@ -1,0 +1,98 @@
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use svd_api as api;
+
+use crate::http::{ROUTES, openapi};
+
+fn references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::String(reference)) = map.get("$ref") {
+                found.insert(reference.trim_start_matches("#/components/schemas/").to_owned());
+            }
+            map.values().for_each(|value| references(value, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_route_is_described_and_every_schema_used_is_there() {
+    let document = openapi();
+    for route in ROUTES {
+        let operation = &document["paths"][route.path][route.method.word().to_ascii_lowercase()];
+        assert_eq!(operation["summary"], json!(route.summary), "{}", route.path);
+    }
+    let mut used = BTreeSet::new();
+    references(&document, &mut used);
+    let there: BTreeSet<String> = document["components"]["schemas"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(used, there);
+    assert_eq!(document.to_string(), openapi().to_string());
+}
+
+#[test]
+fn operations_have_different_ids() {
+    let document = openapi();
+    let paths = document["paths"].as_object().unwrap().values();
+    let ids: Vec<_> = paths.flat_map(|path| path.as_object().unwrap().values()).map(|o| &o["operationId"]).collect();
+    assert_eq!(ids.len(), ROUTES.len());
+    assert_eq!(ids.iter().map(|id| id.to_string()).collect::<BTreeSet<_>>().len(), ids.len());
+}
+
+/// The value has exactly the schema's properties, and all required ones.
+fn check(name: &str, value: impl Serialize) {
+    let document = openapi();
+    let schema = &document["components"]["schemas"][name];
+    let value = serde_json::to_value(value).unwrap();
+    let keys: BTreeSet<&String> = value.as_object().unwrap().keys().collect();
+    let properties: BTreeSet<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, properties, "{name}");
+    for key in schema["required"].as_array().into_iter().flatten() {
+        assert!(properties.contains(&key.as_str().unwrap().to_owned()), "{name}: {key}");
+    }
+}
+
+#[test]
+fn schemas_have_the_fields_of_the_types() {
+    let mut status = super::fake::tree();
+    status.warnings.push(String::new());
+    let mut process = status.processes[0].clone();
+    (process.disabled, process.oneshot) = (true, true);
+    let text = String::new;
+    let some = || Some(String::new());
+    check("Svd", &status.svd);
+    check("Instance", &process.instances[0]);
+    check("Process", &process);
+    check("Status", &status);
+    check("Listener", api::Listener { name: text(), address: text() });
+    check("ErrorReply", api::ErrorReply { error: text() });
+    check("CommandRequest", api::CommandRequest::default());
+    check("ScaleRequest", api::ScaleRequest::default());
+    check("SignalRequest", api::SignalRequest::default());
+    check("ApplyRequest", api::ApplyRequest::default());
+    check("ShutdownRequest", api::ShutdownRequest::default());
+    check("ExecRequest", api::ExecRequest::default());
+    let problem = api::Problem { file: text(), line: 1, column: 1, message: text(), rendered: text() };
+    check("Problem", &problem);
+    let outcome = api::OutcomeWord::Done;
+    check("CommandResult", api::CommandResult { outcome, message: text(), changes: vec![], problems: vec![problem] });
+    check("Why", api::Why { instances: vec![] });
+    let instance = process.instances[0].clone();
+    check("WhyInstance", api::WhyInstance { instance, events: vec![], output: vec![] });
+    check("EnvReply", api::EnvReply { process: text(), variables: vec![] });
+    check("EnvVariable", api::EnvVariable { name: text(), source: text() });
+    let (env, cwd, groups) = (vec![], text(), vec![]);
+    check("ExecReply", api::ExecReply { env, cwd, uid: None, gid: None, groups, umask: None });
+    check("WaitReply", api::WaitReply { met: true, message: text() });
+    let (time, instance, stream, message) = (text(), text(), text(), text());
+    check("LogLine", api::LogLine { time, instance, stream, message, partial: true });
+    check("Version", api::Version { version: text(), api: text() });
+    check("Health", api::Health { status: text() });
+    let (process, instance, actor, reason) = (some(), some(), some(), some());
+    let exit = Some(api::Exit::Unknown { unknown: true });
+    let (time, kind, message) = (text(), text(), text());
+    check("Event", api::Event { id: 1, time, kind, process, instance, pid: Some(1), exit, actor, reason, message });
+}
