@@ -32,7 +32,9 @@ impl Accounts {
         let name = exec.user.clone().unwrap_or_else(|| own.to_string());
         let user = match users::lookup_user(&name) {
             Ok(Some(user)) => user,
-            Ok(None) => return Err(format!("user \"{name}\" does not exist on this machine; create it or give a number")),
+            Ok(None) => {
+                return Err(format!("user \"{name}\" does not exist on this machine; create it or give a number"));
+            }
             Err(error) => return Err(format!("user \"{name}\" cannot be looked up: {error}")),
         };
         if own != 0 && user.uid != own {
@@ -43,7 +45,9 @@ impl Accounts {
             Some(group) => match users::lookup_group(group) {
                 Ok(Some(gid)) => gid,
                 Ok(None) => {
-                    return Err(format!("group \"{group}\" does not exist on this machine; create it or give a number"));
+                    return Err(format!(
+                        "group \"{group}\" does not exist on this machine; create it or give a number"
+                    ));
                 }
                 Err(error) => return Err(format!("group \"{group}\" cannot be looked up: {error}")),
             },

@@ -120,10 +120,8 @@ impl App {
             api::CommandKind::Kill => Command::Kill(targets),
             api::CommandKind::Enable | api::CommandKind::Disable => {
                 if let Some(one) = targets.iter().find(|target| target.index.is_some()) {
-                    let message = format!(
-                        "{one} is one instance; {word} takes whole processes: svctl {word} {}",
-                        one.process
-                    );
+                    let message =
+                        format!("{one} is one instance; {word} takes whole processes: svctl {word} {}", one.process);
                     return self.refuse(asked, message);
                 }
                 let processes = targets.into_iter().map(|target| target.process).collect();
@@ -284,12 +282,7 @@ impl App {
         self.refuse_with(asked, message, Vec::new())
     }
 
-    fn refuse_with(
-        &mut self,
-        asked: Asked,
-        message: String,
-        problems: Vec<api::Problem>,
-    ) -> Result<(), LinkError> {
+    fn refuse_with(&mut self, asked: Asked, message: String, problems: Vec<api::Problem>) -> Result<(), LinkError> {
         if !asked.dry_run {
             self.commits.event(NewEvent {
                 time_ns: svd_sys::clock::now().real_ns,
@@ -395,7 +388,8 @@ impl App {
             ..NewEvent::default()
         });
         self.adopt_sources(&loaded)?;
-        let op = Op { reply: asked.reply, actor: asked.actor, reason: asked.reason, words: asked.words, changes: words };
+        let op =
+            Op { reply: asked.reply, actor: asked.actor, reason: asked.reason, words: asked.words, changes: words };
         self.order(op, command)
     }
 
@@ -452,7 +446,9 @@ impl App {
             .map(|(name, value)| {
                 let source = match (found.exec.env.get(name), inherited.get(name)) {
                     (Some(own), _) if own == value => "config",
-                    (_, Some(passed)) if passed == value && super::launch::kept(name, &found.exec.keep_env) => "inherited",
+                    (_, Some(passed)) if passed == value && super::launch::kept(name, &found.exec.keep_env) => {
+                        "inherited"
+                    }
                     _ => "svd",
                 };
                 api::EnvVariable { name: name.clone(), source: source.to_owned() }

@@ -115,8 +115,9 @@ async fn begin(args: &RunArgs, socket: OwnedFd) -> Result<u8, BootError> {
 
 /// The first manager: everything is checked before anything is touched, and what a successor needs is given to the keeper.
 async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> Result<Ground, BootError> {
-    let inherited: BTreeMap<String, String> =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let inherited: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     let loaded = plan::from_disk(args, &inherited).map_err(told)?;
     for warning in &loaded.warnings {
         svd_sys::report::line(&format!("svd: {warning}"));
@@ -162,13 +163,12 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
 /// A manager in the place of one that died: nothing is read from the config's files.
 async fn take_over(config: OwnedFd, inventory: &mut Inventory) -> Result<Ground, BootError> {
     let other = |what: &str, error: &dyn std::fmt::Display| BootError::Other(format!("{what}: {error}"));
-    let snapshot = Snapshot::from_memfd(config).map_err(|error| other("the keeper's copy of the config is broken", &error))?;
+    let snapshot =
+        Snapshot::from_memfd(config).map_err(|error| other("the keeper's copy of the config is broken", &error))?;
     let loaded = plan::from_sources(snapshot.sources).map_err(told)?;
     let place = Place { root: snapshot.root, runtime: snapshot.runtime, volatile: None };
-    let control = inventory
-        .named
-        .remove(CONTROL)
-        .ok_or_else(|| BootError::Other("the keeper holds no control socket".into()))?;
+    let control =
+        inventory.named.remove(CONTROL).ok_or_else(|| BootError::Other("the keeper holds no control socket".into()))?;
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
     Ok(Ground { loaded, place, control: control.into(), store, desired, warnings })
 }
@@ -190,7 +190,8 @@ async fn open_store(place: &Place, boot: [u8; 16]) -> Result<(Store, svd_core::D
 /// Binds the control socket. The lock is ours, so a file of that name is what a killed svd left.
 fn bind_control(place: &Place, control: &ControlPlan) -> Result<UnixListener, String> {
     let path = place.control();
-    let failed = |what: &str, error: &dyn std::fmt::Display| format!("the control socket {} {what}: {error}", path.display());
+    let failed =
+        |what: &str, error: &dyn std::fmt::Display| format!("the control socket {} {what}: {error}", path.display());
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("cannot be replaced", &error)),
         Ok(()) | Err(_) => {}
@@ -204,7 +205,8 @@ fn bind_control(place: &Place, control: &ControlPlan) -> Result<UnixListener, St
     std::fs::set_permissions(&hidden, mode).map_err(|error| failed("cannot be given its mode", &error))?;
     if let Some(group) = &control.socket_group {
         let gid = group_id(group)?;
-        std::os::unix::fs::lchown(&hidden, None, Some(gid)).map_err(|error| failed("cannot be given its group", &error))?;
+        std::os::unix::fs::lchown(&hidden, None, Some(gid))
+            .map_err(|error| failed("cannot be given its group", &error))?;
     }
     listener.set_nonblocking(true).map_err(|error| failed("cannot be used", &error))?;
     std::fs::rename(&hidden, &path).map_err(|error| failed("cannot be moved into place", &error))?;
@@ -214,7 +216,9 @@ fn bind_control(place: &Place, control: &ControlPlan) -> Result<UnixListener, St
 fn group_id(name: &str) -> Result<u32, String> {
     match svd_sys::users::lookup_group(name) {
         Ok(Some(gid)) => Ok(gid),
-        Ok(None) => Err(format!("[control]: group \"{name}\" does not exist on this machine; create it: groupadd {name}")),
+        Ok(None) => {
+            Err(format!("[control]: group \"{name}\" does not exist on this machine; create it: groupadd {name}"))
+        }
         Err(error) => Err(format!("[control]: group \"{name}\" cannot be looked up: {error}")),
     }
 }

@@ -18,9 +18,26 @@ pub const COOKIE: &str = "SVD_SPAWN";
 
 /// What systemd or another supervisor told svd itself; never passed on.
 const OWN_AFFAIRS: [&str; 20] = [
-    "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID",
-    "FDSTORE", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "JOURNAL_STREAM", "MAINPID", "MANAGERPID", "SERVICE_RESULT",
-    "EXIT_CODE", "EXIT_STATUS", "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "CREDENTIALS_DIRECTORY", "SVD_ROOT",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+    "FDSTORE",
+    "INVOCATION_ID",
+    "SYSTEMD_EXEC_PID",
+    "JOURNAL_STREAM",
+    "MAINPID",
+    "MANAGERPID",
+    "SERVICE_RESULT",
+    "EXIT_CODE",
+    "EXIT_STATUS",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "CREDENTIALS_DIRECTORY",
+    "SVD_ROOT",
 ];
 
 /// What is the same for all spawns of an app.
@@ -243,18 +260,36 @@ pub fn explain(error: svd_wire::SpawnError, program: &Path, cwd: &Path) -> Spawn
     let (message, code, transient) = match error.stage {
         Stage::Fork => (format!("no process can be started now: {os}"), 111, true),
         Stage::Session => (format!("a session of its own was refused: {os}"), 111, false),
-        Stage::Limits => (format!("its limits, nice value or oom_score_adj cannot be set: {os}; lower them or start svd as root"), 205, false),
-        Stage::Credentials => (format!("its user or group cannot be taken on: {os}; start svd as root or drop `user` and `group`"), 217, false),
+        Stage::Limits => (
+            format!("its limits, nice value or oom_score_adj cannot be set: {os}; lower them or start svd as root"),
+            205,
+            false,
+        ),
+        Stage::Credentials => (
+            format!("its user or group cannot be taken on: {os}; start svd as root or drop `user` and `group`"),
+            217,
+            false,
+        ),
         Stage::Directory => (format!("cannot change to its directory {}: {os}", cwd.display()), 200, false),
         Stage::Descriptors => (format!("its descriptors cannot be placed: {os}"), 202, true),
         Stage::Exec => match kind {
             io::ErrorKind::NotFound if program.exists() => {
                 (format!("cannot run {shown}: the interpreter that its first line names does not exist"), 127, false)
             }
-            io::ErrorKind::NotFound => (format!("cannot run {shown}: no such program; looked for it in PATH and in {}", cwd.display()), 127, false),
-            io::ErrorKind::PermissionDenied => (format!("cannot run {shown}: not executable (chmod +x?) or no permission"), 126, false),
+            io::ErrorKind::NotFound => (
+                format!("cannot run {shown}: no such program; looked for it in PATH and in {}", cwd.display()),
+                127,
+                false,
+            ),
+            io::ErrorKind::PermissionDenied => {
+                (format!("cannot run {shown}: not executable (chmod +x?) or no permission"), 126, false)
+            }
             io::ErrorKind::ExecutableFileBusy => (format!("cannot run {shown}: it is being written to"), 126, true),
-            _ if error.errno == 8 => (format!("cannot run {shown}: not a program; a script needs a first line such as #!/bin/sh"), 126, false),
+            _ if error.errno == 8 => (
+                format!("cannot run {shown}: not a program; a script needs a first line such as #!/bin/sh"),
+                126,
+                false,
+            ),
             _ => (format!("cannot run {shown}: {os}"), 126, false),
         },
     };

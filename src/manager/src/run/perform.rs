@@ -4,10 +4,8 @@ use std::os::fd::OwnedFd;
 
 use svd_api as api;
 use svd_config::plan::{LogPlan, ReadyBy};
-use svd_core::{
-    Action, Event, Fact, InstanceName, Lineage, OpId, Outcome, SpawnFailure, SpawnId, Sweep,
-};
 use svd_core::action::FactKind;
+use svd_core::{Action, Event, Fact, InstanceName, Lineage, OpId, Outcome, SpawnFailure, SpawnId, Sweep};
 use svd_wire::{FdRole, Request, SpawnSpec};
 
 use super::app::{App, Side, Stopping};
@@ -142,11 +140,7 @@ impl App {
         pipe: OwnedFd,
         limits: Limits,
     ) {
-        let key = StreamKey {
-            instance: instance.to_string(),
-            spawn: spawn.0,
-            stream,
-        };
+        let key = StreamKey { instance: instance.to_string(), spawn: spawn.0, stream };
         self.logs.attach(key, pipe, limits);
     }
 
@@ -299,10 +293,22 @@ impl App {
     fn record(&mut self, fact: Fact) {
         match fact.kind {
             FactKind::Started(_) | FactKind::StartFailed(_) | FactKind::Exited(_) => return,
-            FactKind::Starting | FactKind::Ready(_) | FactKind::ReadyTimeout(_) | FactKind::Backoff(..)
-            | FactKind::Failed(_) | FactKind::Completed | FactKind::Stopping(_) | FactKind::Signalled(_)
-            | FactKind::Escalated | FactKind::LeftOver | FactKind::Stuck | FactKind::Stopped | FactKind::Adopted
-            | FactKind::Scaled { .. } | FactKind::EssentialFailed | FactKind::ShuttingDown => {}
+            FactKind::Starting
+            | FactKind::Ready(_)
+            | FactKind::ReadyTimeout(_)
+            | FactKind::Backoff(..)
+            | FactKind::Failed(_)
+            | FactKind::Completed
+            | FactKind::Stopping(_)
+            | FactKind::Signalled(_)
+            | FactKind::Escalated
+            | FactKind::LeftOver
+            | FactKind::Stuck
+            | FactKind::Stopped
+            | FactKind::Adopted
+            | FactKind::Scaled { .. }
+            | FactKind::EssentialFailed
+            | FactKind::ShuttingDown => {}
         }
         let op = fact.op.and_then(|op| self.ops.get(&op));
         let name = |signal: i32| svd_sys::signal::name(signal);

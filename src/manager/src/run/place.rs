@@ -32,7 +32,8 @@ impl Place {
             }
             (Err(error), RootAsked::Default) => {
                 let uid = svd_sys::process::uid();
-                let candidates = [PathBuf::from(format!("/run/svd/{app}/state")), PathBuf::from(format!("/tmp/svd-{uid}/{app}"))];
+                let candidates =
+                    [PathBuf::from(format!("/run/svd/{app}/state")), PathBuf::from(format!("/tmp/svd-{uid}/{app}"))];
                 let found = candidates.into_iter().find(|dir| make(dir).is_ok());
                 let Some(instead) = found else {
                     return Err(format!(
@@ -49,7 +50,8 @@ impl Place {
                 (instead, runtime, Some(told))
             }
         };
-        make(&runtime).map_err(|error| format!("the runtime directory {} cannot be made: {error}", runtime.display()))?;
+        make(&runtime)
+            .map_err(|error| format!("the runtime directory {} cannot be made: {error}", runtime.display()))?;
         let place = Place { root, runtime, volatile };
         let longest = place.notify_dir().as_os_str().len().saturating_add(NOTIFY_NAME);
         if longest > SOCKET_PATH {

@@ -93,7 +93,8 @@ async fn connect(port: u16) -> std::io::Result<()> {
 
 async fn http(port: u16, path: String) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: svd\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: svd\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut status = Vec::with_capacity(STATUS_LINE);
     stream.take(STATUS_LINE as u64).read_to_end(&mut status).await?;

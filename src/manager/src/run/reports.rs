@@ -201,7 +201,8 @@ impl App {
             }
             LogEvent::Matched { spawn } => self.evidence(SpawnId(spawn)),
             LogEvent::Dropping { instance, stream, bytes, error } => {
-                let told = format!("{stream} of {instance} cannot be stored ({error}): {bytes} bytes were dropped so far");
+                let told =
+                    format!("{stream} of {instance} cannot be stored ({error}): {bytes} bytes were dropped so far");
                 if self.dropping.insert(format!("{instance} {stream}"), told.clone()).is_none() {
                     self.log_trouble("logs.dropping", &instance, told);
                 }

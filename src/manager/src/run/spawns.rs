@@ -25,7 +25,7 @@ pub enum Wire {
 
 /// Reads a spawn id of the wire.
 pub fn from_wire(spawn: svd_wire::SpawnId) -> Wire {
-    if spawn.0 % 2 == 0 { Wire::Core(SpawnId(spawn.0 / 2)) } else { Wire::Side(spawn.0) }
+    if spawn.0.is_multiple_of(2) { Wire::Core(SpawnId(spawn.0 / 2)) } else { Wire::Side(spawn.0) }
 }
 
 /// Where the main process is.

@@ -173,8 +173,8 @@ fn look(keeper: i32, jobs: &BTreeMap<SpawnId, Job>, known: &BTreeSet<i32>) -> Ve
         let Some(job) = jobs.get(&found.spawn) else { continue };
         // A number whose process ended and that is in use again belongs to a stranger; then the kernel also guarantees
         // that no session or group of that number is left, and the cookie alone tells.
-        let reused = job.main_is == Main::Ended
-            && scan.procs().iter().any(|proc| proc.pid == job.main && !proc.has_ended());
+        let reused =
+            job.main_is == Main::Ended && scan.procs().iter().any(|proc| proc.pid == job.main && !proc.has_ended());
         let main = if reused { i32::MAX } else { job.main };
         let sought = Sought { keeper, main, cookie: Some((COOKIE, &job.cookie)) };
         found.procs = scan.members(&sought);

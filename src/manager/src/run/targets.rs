@@ -39,9 +39,9 @@ fn already(pattern: &str, targets: &BTreeSet<Target>) -> bool {
 /// The instances that targets mean, of those there are.
 pub fn instances_of(targets: &[Target], instances: &[InstanceName]) -> Vec<InstanceName> {
     let meant = |instance: &&InstanceName| {
-        targets
-            .iter()
-            .any(|target| target.process == instance.process && target.index.is_none_or(|index| index == instance.index))
+        targets.iter().any(|target| {
+            target.process == instance.process && target.index.is_none_or(|index| index == instance.index)
+        })
     };
     instances.iter().filter(meant).cloned().collect()
 }
@@ -93,10 +93,7 @@ mod tests {
 
     #[test]
     fn what_names_nothing_is_an_error_that_lists_what_there_is() {
-        assert_eq!(
-            text(&["wbe"]).unwrap_err(),
-            "there is no process or instance \"wbe\"; there are: web, worker, db"
-        );
+        assert_eq!(text(&["wbe"]).unwrap_err(), "there is no process or instance \"wbe\"; there are: web, worker, db");
         assert!(text(&["web.9"]).is_err());
     }
 }

@@ -31,11 +31,8 @@ impl Terminal {
         logs: &Logs,
         events: broadcast::Receiver<Arc<api::Event>>,
     ) -> Terminal {
-        let names: Vec<String> = plan
-            .processes
-            .iter()
-            .map(|process| format!("{}.{}", process.name, process.count.max(1)))
-            .collect();
+        let names: Vec<String> =
+            plan.processes.iter().map(|process| format!("{}.{}", process.name, process.count.max(1))).collect();
         let format = match format {
             LogFormat::Json => Format::Json,
             LogFormat::Text => Format::Text { color: colour_wanted() },

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use svd_sys::packet::PacketSocket;
 use svd_wire::{DecodeError, EncodeError, MAX_MESSAGE, Report, Request, decode_report, encode_request};
-use tokio::io::{Interest, Ready};
 use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, Ready};
 
 /// Why the link broke. Nothing can be done about any of these: the manager ends and the keeper starts another one.
 #[derive(Debug, thiserror::Error)]
