@@ -297,6 +297,19 @@ fn only_selects_and_drops_what_is_waited_for_with_a_warning() {
 }
 
 #[test]
+fn processes_keep_the_order_of_the_file() {
+    let text = "[process.z]\nrun = \"x\"\n[process]\nm = \"x\"\n[process.a]\nrun = \"x\"\n";
+    let plan = plan(&toml(text));
+    assert_eq!(plan.processes.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["z", "m", "a"]);
+}
+
+#[test]
+fn the_same_sources_give_the_same_plan() {
+    let sources = toml("process.web = \"x\"\n[process.db]\nrun = \"y\"");
+    assert_eq!(plan(&sources), plan(&sources.clone()));
+}
+
+#[test]
 fn defaults_do_not_make_one_shots_impossible() {
     let text = "[defaults]\nrestart = \"always\"\nready = { notify = true }\n[process]\nm = { run = \"x\", oneshot = true }\nweb = \"x\"";
     let plan = plan(&toml(text));
