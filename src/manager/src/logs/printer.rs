@@ -1,0 +1,231 @@
+//! Lines for people in front of a terminal (as foreman prints them) or for a log collector (JSON).
+
+use super::sanitize::sanitize;
+use super::types::{GapCause, LogItem, Stream, process_of};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use std::borrow::Cow;
+use std::io::{self, ErrorKind, Write};
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `HH:MM:SS web.1    | text`, local time.
+    Text {
+        /// Names coloured by process; for terminals.
+        color: bool,
+    },
+    /// One object a line, UTC.
+    Json,
+}
+
+/// The name under which svd itself speaks.
+const OWN_NAME: &str = "svd";
+const OWN_COLOR: &str = "\x1b[1;37m";
+/// Written out when so much has been collected.
+const CHUNK: usize = 32 * 1024;
+/// foreman's colours, in its order.
+const PALETTE: [&str; 10] = [
+    "\x1b[36m",
+    "\x1b[33m",
+    "\x1b[32m",
+    "\x1b[35m",
+    "\x1b[34m",
+    "\x1b[1;36m",
+    "\x1b[1;33m",
+    "\x1b[1;32m",
+    "\x1b[1;35m",
+    "\x1b[1;34m",
+];
+
+/// Formats and writes, in chunks: call [`Printer::flush`] when nothing more is to come for now. An end that nobody
+/// reads any more is not an error: printing stops.
+pub struct Printer<W> {
+    out: W,
+    format: Format,
+    zone: TimeZone,
+    width: usize,
+    processes: Vec<String>,
+    buffer: Vec<u8>,
+    closed: bool,
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    time: String,
+    instance: &'a str,
+    process: &'a str,
+    stream: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spawn: Option<u64>,
+    message: Cow<'a, str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_bytes: Option<u64>,
+}
+
+impl<W: Write> Printer<W> {
+    /// Prints to `out`; `names` are the instances that are known already, for a straight edge from the first line on.
+    pub fn new<'a>(out: W, format: Format, names: impl IntoIterator<Item = &'a str>) -> Printer<W> {
+        let width = names.into_iter().map(str::len).chain([OWN_NAME.len(), 6]).max().unwrap_or(0);
+        let zone = TimeZone::system();
+        Printer { out, format, zone, width, processes: Vec::new(), buffer: Vec::new(), closed: false }
+    }
+
+    /// Nobody reads what is printed.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Prints a line or a gap.
+    ///
+    /// # Errors
+    /// The output cannot be written, except that nobody reads it.
+    pub fn item(&mut self, item: &LogItem) -> io::Result<()> {
+        match item {
+            LogItem::Line(line) => {
+                let text = line.text.strip_suffix(b"\r").unwrap_or(&line.text);
+                match self.format {
+                    Format::Text { color } => {
+                        self.prefix(line.time_ns, &line.instance, color);
+                        self.text(&sanitize(text), color);
+                    }
+                    Format::Json => self.object(&Object {
+                        time: utc(line.time_ns),
+                        instance: &line.instance,
+                        process: process_of(&line.instance),
+                        stream: line.stream.name(),
+                        spawn: Some(line.spawn),
+                        message: String::from_utf8_lossy(text),
+                        partial: line.partial,
+                        lost_bytes: None,
+                    })?,
+                }
+            }
+            LogItem::Gap(gap) => {
+                let (message, lost_bytes) = match gap.cause {
+                    GapCause::NotStored { bytes } => {
+                        (format!("[{bytes} bytes of {} are lost: they could not be stored]", gap.stream), Some(bytes))
+                    }
+                    GapCause::Deleted => {
+                        (format!("[output to {} that was here has been deleted to make room]", gap.stream), None)
+                    }
+                };
+                match self.format {
+                    Format::Text { color } => {
+                        self.prefix(gap.time_ns, &gap.instance, color);
+                        self.text(&message, color);
+                    }
+                    Format::Json => self.object(&Object {
+                        time: utc(gap.time_ns),
+                        instance: &gap.instance,
+                        process: process_of(&gap.instance),
+                        stream: gap.stream.name(),
+                        spawn: None,
+                        message: message.into(),
+                        partial: false,
+                        lost_bytes,
+                    })?,
+                }
+            }
+        }
+        self.write_if_much()
+    }
+
+    /// Prints a line of svd itself.
+    ///
+    /// # Errors
+    /// As [`Printer::item`].
+    pub fn system(&mut self, time_ns: u64, text: &str) -> io::Result<()> {
+        for line in text.lines() {
+            match self.format {
+                Format::Text { color } => {
+                    self.prefix(time_ns, OWN_NAME, color);
+                    self.text(&sanitize(line.as_bytes()), color);
+                }
+                Format::Json => self.object(&Object {
+                    time: utc(time_ns),
+                    instance: OWN_NAME,
+                    process: OWN_NAME,
+                    stream: Stream::Stderr.name(),
+                    spawn: None,
+                    message: line.into(),
+                    partial: false,
+                    lost_bytes: None,
+                })?,
+            }
+        }
+        self.write_if_much()
+    }
+
+    /// Writes out what has been collected.
+    ///
+    /// # Errors
+    /// As [`Printer::item`].
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.closed {
+            self.buffer.clear();
+            return Ok(());
+        }
+        let result = self.out.write_all(&self.buffer).and_then(|()| self.out.flush());
+        self.buffer.clear();
+        match result {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn write_if_much(&mut self) -> io::Result<()> {
+        if self.buffer.len() < CHUNK { Ok(()) } else { self.flush() }
+    }
+
+    fn object(&mut self, object: &Object<'_>) -> io::Result<()> {
+        serde_json::to_writer(&mut self.buffer, object)?;
+        self.buffer.push(b'\n');
+        Ok(())
+    }
+
+    fn prefix(&mut self, time_ns: u64, name: &str, color: bool) {
+        self.width = self.width.max(name.len());
+        let width = self.width;
+        let (on, off) = if color { (self.color(name), "\x1b[0m") } else { ("", "") };
+        let time = stamp(time_ns).to_zoned(self.zone.clone());
+        let time = (time.hour(), time.minute(), time.second());
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.buffer, "{on}{:02}:{:02}:{:02} {name:width$} |{off} ", time.0, time.1, time.2);
+    }
+
+    fn text(&mut self, text: &str, color: bool) {
+        self.buffer.extend_from_slice(text.as_bytes());
+        // A line's own colours end with it.
+        if text.contains('\x1b') || color {
+            self.buffer.extend_from_slice(b"\x1b[0m");
+        }
+        self.buffer.push(b'\n');
+    }
+
+    fn color(&mut self, name: &str) -> &'static str {
+        if name == OWN_NAME {
+            return OWN_COLOR;
+        }
+        let process = process_of(name);
+        let number = self.processes.iter().position(|known| known == process).unwrap_or_else(|| {
+            self.processes.push(process.to_owned());
+            self.processes.len() - 1
+        });
+        PALETTE[number % PALETTE.len()]
+    }
+}
+
+fn stamp(time_ns: u64) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(time_ns)).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn utc(time_ns: u64) -> String {
+    format!("{:.6}", stamp(time_ns))
+}
