@@ -128,14 +128,19 @@ fn has_evidence(plan: &ProcessPlan) -> bool {
 }
 
 fn running(plan: &ProcessPlan, adopted: &Adopted, pid: i32, at: Time, now: Time) -> Life {
-    let notified = plan.ready.by == ReadyBy::Notify && adopted.notified_ready;
-    if adopted.note.ready.is_some() || notified || !has_evidence(plan) {
+    if adopted.last_signal.is_some_and(|(signal, _)| signal == SIGKILL) {
+        return stopping(plan, adopted, Some(pid), Reason::BySelf, now);
+    }
+    if adopted.note.ready.is_some() || !has_evidence(plan) {
         return Life::Running { pid, readiness: Readiness::Ready };
     }
     let deadline = at.after(plan.ready.timeout);
     // Signalled by the ladder without being asked to end: it was too late, and is being ended for that.
     if ladder_place(plan, adopted).is_some_and(|(_, sent)| sent >= deadline) {
         return stopping(plan, adopted, Some(pid), Reason::ReadyTimeout(plan.ready.timeout), now);
+    }
+    if plan.ready.by == ReadyBy::Notify && adopted.notified_ready {
+        return Life::Running { pid, readiness: Readiness::Ready };
     }
     let deadline = deadline.max(now.after(plan.ready.timeout.min(READY_GRACE)));
     Life::Running { pid, readiness: Readiness::Probing { deadline } }

@@ -11,7 +11,7 @@ use svd_config::Plan;
 
 use crate::action::{Action, Fact, FactKind, Outcome};
 use crate::desired::Desired;
-use crate::event::{Adopted, Command, Event};
+use crate::event::{Adopted, Event};
 use crate::name::{InstanceName, OpId, SpawnId};
 use crate::ops::Op;
 use crate::service::{Cx, Life, Spawn};
@@ -40,7 +40,7 @@ pub(crate) enum Course {
     /// Takes the inventory in, and does nothing.
     Adopting {
         found: Vec<Adopted>,
-        early: Vec<(OpId, Command)>,
+        early: Vec<Event>,
     },
     Running,
     /// Stops all.
@@ -76,8 +76,8 @@ impl Core {
         }
     }
 
-    /// Takes one event in and says what is to be done, in this order. A command given before [`Event::AdoptEnd`]
-    /// takes effect there, before anything is started.
+    /// Takes one event in and says what is to be done, in this order. What is told before [`Event::AdoptEnd`] takes
+    /// effect there, before anything is started: a shutdown that was in progress, services that said `STOPPING=1`.
     pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
         let mut out = Vec::new();
@@ -196,37 +196,43 @@ impl Core {
             }
             (Course::Finished, _) => {}
             (Course::Adopting { found, .. }, Event::Adopt(adopted)) => found.push(*adopted),
-            (Course::Adopting { early, .. }, Event::Command { op, command }) => early.push((op, command)),
             (Course::Adopting { found, early }, Event::AdoptEnd) => {
                 let (found, early) = (std::mem::take(found), std::mem::take(early));
                 self.course = Course::Running;
                 self.adopt(found, out);
-                for (op, command) in early {
-                    self.command(op, &command, out);
+                for event in early {
+                    self.absorb(event, out);
                 }
             }
+            // Nothing is known yet that it could be about.
+            (Course::Adopting { early, .. }, event) => early.push(event),
             (Course::Running | Course::Ending { .. }, Event::Adopt(_) | Event::AdoptEnd) => {}
             (Course::Running | Course::Ending { .. }, Event::Command { op, command }) => {
                 self.command(op, &command, out);
             }
-            // Before the inventory is complete nothing is known that a report could be about.
-            (Course::Adopting { .. } | Course::Running | Course::Ending { .. }, Event::Tick) => {}
-            (_, Event::Spawned { spawn, pid }) => self.on(spawn, out, |s, cx| s.spawned(cx, pid)),
-            (_, Event::Ready { spawn }) => self.on(spawn, out, |s, cx| s.ready(cx)),
-            (_, Event::Stopping { spawn }) => self.on(spawn, out, |s, cx| s.leaving(cx)),
-            (_, Event::TreeEmpty { spawn }) => {
+            (Course::Running | Course::Ending { .. }, Event::Tick) => {}
+            (Course::Running | Course::Ending { .. }, Event::Spawned { spawn, pid }) => {
+                self.on(spawn, out, |s, cx| s.spawned(cx, pid))
+            }
+            (Course::Running | Course::Ending { .. }, Event::Ready { spawn }) => {
+                self.on(spawn, out, |s, cx| s.ready(cx))
+            }
+            (Course::Running | Course::Ending { .. }, Event::Stopping { spawn }) => {
+                self.on(spawn, out, |s, cx| s.leaving(cx))
+            }
+            (Course::Running | Course::Ending { .. }, Event::TreeEmpty { spawn }) => {
                 let now = self.now;
                 if let Some(instance) = self.names.get(&spawn).cloned().and_then(|name| self.instance_mut(&name)) {
                     instance.idle_since = now;
                 }
                 self.on(spawn, out, |s, cx| s.tree_empty(cx));
             }
-            (_, Event::SpawnFailed { spawn, failure }) => {
+            (Course::Running | Course::Ending { .. }, Event::SpawnFailed { spawn, failure }) => {
                 let mut news = false;
                 self.on(spawn, out, |s, cx| news = s.failed(cx, failure));
                 self.ended(spawn, news, out);
             }
-            (_, Event::Exited { spawn, exit, before_exec }) => {
+            (Course::Running | Course::Ending { .. }, Event::Exited { spawn, exit, before_exec }) => {
                 let mut news = false;
                 self.on(spawn, out, |s, cx| news = s.exited(cx, exit, before_exec));
                 self.ended(spawn, news, out);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use svd_config::Plan;
+
 use crate::action::{Action, Fact, FactKind, Outcome};
 use crate::desired::Change;
 use crate::event::Command;
@@ -50,16 +52,28 @@ impl Core {
         for change in intent.changes {
             self.change(change, out);
         }
-        if let Some(plan) = intent.plan {
-            self.plan = plan;
-        }
+        let before = intent.plan.map(|plan| std::mem::replace(&mut self.plan, plan));
         self.processes = tree::grow(&self.plan, &self.desired, std::mem::take(&mut self.processes), self.now);
+        if let Some(before) = before {
+            self.probe_anew(&before, out);
+        }
         for kind in intent.facts {
             out.push(Action::Record(Fact { instance: None, spawn: None, op: Some(id), kind }));
         }
         self.supersede(intent.verb, out);
         self.ops.push(Op { id, goals: intent.goals, summary: intent.summary });
         self.touch(id, intent.how, out);
+    }
+
+    fn probe_anew(&mut self, before: &Plan, out: &mut Vec<Action>) {
+        let plan = self.plan.clone();
+        let changed = |name: &str| match (before.process(name), plan.process(name)) {
+            (Some(before), Some(after)) => before.ready != after.ready,
+            (None, _) | (_, None) => false,
+        };
+        for id in self.spawns_where(|name, _, spawn| spawn.is_rising() && changed(name)) {
+            self.on(id, out, |spawn, cx| spawn.probe_anew(cx));
+        }
     }
 
     /// A change of what is desired, stored before anything follows from it.
@@ -166,6 +180,9 @@ impl Core {
                 let desired = self.generation(&name.process, name.index);
                 if generation > desired {
                     return Progress::Failed(format!("the restart of {name} was taken back"));
+                }
+                if let Some(why) = self.stops_the_roll(&name.process, process, name.index, instance) {
+                    return Progress::Failed(format!("{why}; {name} keeps running as it was"));
                 }
                 if instance.is_occupied() {
                     let spawn = instance.current.as_ref();

@@ -107,6 +107,37 @@ impl Core {
         })
     }
 
+    /// Why a stale instance will not be replaced: one that was replaced before it by the same restart has failed since.
+    pub(crate) fn stops_the_roll(
+        &self,
+        name: &Arc<str>,
+        process: &Process,
+        index: u32,
+        instance: &Instance,
+    ) -> Option<String> {
+        let roll = self.generation(name, index);
+        if !instance.is_stale(roll) || instance.spawns().any(Spawn::is_falling) {
+            return None;
+        }
+        process.instances.range(..=self.want(name)).find_map(|(i, other)| {
+            let mate = *i != index && self.generation(name, *i) == roll && self.aim(name, process, *i) == Aim::Run;
+            if mate && other.is_stuck() && other.is_occupied() {
+                return Some(format!("{name}.{i} is stuck"));
+            }
+            if !mate || other.is_occupied() {
+                return None;
+            }
+            match self.verdict(name, process, *i, other) {
+                Verdict::Failed(reason) => Some(format!("{name}.{i} failed: {reason}")),
+                Verdict::Again { .. } | Verdict::Fresh => match self.unmet(&process.plan) {
+                    Some(unmet) if unmet.hope == Hope::None => Some(format!("{name}.{i} {}", unmet.text)),
+                    Some(_) | None => None,
+                },
+                Verdict::Alive | Verdict::Completed | Verdict::Over(_) => None,
+            }
+        })
+    }
+
     /// A stale instance may be taken down for its replacement: no other instance is down for its own, none is coming
     /// up, and those of the same restart that went before are up. Where one of them did not come up, the rest keeps
     /// running.
@@ -117,6 +148,9 @@ impl Core {
                 return true;
             }
             let generation = self.generation(name, *i);
+            if other.is_stuck() && other.is_at_rest() {
+                return generation != roll;
+            }
             if other.is_stale(generation) {
                 return !other.spawns().any(Spawn::is_falling);
             }

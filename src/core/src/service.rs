@@ -157,6 +157,16 @@ impl Climb {
     }
 }
 
+impl Climb {
+    /// A signal of the ladder was sent.
+    fn has_signalled(&self) -> bool {
+        match self {
+            Climb::Waiting { steps, next, .. } => steps.iter().take(*next).any(|s| matches!(s, StopStep::Signal(_))),
+            Climb::Killing { .. } => true,
+        }
+    }
+}
+
 impl Spawn {
     /// Its main process may be alive.
     pub fn is_live(&self) -> bool {
@@ -256,6 +266,13 @@ impl Spawn {
         }
     }
 
+    /// The plan of its readiness has changed under it: looks for what the new one names.
+    pub fn probe_anew(&mut self, cx: &mut Cx<'_>) {
+        if let Life::Running { pid, readiness: Readiness::Probing { .. } } = self.life {
+            self.run(cx, pid);
+        }
+    }
+
     pub fn ready(&mut self, cx: &mut Cx<'_>) {
         match &mut self.life {
             Life::Running { readiness: readiness @ Readiness::Probing { .. }, .. } => {
@@ -274,7 +291,7 @@ impl Spawn {
         let patience = ladder::remaining(&cx.plan.stop, 0).max(LEAVING_MIN);
         let deadline = match &self.life {
             Life::Running { readiness: Readiness::Ready, .. } => cx.now.after(patience),
-            Life::Running { readiness: Readiness::Probing { deadline }, .. } => cx.now.after(patience).min(*deadline),
+            Life::Running { readiness: Readiness::Probing { deadline }, .. } => *deadline,
             Life::Running { readiness: Readiness::Leaving { .. }, .. } => return,
             Life::Launching | Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => return,
         };
@@ -394,7 +411,8 @@ impl Spawn {
             Life::Stuck { .. } => (exited, Tree::Killing { stuck_at: cx.now.after(STUCK_AFTER) }),
             Life::Stopping { climb, reason, .. } => {
                 let end = match reason {
-                    Reason::ReadyTimeout(_) => End::NeverReady { exit },
+                    Reason::ReadyTimeout(_) if climb.has_signalled() => End::NeverReady { exit },
+                    // It came to its end by itself, late or not.
                     _ => exited,
                 };
                 let tree = match climb {
@@ -447,7 +465,10 @@ impl Spawn {
         match &mut self.life {
             Life::Launching => self.too_late(cx, LAUNCH_TIMEOUT),
             Life::Running { readiness: Readiness::Probing { .. }, .. } => self.too_late(cx, cx.plan.ready.timeout),
-            Life::Running { readiness: Readiness::Leaving { .. }, .. } => self.stop(cx, Reason::BySelf, How::Ladder),
+            Life::Running { readiness: Readiness::Leaving { .. }, .. } => match self.note.ready {
+                Some(_) => self.stop(cx, Reason::BySelf, How::Ladder),
+                None => self.too_late(cx, cx.plan.ready.timeout),
+            },
             Life::Running { readiness: Readiness::Ready, .. } => {}
             Life::Stopping { climb: Climb::Waiting { steps, next, .. }, .. } => {
                 let (steps, next) = (std::mem::take(steps), *next);

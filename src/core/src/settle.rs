@@ -60,7 +60,7 @@ impl Core {
         }
     }
 
-    fn spawns_where(&self, mut test: impl FnMut(&Arc<str>, u32, &Spawn) -> bool) -> Vec<SpawnId> {
+    pub(crate) fn spawns_where(&self, mut test: impl FnMut(&Arc<str>, u32, &Spawn) -> bool) -> Vec<SpawnId> {
         let mut found = Vec::new();
         for (name, process) in &self.processes {
             for (index, instance) in &process.instances {

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sim::run::Unkindness;
 use sim::world::Happening;
 use sim::{Sim, plans};
-use svd_core::Command;
+use svd_core::{Command, InstanceName, SpawnId, State};
 
 #[derive(Clone, Copy)]
 enum Deaths {
@@ -49,8 +49,10 @@ fn history(seed: u64, deaths: Deaths, sim: &mut Option<Sim>, trace: bool) {
     }
 }
 
+type Picture = (InstanceName, State, Option<SpawnId>, Option<i32>, u32);
+
 fn a_death_at_rest_changes_nothing(s: &mut Sim) {
-    let picture = |s: &Sim| -> Vec<_> {
+    let picture = |s: &Sim| -> Vec<Picture> {
         let core = s.core.as_ref().expect("up");
         core.view().map(|v| (v.name, v.state, v.spawn, v.pid, v.restarts)).collect()
     };
@@ -62,7 +64,10 @@ fn a_death_at_rest_changes_nothing(s: &mut Sim) {
         s.broken("a death at rest started something");
     }
     let after = picture(s);
-    if before != after {
+    // A one-shot that had ended well in the instant before it was signalled for being late: the manager that sent the
+    // signal could not know, the next one sees that no signal arrived.
+    let same = |(a, b): (&Picture, &Picture)| a == b || (a.0 == b.0 && a.1 == State::Failed && b.1 == State::Completed);
+    if before.len() != after.len() || !before.iter().zip(&after).all(same) {
         s.note(|| format!("{before:?}\n{after:?}"));
         s.broken("a death at rest changed something");
     }

@@ -77,7 +77,8 @@ impl Sim {
 
     /// Ending it is justified: somebody asked, or it was not ready in time.
     fn check_may_end(&self, kept: &Kept) {
-        if kept.note.asked || !kept.is_live() || kept.said_stopping {
+        let killed = kept.last_signal.is_some_and(|(signal, _)| signal == 9);
+        if kept.note.asked || !kept.is_live() || kept.said_stopping || killed {
             return;
         }
         let plan = self.plan.process(&kept.instance.process);
@@ -111,7 +112,7 @@ impl Sim {
                 .values()
                 .filter(|k| k.instance.process == name.process && k.instance != *name && self.wanted(&k.instance));
             for mate in mates {
-                if mate.note.asked && mate.is_live() {
+                if mate.note.asked && mate.is_live() && !mate.is_immortal() {
                     self.broken("two instances of a process are down for a restart");
                 }
             }

@@ -156,9 +156,13 @@ pub fn mutate(rng: &mut Rng, old: &Plan) -> (Arc<Plan>, Vec<Arc<str>>) {
             _ => {}
         }
     }
-    let names: Vec<String> = processes.iter().map(|p| p.name.clone()).collect();
+    let names: Vec<(String, bool)> = processes.iter().map(|p| (p.name.clone(), p.oneshot)).collect();
     for (i, p) in processes.iter_mut().enumerate() {
-        p.after.retain(|dependency| names[..i].contains(&dependency.process));
+        p.after.retain(|dependency| {
+            let found = names[..i].iter().find(|(name, _)| *name == dependency.process);
+            // The config refuses to wait for the completion of what does not complete.
+            found.is_some_and(|(_, oneshot)| *oneshot || dependency.condition != Condition::Completed)
+        });
     }
     (plan(processes), restart)
 }

@@ -103,6 +103,11 @@ impl Sim {
             self.note(|| format!("adopt {adopted:?}"));
             self.step(Event::Adopt(Box::new(adopted)), false);
         }
+        // The keeper's inventory tells what services said of themselves.
+        let leaving = self.world.kept.iter().filter(|(_, kept)| kept.said_stopping && kept.is_live());
+        for spawn in leaving.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.step(Event::Stopping { spawn }, false);
+        }
         if let Some(now) = self.shutdown {
             self.command(Command::Shutdown { now });
         }
@@ -110,11 +115,6 @@ impl Sim {
             self.post(event);
         }
         self.step(Event::AdoptEnd, false);
-        // The keeper's inventory tells what services said of themselves.
-        let leaving = self.world.kept.iter().filter(|(_, kept)| kept.said_stopping && kept.is_live());
-        for spawn in leaving.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.post(Event::Stopping { spawn });
-        }
     }
 
     /// The manager is gone, with all that only it knew.
@@ -296,7 +296,9 @@ impl Sim {
             Happening::SaysStopping(id) => {
                 if let Some(kept) = self.world.kept.get_mut(&id).filter(|kept| kept.is_live()) {
                     kept.said_stopping = true;
-                    self.post(Event::Stopping { spawn: id });
+                    if self.core.is_some() {
+                        self.post(Event::Stopping { spawn: id });
+                    }
                 }
             }
             Happening::LeftEnd(id) => {
