@@ -57,7 +57,7 @@ pub async fn logs(shared: &Shared, query: &Query) -> Result<Answer, Failure> {
     let logs = state.logs.clone();
     let reader = blocking(move || logs.query(question)).await?;
     let tail = if is_following { Tail::Follow(shared.stop.clone()) } else { Tail::End };
-    Ok(stream("application/x-ndjson", futures_util::stream::unfold(Phase::Reading(reader, tail), next)))
+    Ok(stream("application/x-ndjson", futures_util::stream::unfold(Phase::Reading(Box::new(reader), tail), next)))
 }
 
 /// The last lines of an instance.
@@ -89,7 +89,7 @@ enum Tail {
 }
 
 enum Phase {
-    Reading(LogReader, Tail),
+    Reading(Box<LogReader>, Tail),
     Following(Box<Follow>, watch::Receiver<bool>),
     Ended,
 }
@@ -133,12 +133,12 @@ async fn next(mut phase: Phase) -> Option<(Bytes, Phase)> {
 }
 
 enum Rest {
-    More(LogReader),
-    End(LogReader),
+    More(Box<LogReader>),
+    End(Box<LogReader>),
     Failed,
 }
 
-fn read(mut reader: LogReader) -> (Bytes, Rest) {
+fn read(mut reader: Box<LogReader>) -> (Bytes, Rest) {
     let mut piece = Vec::new();
     while piece.len() < PIECE {
         match reader.next() {

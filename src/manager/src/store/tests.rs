@@ -300,3 +300,15 @@ fn a_log_cut_anywhere_gives_a_state_that_was_committed() {
     }
     assert!(seen.contains(&0) && seen.contains(&5), "{seen:?}");
 }
+
+#[test]
+fn a_batch_given_again_leaves_alone_what_a_later_one_has_changed() {
+    let batch = |changes: &[Change]| Batch { changes: changes.to_vec(), events: vec![] };
+    let mut failed = batch(&[
+        Change::Scale("web".into(), Some(4)),
+        Change::Scale("api".into(), Some(4)),
+        Change::Disabled("web".into(), true),
+    ]);
+    failed.drop_superseded_by(&batch(&[Change::Scale("web".into(), None), Change::Disabled("api".into(), true)]));
+    assert_eq!(failed.changes, [Change::Scale("api".into(), Some(4)), Change::Disabled("web".into(), true)]);
+}

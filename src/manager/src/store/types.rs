@@ -34,6 +34,21 @@ pub struct Batch {
     pub events: Vec<NewEvent>,
 }
 
+impl Batch {
+    /// Before a batch that failed is given again: drops the changes that `later`, a batch given after it, replaces. Otherwise
+    /// an older value would be stored over a newer one.
+    pub fn drop_superseded_by(&mut self, later: &Batch) {
+        let is_same = |old: &Change, new: &Change| match (old, new) {
+            (Change::Scale(old, _), Change::Scale(new, _)) => old == new,
+            (Change::Disabled(old, _), Change::Disabled(new, _)) => old == new,
+            (Change::Stopped(old, _), Change::Stopped(new, _)) => old == new,
+            (Change::Generation(old, _), Change::Generation(new, _)) => old == new,
+            (Change::Scale(..) | Change::Disabled(..) | Change::Stopped(..) | Change::Generation(..), _) => false,
+        };
+        self.changes.retain(|old| !later.changes.iter().any(|new| is_same(old, new)));
+    }
+}
+
 /// Names a report of the keeper for ever: the keeper's boot id and the report's number.
 pub type ReportKey = ([u8; 16], u64);
 

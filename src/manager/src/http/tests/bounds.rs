@@ -108,7 +108,7 @@ async fn idle_connections_without_end_keep_nobody_out() {
     for _ in 0..CONNECTIONS + 44 {
         idle.push(fake.connect().await);
     }
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     assert_eq!(fake.get("/v1/health").await.0, 200);
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     // The oldest made room
@@ -191,7 +191,7 @@ async fn at_the_end_answers_end_and_streams_stop() {
     follower.write_all(b"GET /v1/events?follow=true HTTP/1.1\r\n\r\n").await.unwrap();
     read_until(&mut follower, ": events").await;
     let mut idle = fake.connect().await;
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
 
     fake.stop.send_replace(true);
 
