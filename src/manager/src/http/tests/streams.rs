@@ -118,3 +118,55 @@ async fn a_wait_ends_when_the_tree_gets_there() {
     let ((code, reply), ()) = within(async { tokio::join!(waiting, changing) }).await;
     assert_eq!((code, &reply["met"]), (200, &json!(true)));
 }
+
+/// Lines of a JSON-lines answer, without the sizes of its chunks.
+fn lines(text: &str) -> Vec<svd_api::LogLine> {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[tokio::test]
+async fn output_is_followed_and_then_found_again() {
+    use crate::logs::{Limits, Stream, StreamKey};
+    let fake = Fake::start();
+    let mut follower = follow(&fake, "/v1/logs?target=web.1&follow=true&n=0", "").await;
+    // The head of the answer tells the client that it follows from here on
+    let head = read_until(&mut follower, "\r\n\r\n").await;
+    assert!(head.contains("application/x-ndjson"), "{head}");
+    let mut writers = Vec::new();
+    for (instance, spawn, stream) in
+        [("web.1", 1, Stream::Stdout), ("web.1", 1, Stream::Stderr), ("web.2", 2, Stream::Stdout)]
+    {
+        let (read, write) = svd_sys::fd::pipe().unwrap();
+        svd_sys::fd::set_nonblocking(std::os::fd::AsFd::as_fd(&read)).unwrap();
+        let key = StreamKey { instance: instance.to_owned(), spawn, stream };
+        fake.state.logs.attach(key, read, Limits { segment: 1 << 20, max_size: 1 << 24 });
+        writers.push(write);
+    }
+    let say = |index: usize, text: &str| {
+        let fd = std::os::fd::AsFd::as_fd(&writers[index]);
+        assert_eq!(svd_sys::fd::write(fd, text.as_bytes()).unwrap(), text.len());
+    };
+    say(2, "from a sibling\n");
+    say(0, "hello \u{fc} \"quoted\"\nsecond\n");
+    let mut text = read_until(&mut follower, "second").await;
+    say(1, "trouble\n");
+    text += &read_until(&mut follower, "trouble").await;
+    let followed: Vec<_> = lines(&text).into_iter().map(|line| (line.stream, line.message)).collect();
+    let expected = [("stdout", "hello \u{fc} \"quoted\""), ("stdout", "second"), ("stderr", "trouble")];
+    assert_eq!(followed, expected.map(|(stream, message)| (stream.to_owned(), message.to_owned())));
+
+    let found = async |query: &str| -> Vec<String> {
+        let request = format!("GET /v1/logs{query} HTTP/1.1\r\nconnection: close\r\n\r\n");
+        lines(&fake.raw(request.as_bytes()).await).into_iter().map(|line| line.message).collect()
+    };
+    assert_eq!(found("?target=web.1&n=1").await, ["trouble"]);
+    assert_eq!(found("?target=web&grep=%5Efrom").await, ["from a sibling"]);
+    assert_eq!(found("?stream=stderr").await, ["trouble"]);
+    assert_eq!(found("?since=1h").await.len(), 4);
+    assert_eq!(found("?until=1h").await.len(), 0);
+    let why = fake.get("/v1/why?target=web.2").await.1;
+    assert_eq!(why["instances"][0]["output"][0]["message"], json!("from a sibling"));
+
+    drop(writers);
+    within(fake.state.logs.shutdown(std::time::Duration::from_secs(5))).await;
+}
