@@ -1,1 +1,5 @@
-fn main() {}
+//! svctl: the command line of svd.
+
+fn main() -> std::process::ExitCode {
+    svd_ctl::main()
+}

@@ -9,12 +9,15 @@ const DAYS: usize = 7;
 
 /// Begins to log. Where that is not possible svd runs without: the disk's trouble is told elsewhere.
 pub fn start(root: &Path) {
+    let dir = root.join("svd-log");
+    // The appender complains aloud about a directory that is not there before it makes it.
+    let _made = std::fs::create_dir_all(&dir);
     let built = Builder::new()
         .rotation(Rotation::DAILY)
         .filename_prefix("svd")
         .filename_suffix("log")
         .max_log_files(DAYS)
-        .build(root.join("svd-log"));
+        .build(dir);
     if let Ok(appender) = built {
         let log = tracing_subscriber::fmt().with_ansi(false).with_target(false);
         // Fails where somebody set another one up, as a test may.
