@@ -1,1 +1,31 @@
-//! PID 1 or subreaper: forks, reaps, signals, holds descriptors, and knows no policy
+//! PID 1 or subreaper: forks, reaps, signals, holds descriptors, and knows no policy.
+//!
+//! The keeper starts a manager and keeps one running. Whatever must outlive the manager is held here: the processes,
+//! their pipes, the record of how each ended. Everything that can be decided elsewhere is decided in the manager.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod entry;
+mod holdings;
+mod launch;
+mod notify;
+mod outbox;
+mod program;
+mod run;
+mod single;
+mod step;
+mod table;
+
+pub use entry::{Entry, MANAGER_ARG, WIRE_FD, entry};
+pub use program::{Manage, Tool, main};
+pub use run::run;
+pub use single::run_single;

@@ -25,7 +25,7 @@ pub fn main(manage: Manage, tool: Tool) -> ExitCode {
                 2
             }
         },
-        Entry::Single { argv } => crate::run_single(&argv, &std::env::var_os("PATH").unwrap_or_default()),
+        Entry::Single { argv } => crate::run_single(argv, &std::env::var_os("PATH").unwrap_or_default()),
         Entry::Keeper => crate::run(args),
         Entry::Tool => tool(&args),
     })

@@ -89,13 +89,45 @@ impl PacketSocket {
     /// `WouldBlock` when there is nothing. A message that is larger than `buffer`, or whose descriptors did not all
     /// arrive (MSG_CTRUNC: this process is at its limit), is `InvalidData`, and what arrived of it is closed.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
+        match self.recv_even_without_fds(buffer)? {
+            None => Ok(None),
+            Some(Packet::Whole { len, fds }) => Ok(Some((len, fds))),
+            Some(Packet::FdsLost { .. }) => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors were lost: at the limit of open files"))
+            }
+        }
+    }
+
+    /// As [`recv`](Self::recv), but tells what was said in a message whose descriptors did not all arrive.
+    pub fn recv_even_without_fds(&self, buffer: &mut [u8]) -> io::Result<Option<Packet>> {
         let received = receive(self.as_fd(), buffer)?;
-        if received.flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "message or descriptors truncated"));
+        let len = received.len;
+        if received.flags & libc::MSG_TRUNC != 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "message truncated"));
+        }
+        if received.flags & libc::MSG_CTRUNC != 0 {
+            return Ok(Some(Packet::FdsLost { len }));
         }
         // Nobody sends empty messages, so an empty one is the end.
-        Ok((received.len > 0).then_some((received.len, received.fds)))
+        Ok((len > 0).then_some(Packet::Whole { len, fds: received.fds }))
     }
+}
+
+/// One received message.
+#[derive(Debug)]
+pub enum Packet {
+    /// All of it.
+    Whole {
+        /// Bytes of the buffer that it filled.
+        len: usize,
+        /// Its descriptors.
+        fds: Vec<OwnedFd>,
+    },
+    /// Its descriptors did not all arrive; those that did were closed.
+    FdsLost {
+        /// Bytes of the buffer that it filled.
+        len: usize,
+    },
 }
 
 impl AsFd for PacketSocket {

@@ -40,6 +40,33 @@ const NAMES: &[(&str, i32)] = &[
     ("SYS", libc::SIGSYS),
 ];
 
+/// SIGHUP.
+pub const HUP: i32 = libc::SIGHUP;
+/// SIGINT.
+pub const INT: i32 = libc::SIGINT;
+/// SIGQUIT.
+pub const QUIT: i32 = libc::SIGQUIT;
+/// SIGABRT.
+pub const ABRT: i32 = libc::SIGABRT;
+/// SIGKILL.
+pub const KILL: i32 = libc::SIGKILL;
+/// SIGUSR1.
+pub const USR1: i32 = libc::SIGUSR1;
+/// SIGUSR2.
+pub const USR2: i32 = libc::SIGUSR2;
+/// SIGTERM.
+pub const TERM: i32 = libc::SIGTERM;
+/// SIGCHLD.
+pub const CHLD: i32 = libc::SIGCHLD;
+/// SIGCONT.
+pub const CONT: i32 = libc::SIGCONT;
+/// SIGTTIN.
+pub const TTIN: i32 = libc::SIGTTIN;
+/// SIGTTOU.
+pub const TTOU: i32 = libc::SIGTTOU;
+/// SIGPWR.
+pub const PWR: i32 = libc::SIGPWR;
+
 /// The largest signal number of Linux.
 pub const MAX: i32 = 64;
 

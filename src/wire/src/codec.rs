@@ -45,6 +45,14 @@ pub enum DecodeError {
     /// It does not start as a message does.
     #[error("not a message")]
     Magic,
+    /// Some descriptors were lost on the way, or never sent.
+    #[error("{announced} descriptors were announced and {arrived} arrived")]
+    Descriptors {
+        /// As the sender said.
+        announced: u16,
+        /// As they came.
+        arrived: usize,
+    },
     /// A field has a value it cannot have.
     #[error("field {0} has a value that is not allowed")]
     Value(&'static str),
@@ -85,17 +93,17 @@ pub fn encode_report(report: &Report, fds: usize) -> Result<Vec<u8>, EncodeError
     frame(kind, fds, body)
 }
 
-/// The request in one packet.
-pub fn decode_request(packet: &[u8]) -> Result<(Header, Request), DecodeError> {
-    let (header, critical, mut body) = open(packet)?;
+/// The request in one packet that arrived with `fds` descriptors.
+pub fn decode_request(packet: &[u8], fds: usize) -> Result<(Header, Request), DecodeError> {
+    let (header, critical, mut body) = open(packet, fds)?;
     let request = request::decode(header.kind, &mut body).map_err(|error| soften(error, critical))?;
     skip_tail(&mut body)?;
     Ok((header, request))
 }
 
-/// The report in one packet.
-pub fn decode_report(packet: &[u8]) -> Result<(Header, Report), DecodeError> {
-    let (header, critical, mut body) = open(packet)?;
+/// The report in one packet that arrived with `fds` descriptors.
+pub fn decode_report(packet: &[u8], fds: usize) -> Result<(Header, Report), DecodeError> {
+    let (header, critical, mut body) = open(packet, fds)?;
     let report = report::decode(header.kind, &mut body).map_err(|error| soften(error, critical))?;
     skip_tail(&mut body)?;
     Ok((header, report))
@@ -127,7 +135,7 @@ fn frame(kind: u16, fds: usize, body: Writer) -> Result<Vec<u8>, EncodeError> {
     Ok(packet)
 }
 
-fn open(packet: &[u8]) -> Result<(Header, bool, Reader<'_>), DecodeError> {
+fn open(packet: &[u8], arrived: usize) -> Result<(Header, bool, Reader<'_>), DecodeError> {
     if packet.len() > MAX_MESSAGE {
         return Err(DecodeError::Length);
     }
@@ -139,8 +147,8 @@ fn open(packet: &[u8]) -> Result<(Header, bool, Reader<'_>), DecodeError> {
     let kind = reader.u16()?;
     let flags = reader.u16()?;
     let fds = reader.u16()?;
-    if usize::from(fds) > MAX_FDS {
-        return Err(DecodeError::Value("fds"));
+    if usize::from(fds) != arrived {
+        return Err(DecodeError::Descriptors { announced: fds, arrived });
     }
     let len = reader.u32()?;
     if usize::try_from(len) != Ok(reader.left()) {

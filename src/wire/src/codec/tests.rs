@@ -194,10 +194,10 @@ fn every_message_comes_back_as_it_was_sent() {
     let mut random = Random(0x5eed);
     for _ in 0..20_000 {
         let request = random.request();
-        let (header, back) = decode_request(&encode_request(&request, 3).unwrap()).unwrap();
+        let (header, back) = decode_request(&encode_request(&request, 3).unwrap(), 3).unwrap();
         assert_eq!((header.fds, header.version, back), (3, PROTOCOL_MAX, request));
         let report = random.report();
-        assert_eq!(decode_report(&encode_report(&report, 0).unwrap()).unwrap().1, report);
+        assert_eq!(decode_report(&encode_report(&report, 0).unwrap(), 0).unwrap().1, report);
     }
 }
 
@@ -207,11 +207,11 @@ fn a_message_that_is_cut_anywhere_is_refused() {
     for _ in 0..200 {
         let packet = encode_request(&random.request(), 0).unwrap();
         for len in 0..packet.len() {
-            assert!(decode_request(&packet[..len]).is_err());
+            assert!(decode_request(&packet[..len], 0).is_err());
         }
         let packet = encode_report(&random.report(), 0).unwrap();
         for len in 0..packet.len() {
-            assert!(decode_report(&packet[..len]).is_err());
+            assert!(decode_report(&packet[..len], 0).is_err());
         }
     }
 }
@@ -232,8 +232,8 @@ fn any_bytes_are_decoded_without_panic() {
                 packet[at] = random.next() as u8;
             }
         }
-        let _either = decode_request(&packet);
-        let _either = decode_report(&packet);
+        let _either = decode_request(&packet, 0);
+        let _either = decode_report(&packet, 0);
         let _either = decode_spec(&packet);
     }
 }
@@ -248,12 +248,18 @@ fn a_later_versions_fields_and_messages_are_skipped_unless_critical() {
         packet[12..16].copy_from_slice(&len.to_le_bytes());
         packet
     };
-    assert_eq!(decode_request(&with(&packet, &field(5))).unwrap().1, Request::Ready);
-    assert_eq!(decode_request(&with(&packet, &field(0x8005))), Err(DecodeError::UnknownField(0x8005)));
+    assert_eq!(decode_request(&with(&packet, &field(5)), 0).unwrap().1, Request::Ready);
+    assert_eq!(decode_request(&with(&packet, &field(0x8005)), 0), Err(DecodeError::UnknownField(0x8005)));
     packet[6..8].copy_from_slice(&999_u16.to_le_bytes());
-    assert_eq!(decode_request(&packet), Err(DecodeError::UnknownKind(999)));
+    assert_eq!(decode_request(&packet, 0), Err(DecodeError::UnknownKind(999)));
     packet[8] = 0;
-    assert_eq!(decode_request(&packet), Err(DecodeError::Skip(999)));
+    assert_eq!(decode_request(&packet, 0), Err(DecodeError::Skip(999)));
+}
+
+#[test]
+fn a_lost_descriptor_is_noticed() {
+    let packet = encode_request(&Request::Hold { name: "lock".into() }, 1).unwrap();
+    assert!(matches!(decode_request(&packet, 0), Err(DecodeError::Descriptors { announced: 1, arrived: 0 })));
 }
 
 #[test]

@@ -1,0 +1,67 @@
+//! Which of its roles the program `svd` plays, by its arguments. Everything else in them is the manager's to read.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+
+/// The descriptor on which a manager finds its socket to the keeper.
+pub const WIRE_FD: RawFd = 3;
+/// The first argument by which the keeper starts the program again as manager; the user's arguments follow.
+pub const MANAGER_ARG: &str = "manager";
+
+/// A role of the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Started by a keeper: [`WIRE_FD`] is the socket to it.
+    Manager,
+    /// `svd [run …] -- command`: one process and nothing else, as tini does it.
+    Single {
+        /// The command and its arguments; empty where none was given.
+        argv: Vec<OsString>,
+    },
+    /// Runs an application.
+    Keeper,
+    /// Answers and ends (`check`, help, version): the manager's code without a keeper.
+    Tool,
+}
+
+/// The role for these arguments, the program's own name not among them.
+pub fn entry(args: &[OsString]) -> Entry {
+    let first = args.first().and_then(|arg| arg.to_str()).unwrap_or_default();
+    if first == MANAGER_ARG {
+        return Entry::Manager;
+    }
+    let separator = args.iter().position(|arg| arg == "--");
+    let options = args.get(..separator.unwrap_or(args.len())).unwrap_or_default();
+    let asks = |arg: &OsString| matches!(arg.to_str(), Some("-h" | "--help" | "-V" | "--version"));
+    if options.iter().any(asks) || (separator != Some(0) && matches!(first, "check" | "help" | "version")) {
+        return Entry::Tool;
+    }
+    match separator {
+        Some(at) => Entry::Single { argv: args.iter().skip(at.saturating_add(1)).cloned().collect() },
+        None => Entry::Keeper,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_choose_the_role() {
+        let check = |args: &[&str], expected: Entry| {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            assert_eq!(entry(&args), expected, "{args:?}");
+        };
+        let single = |argv: &[&str]| Entry::Single { argv: argv.iter().map(OsString::from).collect() };
+        check(&[], Entry::Keeper);
+        check(&["run", "-c", "Procfile"], Entry::Keeper);
+        check(&["nonsense"], Entry::Keeper);
+        check(&["manager", "run"], Entry::Manager);
+        check(&["--", "ls", "-l"], single(&["ls", "-l"]));
+        check(&["run", "--", "check", "--help"], single(&["check", "--help"]));
+        check(&["--"], single(&[]));
+        check(&["check", "-c", "x"], Entry::Tool);
+        check(&["--version"], Entry::Tool);
+        check(&["run", "--help"], Entry::Tool);
+    }
+}

@@ -1,0 +1,139 @@
+//! From numbers and paths to a process: the manager, and what the manager asks for.
+
+use crate::entry::{MANAGER_ARG, WIRE_FD};
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use svd_sys::limits::{self, Limit};
+use svd_sys::packet::PacketSocket;
+use svd_sys::spawn::{self, Child, Identity, Others, Program, Session, Started};
+use svd_sys::{fd, process};
+use svd_wire::{FdRole, SpawnError, SpawnSpec, Stage};
+
+/// The manager's oom_score_adj where the keeper could lower its own: after the services, before the keeper.
+const MANAGER_OOM: i32 = -900;
+const KEEPER_OOM: i32 = -1000;
+
+/// What every start needs, found out once.
+#[derive(Debug)]
+pub struct Launcher {
+    null: OwnedFd,
+    /// The program as it was when the keeper started, whatever lies at its path by now.
+    program: OwnedFd,
+    manager_argv: Vec<CString>,
+    manager_env: Vec<CString>,
+    nofile: Option<Limit>,
+    /// The oom_score_adj that svd was started with, where the keeper has changed its own.
+    oom: Option<i32>,
+    die_with: Option<i32>,
+}
+
+impl Launcher {
+    /// Raises the keeper's own limits and remembers the old ones for its children.
+    pub fn prepare(args: Vec<OsString>) -> io::Result<Self> {
+        let program = std::fs::File::open("/proc/self/exe")?.into();
+        let nofile = limits::nofile().ok();
+        if let Some(Limit { hard, .. }) = nofile {
+            // Each instance takes about five descriptors. Where it cannot be raised, starts are refused sooner.
+            let _refused = limits::set_nofile(Limit { soft: hard, hard });
+        }
+        let started_with = process::oom_score_adj().ok();
+        let oom = started_with.filter(|_| process::set_oom_score_adj(KEEPER_OOM).is_ok());
+        let mut argv: Vec<CString> = vec![c"svd: manager".into()];
+        argv.extend(CString::new(MANAGER_ARG));
+        argv.extend(args.into_iter().filter_map(|arg| CString::new(arg.into_vec()).ok()));
+        let env = std::env::vars_os().filter_map(|(key, value)| {
+            let entry = [key.as_bytes(), b"=", value.as_bytes()].concat();
+            CString::new(entry).ok()
+        });
+        Ok(Launcher {
+            null: fd::open_null()?,
+            program,
+            manager_argv: argv,
+            manager_env: env.collect(),
+            nofile,
+            oom,
+            die_with: Some(process::pid()).filter(|pid| *pid != 1),
+        })
+    }
+
+    /// Forks a manager that finds `wire` at [`WIRE_FD`]. It has the keeper's standard streams and raised limits, and a
+    /// session of its own, so that the terminal's signals reach only the keeper.
+    pub fn manager(&self, wire: &PacketSocket) -> io::Result<Started> {
+        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        let wire_fd = u32::try_from(WIRE_FD).unwrap_or(3);
+        let fds = [(stdin.as_fd(), 0), (stdout.as_fd(), 1), (stderr.as_fd(), 2), (wire.as_fd(), wire_fd)];
+        spawn::start(&Child {
+            program: Program::Pinned(self.program.as_fd()),
+            argv: &self.manager_argv,
+            env: &self.manager_env,
+            cwd: None,
+            umask: None,
+            nice: None,
+            oom_score_adj: self.oom.map(|_| MANAGER_OOM),
+            identity: None,
+            limits: &[],
+            fds: &fds,
+            others: Others::Close,
+            null: self.null.as_fd(),
+            session: Session::Own,
+            die_with: self.die_with,
+        })
+    }
+
+    /// Forks what a spec says, with the descriptors that came with it.
+    pub fn spawn(&self, spec: &SpawnSpec, attached: &[OwnedFd]) -> io::Result<Started> {
+        let path = c_string(&spec.path)?;
+        let cwd = c_string(&spec.cwd)?;
+        let argv = spec.argv.iter().map(|arg| c_string(arg)).collect::<io::Result<Vec<_>>>()?;
+        let env = spec.env.iter().map(|entry| c_string(entry)).collect::<io::Result<Vec<_>>>()?;
+        let mut limits: Vec<(u32, Limit)> = Vec::new();
+        if !spec.rlimits.iter().any(|limit| limit.resource == limits::NOFILE) {
+            limits.extend(self.nofile.map(|limit| (limits::NOFILE, limit)));
+        }
+        limits.extend(spec.rlimits.iter().map(|limit| (limit.resource, Limit { soft: limit.soft, hard: limit.hard })));
+        let fds: Vec<(BorrowedFd<'_>, u32)> = spec
+            .fds
+            .iter()
+            .zip(attached)
+            .filter_map(|(role, fd)| match role {
+                FdRole::Child(number) => Some((fd.as_fd(), *number)),
+                FdRole::Stdout | FdRole::Stderr | FdRole::Ready | FdRole::Notify => None,
+            })
+            .collect();
+        spawn::start(&Child {
+            program: Program::Path(&path),
+            argv: &argv,
+            env: &env,
+            cwd: Some(&cwd),
+            umask: spec.umask,
+            nice: spec.nice,
+            oom_score_adj: spec.oom_score_adj.or(self.oom),
+            identity: spec.credentials.as_ref().map(|who| Identity { uid: who.uid, gid: who.gid, groups: &who.groups }),
+            limits: &limits,
+            fds: &fds,
+            others: Others::Close,
+            null: self.null.as_fd(),
+            session: Session::Own,
+            die_with: self.die_with,
+        })
+    }
+}
+
+fn c_string(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// The failure of a child in the words of the wire.
+pub fn spawn_error(stage: spawn::Stage, errno: i32) -> SpawnError {
+    let stage = match stage {
+        spawn::Stage::Session => Stage::Session,
+        spawn::Stage::Limits => Stage::Limits,
+        spawn::Stage::Credentials => Stage::Credentials,
+        spawn::Stage::Directory => Stage::Directory,
+        spawn::Stage::Descriptors => Stage::Descriptors,
+        spawn::Stage::Exec => Stage::Exec,
+    };
+    SpawnError { stage, errno }
+}

@@ -1,0 +1,125 @@
+//! What the manager is to be told next. It is read off the table, never queued: a socket that is full costs nothing,
+//! and what happened meanwhile is told as it then is.
+
+use crate::table::{Handover, Manager, Ping, Record, Table};
+use svd_sys::clock::Now;
+use svd_wire::{FdRole, PROTOCOL_MAX, Phase, Report, SpawnId};
+
+/// A descriptor that goes with a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FdRef {
+    /// The pidfd of a spawn.
+    Pidfd(SpawnId),
+    /// A held descriptor of a spawn.
+    Held(SpawnId, FdRole),
+    /// A named one.
+    Named(String),
+}
+
+/// What [`sent`] is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// The question whether it is there.
+    Ping,
+    /// The first part of the handover.
+    Handover,
+    /// The numbered report of this number.
+    Numbered(u64),
+    /// The notify state of this spawn.
+    Notified(SpawnId),
+}
+
+/// The next message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What.
+    pub report: Report,
+    /// With which descriptors.
+    pub fds: Vec<FdRef>,
+    /// For [`sent`].
+    pub item: Item,
+}
+
+/// The next message, `None` when the manager knows everything or nobody is there to be told.
+pub fn next(table: &Table) -> Option<Message> {
+    let Manager::Up { talk, .. } = &table.manager else { return None };
+    if talk.phase == Phase::Greeting || talk.phase == Phase::Ending {
+        return None;
+    }
+    if matches!(talk.ping, Ping::Wanted(_)) {
+        return Some(Message { report: Report::Ping, fds: Vec::new(), item: Item::Ping });
+    }
+    if let Some(part) = talk.handover.front() {
+        let (report, fds) = handover(table, part);
+        return Some(Message { report, fds, item: Item::Handover });
+    }
+    if talk.phase != Phase::Live {
+        return None;
+    }
+    let index = usize::try_from(talk.sent_through.saturating_sub(table.acked_through())).ok()?;
+    if let Some(report) = table.pending.get(index) {
+        let item = Item::Numbered(talk.sent_through.saturating_add(1));
+        return Some(Message { report: report.clone(), fds: numbered_fds(table, report), item });
+    }
+    let spawn = *table.dirty.first()?;
+    let state = table.records.get(&spawn)?.notify.clone();
+    Some(Message { report: Report::Notified { spawn, state }, fds: Vec::new(), item: Item::Notified(spawn) })
+}
+
+/// The message was sent.
+pub fn sent(table: &mut Table, item: Item, now: Now) {
+    if let Item::Notified(spawn) = item {
+        table.dirty.remove(&spawn);
+    }
+    let Some(talk) = table.talk() else { return };
+    match item {
+        Item::Ping => talk.ping = Ping::Asked(now.mono_ns),
+        Item::Handover => {
+            talk.handover.pop_front();
+        }
+        Item::Numbered(seq) => talk.sent_through = seq,
+        Item::Notified(_) => {}
+    }
+}
+
+/// The pidfd goes along as long as the process is not reaped.
+fn numbered_fds(table: &Table, report: &Report) -> Vec<FdRef> {
+    match report {
+        Report::Spawned { spawn, .. } if table.records.get(spawn).is_some_and(|record| record.living().is_some()) => {
+            vec![FdRef::Pidfd(*spawn)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn handover(table: &Table, part: &Handover) -> (Report, Vec<FdRef>) {
+    match part {
+        Handover::Welcome => (welcome(table), Vec::new()),
+        Handover::Held(name) => (Report::Held { name: name.clone() }, vec![FdRef::Named(name.clone())]),
+        Handover::Instance(spawn) => match table.records.get(spawn) {
+            Some(record) => (Report::Instance(Box::new(record.instance(*spawn))), instance_fds(*spawn, record)),
+            // Records are only dropped for a live manager, and it is live only after the handover.
+            None => (Report::Ping, Vec::new()),
+        },
+        Handover::End { instances, held } => (Report::InventoryEnd { instances: *instances, held: *held }, Vec::new()),
+    }
+}
+
+fn instance_fds(spawn: SpawnId, record: &Record) -> Vec<FdRef> {
+    let pidfd = record.living().map(|_| FdRef::Pidfd(spawn));
+    pidfd.into_iter().chain(record.held.iter().map(|role| FdRef::Held(spawn, *role))).collect()
+}
+
+fn welcome(table: &Table) -> Report {
+    Report::Welcome {
+        version: PROTOCOL_MAX,
+        features: 0,
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        boot: table.boot,
+        keeper_pid: table.keeper_pid,
+        manager_starts: table.starts,
+        last_death: table.last_death,
+        last_spawn: table.last_spawn,
+        orphans_reaped: table.orphans_reaped,
+    }
+}

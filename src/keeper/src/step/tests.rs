@@ -1,0 +1,335 @@
+//! Histories of one keeper without a kernel.
+
+use super::*;
+use crate::outbox;
+use crate::table::Manager;
+use svd_sys::signal::{ABRT, CONT, KILL, TERM};
+use svd_wire::Phase;
+
+const MANAGER: i32 = 1000;
+
+/// A keeper whose clock is turned by hand.
+struct Sim {
+    table: Table,
+    now: Now,
+    next_pid: i32,
+    said: Vec<Report>,
+}
+
+impl Sim {
+    fn new() -> Sim {
+        Sim { table: Table::new([0; 16], 1), now: Now::default(), next_pid: MANAGER, said: Vec::new() }
+    }
+
+    /// A keeper with a live manager.
+    fn live() -> Sim {
+        let mut sim = Sim::new();
+        sim.at(1, Input::Tick);
+        sim.become_live();
+        sim
+    }
+
+    /// Takes an input in, performs what can be performed without a kernel, and tells the manager all it can be told.
+    fn at(&mut self, seconds: u64, input: Input) -> Vec<Effect> {
+        self.now.mono_ns = self.now.mono_ns.max(seconds * 1_000_000_000);
+        let mut effects = step(&mut self.table, input, self.now);
+        let mut more = Vec::new();
+        for effect in &effects {
+            let answer = match effect {
+                Effect::StartManager => Input::ManagerStarted { pid: self.pid() },
+                Effect::Fork(spawn, _) => Input::Forked { spawn: *spawn, pid: self.pid() },
+                _ => continue,
+            };
+            more.extend(step(&mut self.table, answer, self.now));
+        }
+        effects.extend(more);
+        while let Some(message) = outbox::next(&self.table) {
+            outbox::sent(&mut self.table, message.item, self.now);
+            self.said.push(message.report);
+        }
+        effects
+    }
+
+    fn pid(&mut self) -> i32 {
+        self.next_pid += 1;
+        self.next_pid
+    }
+
+    fn seconds(&self) -> u64 {
+        self.now.mono_ns / 1_000_000_000
+    }
+
+    fn ask(&mut self, request: Request) -> Vec<Effect> {
+        let fds = match &request {
+            Request::Spawn { spec, .. } => spec.fds.len(),
+            Request::Hold { .. } => 1,
+            _ => 0,
+        };
+        self.at(0, Input::Request { request, fds })
+    }
+
+    fn become_live(&mut self) {
+        assert!(self.ask(Request::Hello { min: 1, max: 9, features: 0, build: String::new() }).is_empty());
+        assert!(self.ask(Request::Ready).is_empty());
+        assert!(self.table.is_live());
+    }
+
+    fn spawn(&mut self, id: u64) {
+        let spec = SpawnSpec {
+            path: b"/bin/true".to_vec(),
+            argv: vec![b"true".to_vec()],
+            cwd: b"/".to_vec(),
+            ..SpawnSpec::default()
+        };
+        self.ask(Request::Spawn { spawn: SpawnId(id), spec: Box::new(spec) });
+    }
+
+    fn manager_dies(&mut self, exit: Exit) -> Vec<Effect> {
+        let pid = manager_pid(&self.table).unwrap();
+        self.at(0, Input::Reaped { pid, exit, rusage: Rusage::default() })
+    }
+
+    /// Lets time pass to the next deadline.
+    fn next(&mut self) -> Vec<Effect> {
+        self.now.mono_ns = next_deadline(&self.table).expect("nothing is due").max(self.now.mono_ns);
+        self.at(0, Input::Tick)
+    }
+}
+
+const CRASH: Exit = Exit::Signal { signal: 11, core: false };
+
+#[test]
+fn an_idle_keeper_does_not_wake_up() {
+    let mut sim = Sim::live();
+    sim.spawn(1);
+    sim.at(2, Input::Execed { spawn: SpawnId(1) });
+    assert!(next_deadline(&sim.table).is_some());
+    sim.ask(Request::Ack { through: 1 });
+    assert_eq!(next_deadline(&sim.table), None);
+}
+
+#[test]
+fn a_first_manager_that_cannot_begin_ends_svd_with_its_code() {
+    let mut sim = Sim::new();
+    sim.at(1, Input::Tick);
+    let effects = sim.manager_dies(Exit::Code(2));
+    assert!(effects.contains(&Effect::KillEverything));
+    assert_eq!(sim.at(1, Input::NoChildren), [Effect::Leave(2)]);
+}
+
+#[test]
+fn the_first_restart_is_immediate_and_later_ones_wait_ever_longer() {
+    let mut sim = Sim::live();
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        sim.manager_dies(CRASH);
+        let before = sim.now.mono_ns;
+        assert!(sim.next().contains(&Effect::StartManager));
+        waits.push((sim.now.mono_ns - before) / 1_000_000);
+        sim.become_live();
+    }
+    assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
+    let later = sim.seconds() + 100;
+    sim.at(later, Input::Tick);
+    sim.manager_dies(CRASH);
+    let before = sim.now.mono_ns;
+    assert!(sim.next().contains(&Effect::StartManager));
+    assert_eq!(sim.now.mono_ns, before);
+}
+
+#[test]
+fn ten_managers_that_do_not_become_live_make_the_keeper_stop_everything() {
+    let mut sim = Sim::live();
+    sim.spawn(1);
+    sim.at(1, Input::Execed { spawn: SpawnId(1) });
+    let child = *sim.table.by_pid.keys().next().unwrap();
+    sim.manager_dies(CRASH);
+    for _ in 0..9 {
+        sim.next();
+        sim.manager_dies(Exit::Code(1));
+    }
+    sim.next();
+    let effects = sim.manager_dies(Exit::Code(1));
+    assert!(effects.contains(&Effect::Signal(SpawnId(1), TERM)) && effects.contains(&Effect::Signal(SpawnId(1), CONT)));
+    let effects = sim.at(0, Input::Reaped { pid: child, exit: Exit::Code(0), rusage: Rusage::default() });
+    assert!(effects.contains(&Effect::KillEverything));
+    assert_eq!(sim.at(0, Input::NoChildren), [Effect::Leave(1)]);
+}
+
+#[test]
+fn a_stop_without_a_manager_is_done_by_the_keeper_and_kills_what_does_not_end() {
+    let mut sim = Sim::live();
+    sim.spawn(1);
+    sim.at(1, Input::Execed { spawn: SpawnId(1) });
+    sim.at(2, Input::Signal(TERM));
+    // The manager dies before it has acknowledged the stop, and its successor hangs.
+    sim.manager_dies(CRASH);
+    sim.next();
+    let effects = sim.next();
+    assert_eq!(sim.seconds(), 17);
+    assert!(effects.contains(&Effect::Signal(SpawnId(1), TERM)) && effects.contains(&Effect::SignalManager(KILL)));
+    assert!(sim.next().contains(&Effect::KillEverything));
+    assert_eq!(sim.seconds(), 27);
+    // Nothing dies: after ten more seconds there is nothing that could be done.
+    assert!(sim.next().contains(&Effect::Leave(1)));
+}
+
+#[test]
+fn a_manager_that_does_not_acknowledge_is_asked_and_one_that_does_not_answer_is_replaced() {
+    let mut sim = Sim::live();
+    sim.at(10, Input::Signal(svd_sys::signal::HUP));
+    sim.next();
+    assert_eq!((sim.seconds(), sim.said.last()), (15, Some(&Report::Ping)));
+    sim.ask(Request::Pong);
+    sim.next();
+    assert_eq!(sim.seconds(), 20);
+    assert!(sim.next().contains(&Effect::SignalManager(ABRT)));
+    assert_eq!(sim.seconds(), 35);
+    assert!(sim.next().contains(&Effect::SignalManager(KILL)));
+    sim.manager_dies(CRASH);
+    sim.next();
+    sim.become_live();
+    assert!(matches!(sim.said.last(), Some(Report::SignalReceived { seq: 1, signal: 1 })));
+}
+
+#[test]
+fn after_a_standstill_of_the_whole_machine_the_manager_is_asked_again_instead_of_killed() {
+    let mut sim = Sim::live();
+    sim.ask(Request::Watch { on: true });
+    sim.next();
+    assert_eq!(sim.said.last(), Some(&Report::Ping));
+    assert!(sim.at(10_000, Input::Tick).is_empty());
+    assert!(sim.table.is_live());
+    assert!(sim.next().contains(&Effect::SignalManager(ABRT)));
+}
+
+#[test]
+fn a_knock_asks_only_when_nothing_was_heard_for_a_while() {
+    let mut sim = Sim::live();
+    let pings = |sim: &Sim| sim.said.iter().filter(|report| **report == Report::Ping).count();
+    sim.at(3, Input::Knock);
+    assert_eq!(pings(&sim), 0);
+    sim.at(10, Input::Knock);
+    sim.at(10, Input::Knock);
+    assert_eq!(pings(&sim), 1);
+}
+
+#[test]
+fn a_stage_failure_is_told_only_when_the_process_is_gone() {
+    let mut sim = Sim::live();
+    sim.spawn(1);
+    let pid = *sim.table.by_pid.keys().next().unwrap();
+    let error = SpawnError { stage: Stage::Exec, errno: 2 };
+    sim.at(1, Input::StageFailed { spawn: SpawnId(1), error });
+    assert!(sim.table.pending.is_empty());
+    sim.at(1, Input::Reaped { pid, exit: Exit::Code(127), rusage: Rusage::default() });
+    assert!(matches!(sim.said.last(), Some(Report::SpawnFailed { seq: 1, error: told, .. }) if *told == error));
+}
+
+#[test]
+fn a_death_between_fork_and_exec_is_no_start() {
+    let mut sim = Sim::live();
+    sim.spawn(1);
+    let pid = *sim.table.by_pid.keys().next().unwrap();
+    sim.at(1, Input::Reaped { pid, exit: CRASH, rusage: Rusage::default() });
+    assert!(matches!(sim.said.last(), Some(Report::Exited { seq: 1, before_exec: true, .. })));
+}
+
+#[test]
+fn a_record_is_forgotten_only_after_its_end_is_acknowledged() {
+    let mut sim = Sim::live();
+    sim.spawn(1);
+    let pid = *sim.table.by_pid.keys().next().unwrap();
+    sim.at(1, Input::Execed { spawn: SpawnId(1) });
+    sim.ask(Request::Forget { spawn: SpawnId(1) });
+    sim.at(1, Input::Reaped { pid, exit: Exit::Code(0), rusage: Rusage::default() });
+    assert_eq!(sim.table.records.len(), 1);
+    assert_eq!(sim.ask(Request::Ack { through: 2 }), [Effect::CloseAll(SpawnId(1))]);
+    assert!(sim.table.records.is_empty());
+}
+
+#[test]
+fn a_full_table_refuses_and_does_not_forget() {
+    let mut sim = Sim::live();
+    for id in 1..=svd_wire::MAX_SPAWNS as u64 + 1 {
+        sim.spawn(id);
+    }
+    assert_eq!(sim.table.records.len(), svd_wire::MAX_SPAWNS);
+    assert!(matches!(
+        sim.said.last(),
+        Some(Report::SpawnFailed { error: SpawnError { stage: Stage::Fork, errno: 11 }, .. })
+    ));
+}
+
+#[test]
+fn what_was_never_reported_cannot_be_acknowledged() {
+    let mut sim = Sim::live();
+    assert!(sim.ask(Request::Ack { through: 1 }).contains(&Effect::SignalManager(KILL)));
+}
+
+#[test]
+fn random_histories_keep_the_books_in_order() {
+    let mut seed = 0x5eed_u64;
+    let mut random = move |limit: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % limit
+    };
+    for _ in 0..200 {
+        let mut sim = Sim::live();
+        let mut told: Vec<u64> = Vec::new();
+        for _ in 0..400 {
+            let id = random(20) + 1;
+            let later = sim.seconds() + random(4);
+            match random(14) {
+                0 | 1 => sim.spawn(id),
+                2 | 3 => drop(sim.at(later, Input::Execed { spawn: SpawnId(id) })),
+                4 | 5 => {
+                    let pids: Vec<i32> = sim.table.by_pid.keys().copied().collect();
+                    if let Some(pid) = pids.get(random(20) as usize % pids.len().max(1)) {
+                        sim.at(later, Input::Reaped { pid: *pid, exit: CRASH, rusage: Rusage::default() });
+                    }
+                }
+                6 => {
+                    let through = sim.table.acked_through() + random(3);
+                    sim.ask(Request::Ack { through });
+                }
+                7 => drop(sim.ask(Request::Forget { spawn: SpawnId(id) })),
+                8 => drop(sim.ask(Request::Signal { spawn: SpawnId(id), signal: TERM })),
+                9 => drop(sim.at(later, Input::Tick)),
+                10 => drop(sim.at(later, Input::Signal(svd_sys::signal::HUP))),
+                11 => drop(sim.ask(Request::Pong)),
+                12 if random(4) == 0 => {
+                    if manager_pid(&sim.table).is_some() {
+                        sim.manager_dies(CRASH);
+                    }
+                }
+                12 => drop(sim.ask(Request::Watch { on: random(2) == 1 })),
+                _ => {
+                    let greeting = sim.table.talk().is_some_and(|talk| talk.phase == Phase::Greeting);
+                    if greeting {
+                        sim.said.clear();
+                        sim.become_live();
+                    }
+                }
+            }
+            // Reports are without gaps, and every living process is in the books once.
+            for (index, report) in sim.table.pending.iter().enumerate() {
+                let (Report::Spawned { seq, .. }
+                | Report::SpawnFailed { seq, .. }
+                | Report::Exited { seq, .. }
+                | Report::SignalReceived { seq, .. }) = report
+                else {
+                    panic!("not a numbered report: {report:?}");
+                };
+                assert_eq!(*seq, sim.table.acked_through() + index as u64 + 1);
+            }
+            let living: Vec<i32> = sim.table.records.values().filter_map(Record::living).collect();
+            assert_eq!(living.len(), sim.table.by_pid.len());
+            assert!(living.iter().all(|pid| sim.table.by_pid.contains_key(pid)));
+            assert!(matches!(sim.table.manager, Manager::Absent { .. } | Manager::Up { .. } | Manager::Dying { .. }));
+            told.clear();
+        }
+    }
+}
