@@ -77,12 +77,14 @@ impl Sim {
 
     /// Ending it is justified: somebody asked, or it was not ready in time.
     fn check_may_end(&self, kept: &Kept) {
-        let killed = kept.last_signal.is_some_and(|(signal, _)| signal == 9);
+        // A stop in progress was justified when it began.
+        let killed = kept.ladder.is_some() || kept.last_signal.is_some_and(|(signal, _)| signal == 9);
         if kept.note.asked || !kept.is_live() || kept.said_stopping || killed {
             return;
         }
         let plan = self.plan.process(&kept.instance.process);
-        let late = plan.is_some_and(|p| {
+        // One of a removed process waits for those after it to stop, and can be too late meanwhile.
+        let late = plan.is_none_or(|p| {
             p.ready.by != ReadyBy::Started
                 && kept.note.ready.is_none()
                 && kept.exec_at.is_some_and(|at| self.world.now.since(at) >= p.ready.timeout)

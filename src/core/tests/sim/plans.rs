@@ -148,9 +148,10 @@ pub fn mutate(rng: &mut Rng, old: &Plan) -> (Arc<Plan>, Vec<Arc<str>>) {
                 restart.push(Arc::from(name));
                 processes.push(p);
             }
-            (Some(_), Some(p), 4) => {
+            (Some(old), Some(p), 4) => {
                 restart.push(Arc::from(name));
-                processes.push(p.clone());
+                // What runs for ever would never complete.
+                processes.push(ProcessPlan { oneshot: old.oneshot, ..p.clone() });
             }
             (None, Some(p), _) => processes.push(p.clone()),
             _ => {}
