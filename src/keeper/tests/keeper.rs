@@ -424,3 +424,30 @@ fn memory_of_a_thousand_records() {
     manager.exit(0);
     rig.wait();
 }
+
+/// Fault 17, and the end by one signal to the whole namespace.
+#[test]
+fn as_pid_1_it_survives_every_signal_and_ends_its_namespace() {
+    let unshare = ["-pf", "--mount-proc", "--kill-child"];
+    if !Command::new("unshare").args(unshare).arg("true").status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: this machine permits no pid namespace");
+        return;
+    }
+    let mut rig = Rig::start_by(|path| {
+        let mut command = Command::new("unshare");
+        command.args(unshare).arg(program()).arg(path);
+        command
+    });
+    let (manager, inventory) = rig.live();
+    assert!(matches!(inventory.welcome, Report::Welcome { keeper_pid: 1, .. }));
+    let (out, out_in) = fd::pipe().unwrap();
+    let all: Vec<String> = (1..=signal::MAX).map(|number| format!("kill -{number} 1;")).collect();
+    let mut spec = shell(&format!("{} setsid sleep 1000 & echo sent; wait", all.concat()));
+    spec.fds = vec![FdRole::Child(1)];
+    manager.spawn(1, spec, &[out_in.as_fd()]);
+    drop(out_in);
+    assert!(fd::wait_readable(out.as_fd(), rig::PATIENCE).unwrap());
+    manager.exit(4);
+    assert_eq!(rig.wait().code(), Some(4));
+    assert_eq!(read_all(out), "sent\n");
+}
