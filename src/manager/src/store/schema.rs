@@ -43,28 +43,18 @@ pub fn known() -> i64 {
     MIGRATIONS.len() as i64
 }
 
-/// A connection to the database, brought to the newest version, and what the user should know.
-pub fn open(place: &Place) -> Result<(Connection, Vec<String>), StoreError> {
-    let Place::File(path) = place else {
-        let mut connection = Connection::open_in_memory()?;
-        settle(&mut connection, "memory")?;
-        return Ok((connection, Vec::new()));
-    };
-    create(path)?;
-    match open_file(path) {
-        Err(StoreError::Damaged(why)) => {
-            let aside = move_aside(path)?;
+/// A connection to the database, brought to the newest version.
+pub fn open(place: &Place) -> Result<Connection, StoreError> {
+    match place {
+        Place::File(path) => {
             create(path)?;
-            let connection = open_file(path)?;
-            let warning = format!(
-                "{} was damaged ({why}); it was moved to {} and svd began a new one: history and what scale and disable had set \
-                 are forgotten",
-                path.display(),
-                aside.display()
-            );
-            Ok((connection, vec![warning]))
+            open_file(path)
         }
-        other => other.map(|connection| (connection, Vec::new())),
+        Place::Memory => {
+            let mut connection = Connection::open_in_memory()?;
+            settle(&mut connection, "memory")?;
+            Ok(connection)
+        }
     }
 }
 
@@ -153,8 +143,8 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Renames the database and its log; says to what.
-fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
+/// Renames the database and its log; says to what. Nobody may have it open.
+pub fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let now = jiff::Timestamp::from_nanosecond(i128::from(svd_sys::clock::now().real_ns)).unwrap_or_default();
     let suffix = format!(".broken-{}", now.strftime("%Y%m%dT%H%M%S%.6fZ"));
     let with = |middle: &str, end: &str| {

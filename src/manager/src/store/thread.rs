@@ -3,13 +3,15 @@
 //! SQLite waits for the disk, so it has a thread of its own and the manager's loop never waits for it. What has queued
 //! up while the disk was busy is stored in one transaction with one fsync. It ends when the last [`Store`] is dropped.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rusqlite::Connection;
+use svd_api as api;
 use svd_core::Desired;
 use tokio::sync::oneshot;
 
-use super::types::{Batch, Commit, EventQuery, Events, Loaded, Place, StoreError};
+use super::types::{Batch, Commit, EventQuery, Events, Loaded, NewEvent, Place, StoreError};
 use super::{read, schema, write};
 
 /// So many jobs may wait.
@@ -21,8 +23,8 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
     Begin([u8; 16], Answer<Desired>),
-    Commit(Batch, Answer<Vec<std::sync::Arc<svd_api::Event>>>),
-    Events(EventQuery, Answer<Vec<svd_api::Event>>),
+    Commit(Batch, Answer<Vec<Arc<api::Event>>>),
+    Events(EventQuery, Answer<Vec<api::Event>>),
 }
 
 /// Handle to the store's thread; cheap to clone.
@@ -34,19 +36,25 @@ pub struct Store {
 impl Store {
     /// Opens the database and starts its thread. Waits for the disk: call it before the loop runs.
     pub fn open(place: Place) -> Result<(Store, Loaded), StoreError> {
-        let (connection, warnings) = schema::open(&place)?;
-        let desired = write::load(&connection)?;
-        let count = write::count(&connection)?;
+        let mut warnings = Vec::new();
+        let worker = match Worker::open(&place) {
+            Err(StoreError::Damaged(why)) => {
+                warnings.push(set_aside(&place, &why)?);
+                Worker::open(&place)?
+            }
+            other => other?,
+        };
+        let desired = worker.desired.clone();
         let (jobs, queue) = sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("store".to_owned())
             .stack_size(512 * 1024)
-            .spawn(move || Worker { connection, count }.run(&queue))
+            .spawn(move || worker.run(&queue))
             .map_err(|error| StoreError::Open {
-                what: "start the thread for",
-                path: format!("{place:?}"),
-                error: error.to_string(),
-            })?;
+            what: "start the thread for",
+            path: format!("{place:?}"),
+            error: error.to_string(),
+        })?;
         Ok((Store { jobs }, Loaded { desired, warnings }))
     }
 
@@ -93,13 +101,35 @@ impl Job {
     }
 }
 
+/// Moves a damaged database away; says so in a sentence.
+fn set_aside(place: &Place, why: &str) -> Result<String, StoreError> {
+    let Place::File(path) = place else { return Err(StoreError::Damaged(why.to_owned())) };
+    let aside = schema::move_aside(path)?;
+    let (path, aside) = (path.display(), aside.display());
+    Ok(format!(
+        "{path} was damaged ({why}); it was moved to {aside}, and svd goes on with a new one without its history"
+    ))
+}
+
 struct Worker {
+    place: Place,
     connection: Connection,
+    /// What the database holds, so that a damaged one can be replaced while svd runs.
+    desired: Desired,
+    boot: Option<[u8; 16]>,
     /// Events in the database.
     count: u64,
+    /// The last event's number.
+    last: i64,
 }
 
 impl Worker {
+    fn open(place: &Place) -> Result<Worker, StoreError> {
+        let connection = schema::open(place)?;
+        let (desired, count, last) = (write::load(&connection)?, write::count(&connection)?, write::last(&connection)?);
+        Ok(Worker { place: place.clone(), connection, desired, boot: None, count, last })
+    }
+
     fn run(mut self, queue: &Receiver<Job>) {
         let mut next = queue.recv().ok();
         while let Some(job) = next.take() {
@@ -119,8 +149,7 @@ impl Worker {
                     self.commit(group);
                 }
                 Job::Begin(boot, answer) => {
-                    let begun = write::begin(&mut self.connection, &boot).and_then(|()| write::load(&self.connection));
-                    drop(answer.send(begun));
+                    drop(answer.send(self.begin(boot)));
                 }
                 Job::Events(query, answer) => drop(answer.send(read::events(&self.connection, &query))),
             }
@@ -130,23 +159,50 @@ impl Worker {
         }
     }
 
-    fn commit(&mut self, group: Vec<(Batch, Answer<Vec<std::sync::Arc<svd_api::Event>>>)>) {
+    fn commit(&mut self, group: Vec<(Batch, Answer<Vec<Arc<api::Event>>>)>) {
         let (batches, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        match self.store(batches) {
+        let mut stored = self.store(&batches);
+        if let Err(StoreError::Damaged(why)) = &stored {
+            let why = why.clone();
+            stored = self.replace(&why).and_then(|()| self.store(&batches));
+        }
+        match stored {
             Ok(stored) => answers.into_iter().zip(stored).for_each(|(answer, events)| drop(answer.send(Ok(events)))),
             Err(error) => answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone())))),
         }
     }
 
-    fn store(&mut self, batches: Vec<Batch>) -> Result<Vec<Vec<std::sync::Arc<svd_api::Event>>>, StoreError> {
+    fn begin(&mut self, boot: [u8; 16]) -> Result<Desired, StoreError> {
+        write::begin(&mut self.connection, &boot)?;
+        self.boot = Some(boot);
+        self.desired = write::load(&self.connection)?;
+        Ok(self.desired.clone())
+    }
+
+    fn store(&mut self, batches: &[Batch]) -> Result<Vec<Vec<Arc<api::Event>>>, StoreError> {
         // A transaction that is dropped is rolled back.
         let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let stored =
-            batches.into_iter().map(|batch| write::apply(&transaction, batch)).collect::<Result<Vec<_>, _>>()?;
+        let stored = batches.iter().map(|batch| write::apply(&transaction, batch)).collect::<Result<Vec<_>, _>>()?;
         let added = stored.iter().map(|events| events.len() as u64).sum::<u64>();
         let gone = if added > 0 { write::prune(&transaction, self.count.saturating_add(added), added)? } else { 0 };
         transaction.commit()?;
         self.count = self.count.saturating_add(added).saturating_sub(gone);
+        self.last = stored.iter().flatten().map(|event| event.id).max().unwrap_or(self.last);
+        batches.iter().flat_map(|batch| &batch.changes).for_each(|change| self.desired.apply(change));
         Ok(stored)
+    }
+
+    /// Goes on with a new database that has all that is desired; history is lost, its numbers go on.
+    fn replace(&mut self, why: &str) -> Result<(), StoreError> {
+        // The damaged file is closed before it is moved: closing it writes into it.
+        self.connection = schema::open(&Place::Memory)?;
+        let message = set_aside(&self.place, why)?;
+        tracing::error!("{message}");
+        self.connection = schema::open(&self.place)?;
+        write::restore(&mut self.connection, &self.desired, self.boot.as_ref(), self.last)?;
+        self.count = 0;
+        let time_ns = svd_sys::clock::now().real_ns;
+        let told = NewEvent { time_ns, kind: "store.replaced".to_owned(), message, ..NewEvent::default() };
+        self.store(&[Batch { changes: Vec::new(), events: vec![told] }]).map(drop)
     }
 }

@@ -58,6 +58,39 @@ pub fn begin(connection: &mut Connection, boot: &[u8; 16]) -> Result<(), StoreEr
     Ok(())
 }
 
+/// Writes all of what is desired into a new database, whose events go on after `last`.
+pub fn restore(
+    connection: &mut Connection,
+    desired: &Desired,
+    boot: Option<&[u8; 16]>,
+    last: i64,
+) -> Result<(), StoreError> {
+    let transaction = connection.transaction()?;
+    for change in desired.scale.iter().map(|(process, count)| Change::Scale(process.clone(), Some(*count))) {
+        store_change(&transaction, &change)?;
+    }
+    for change in desired.disabled.iter().map(|process| Change::Disabled(process.clone(), true)) {
+        store_change(&transaction, &change)?;
+    }
+    for change in desired.stopped.iter().map(|target| Change::Stopped(target.clone(), true)) {
+        store_change(&transaction, &change)?;
+    }
+    for change in desired.generation.iter().map(|(instance, n)| Change::Generation(instance.clone(), *n)) {
+        store_change(&transaction, &change)?;
+    }
+    if let Some(boot) = boot {
+        transaction.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('boot', ?1)", [boot])?;
+    }
+    transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('event', ?1)", [last])?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// The last event's number; 0 where there is none.
+pub fn last(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection.query_row("SELECT coalesce(max(id), 0) FROM event", [], |row| row.get(0))?)
+}
+
 /// How many events there are.
 pub fn count(connection: &Connection) -> Result<u64, StoreError> {
     let count: i64 = connection.query_row("SELECT count(*) FROM event", [], |row| row.get(0))?;
@@ -65,12 +98,12 @@ pub fn count(connection: &Connection) -> Result<u64, StoreError> {
 }
 
 /// Stores a batch; answers its events with their numbers, without those that were there.
-pub fn apply(transaction: &Transaction<'_>, batch: Batch) -> Result<Vec<Arc<api::Event>>, StoreError> {
+pub fn apply(transaction: &Transaction<'_>, batch: &Batch) -> Result<Vec<Arc<api::Event>>, StoreError> {
     for change in &batch.changes {
         store_change(transaction, change)?;
     }
     let mut stored = Vec::with_capacity(batch.events.len());
-    for event in batch.events {
+    for event in &batch.events {
         stored.extend(store_event(transaction, event)?.map(Arc::new));
     }
     Ok(stored)
@@ -114,11 +147,11 @@ fn run(transaction: &Transaction<'_>, sql: &str, values: &[&dyn rusqlite::ToSql]
 }
 
 /// `None` where the event's report is stored already.
-fn store_event(transaction: &Transaction<'_>, event: NewEvent) -> Result<Option<api::Event>, StoreError> {
+fn store_event(transaction: &Transaction<'_>, event: &NewEvent) -> Result<Option<api::Event>, StoreError> {
     let exit = event.exit.as_ref().and_then(|exit| serde_json::to_string(exit).ok());
     let (boot, seq) = event.report.map(|(boot, seq)| (boot, seq.cast_signed())).unzip();
-    let reason = event.reason.map(cut);
-    let message = cut(event.message);
+    let reason = event.reason.as_deref().map(cut);
+    let message = cut(&event.message);
     // The conflict is named: any other violation stays an error.
     let added = transaction
         .prepare_cached(
@@ -146,24 +179,23 @@ fn store_event(transaction: &Transaction<'_>, event: NewEvent) -> Result<Option<
     Ok(Some(api::Event {
         id: transaction.last_insert_rowid(),
         time: super::read::rfc3339(event.time_ns.cast_signed()),
-        kind: event.kind,
-        process: event.process,
-        instance: event.instance,
+        kind: event.kind.clone(),
+        process: event.process.clone(),
+        instance: event.instance.clone(),
         pid: event.pid,
-        exit: event.exit,
-        actor: event.actor,
+        exit: event.exit.clone(),
+        actor: event.actor.clone(),
         reason,
         message,
     }))
 }
 
-fn cut(mut text: String) -> String {
-    if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
+fn cut(text: &str) -> String {
+    if text.len() <= MAX_TEXT {
+        return text.to_owned();
     }
-    text
+    let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}…", &text[..end])
 }
 
 /// Deletes some of what is too much or too old; `count` is how many there are, and `added` how many of them are new.
