@@ -1,6 +1,7 @@
 //! Commands in progress: accepted, followed until what they wanted has come about, and told once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use svd_config::Plan;
 
@@ -29,6 +30,9 @@ impl Op {
         self.goals.contains_key(name)
     }
 }
+
+/// What is known of the restarts in progress, by process and generation: asked once for all their instances.
+type Rolls = BTreeMap<(Arc<str>, u64), Option<String>>;
 
 /// How far one goal is.
 enum Progress {
@@ -146,8 +150,8 @@ impl Core {
     }
 
     fn advance(&self, op: &mut Op) -> Progress {
-        let mut failure = None;
-        op.goals.retain(|name, goal| match self.progress(name, *goal) {
+        let (mut failure, mut rolls) = (None, Rolls::new());
+        op.goals.retain(|name, goal| match self.progress(name, *goal, &mut rolls) {
             Progress::Pending => true,
             Progress::Reached => false,
             Progress::Failed(why) => {
@@ -162,7 +166,7 @@ impl Core {
         }
     }
 
-    fn progress(&self, name: &InstanceName, goal: Goal) -> Progress {
+    fn progress(&self, name: &InstanceName, goal: Goal, rolls: &mut Rolls) -> Progress {
         let process = self.processes.get(&name.process);
         let found = process.and_then(|process| Some((process, process.instances.get(&name.index)?)));
         let (process, instance) = match (found, goal) {
@@ -181,8 +185,12 @@ impl Core {
                 if generation > desired {
                     return Progress::Failed(format!("the restart of {name} was taken back"));
                 }
-                if let Some(why) = self.stops_the_roll(&name.process, process, name.index, instance) {
-                    return Progress::Failed(format!("{why}; {name} keeps running as it was"));
+                let falling = instance.spawns().any(Spawn::is_falling);
+                if instance.is_stale(desired) && !falling {
+                    let ask = || self.broken_roll(&name.process, process, desired);
+                    if let Some(why) = rolls.entry((name.process.clone(), desired)).or_insert_with(ask) {
+                        return Progress::Failed(format!("{why}; {name} keeps running as it was"));
+                    }
                 }
                 if instance.is_occupied() {
                     let spawn = instance.current.as_ref();

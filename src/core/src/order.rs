@@ -107,20 +107,11 @@ impl Core {
         })
     }
 
-    /// Why a stale instance will not be replaced: one that was replaced before it by the same restart has failed since.
-    pub(crate) fn stops_the_roll(
-        &self,
-        name: &Arc<str>,
-        process: &Process,
-        index: u32,
-        instance: &Instance,
-    ) -> Option<String> {
-        let roll = self.generation(name, index);
-        if !instance.is_stale(roll) || instance.spawns().any(Spawn::is_falling) {
-            return None;
-        }
+    /// Why the rest of a restart (those of the same generation) will not come about: one that was replaced before has
+    /// failed since.
+    pub(crate) fn broken_roll(&self, name: &Arc<str>, process: &Process, roll: u64) -> Option<String> {
         process.instances.range(..=self.want(name)).find_map(|(i, other)| {
-            let mate = *i != index && self.generation(name, *i) == roll && self.aim(name, process, *i) == Aim::Run;
+            let mate = self.generation(name, *i) == roll && self.aim(name, process, *i) == Aim::Run;
             if mate && other.is_stuck() && other.is_occupied() {
                 return Some(format!("{name}.{i} is stuck"));
             }
@@ -138,12 +129,11 @@ impl Core {
         })
     }
 
-    /// A stale instance may be taken down for its replacement: no other instance is down for its own, none is coming
+    /// A stale instance of this generation may be taken down for its replacement: no other instance is down for its own, none is coming
     /// up, and those of the same restart that went before are up. Where one of them did not come up, the rest keeps
     /// running.
-    pub(crate) fn may_replace(&self, name: &Arc<str>, process: &Process, index: u32) -> bool {
-        let roll = self.generation(name, index);
-        process.instances.range(..=self.want(name)).filter(|(i, _)| **i != index).all(|(i, other)| {
+    pub(crate) fn may_replace(&self, name: &Arc<str>, process: &Process, roll: u64) -> bool {
+        process.instances.range(..=self.want(name)).all(|(i, other)| {
             if self.aim(name, process, *i) != Aim::Run {
                 return true;
             }

@@ -87,6 +87,8 @@ impl Core {
     fn due_stops(&self, name: &Arc<str>, how: How) -> Vec<(SpawnId, Reason)> {
         let Some(process) = self.processes.get(name) else { return Vec::new() };
         let mut held = None;
+        // The generations whose next instance may not be taken down in this step: asked once, not once an instance.
+        let mut blocked: Vec<u64> = Vec::new();
         let mut replacing = false;
         let mut due = Vec::new();
         for (index, instance) in &process.instances {
@@ -101,10 +103,17 @@ impl Core {
                     }
                 }
                 Aim::Run => {
-                    let stale = !spawn.note.asked && instance.is_stale(self.generation(name, *index));
-                    if stale && !replacing && self.may_replace(name, process, *index) {
-                        replacing = true;
-                        due.push((spawn.id, Reason::Restart));
+                    let roll = self.generation(name, *index);
+                    let stale = !spawn.note.asked && instance.is_stale(roll);
+                    if !stale || replacing || blocked.contains(&roll) {
+                        continue;
+                    }
+                    match self.may_replace(name, process, roll) {
+                        true => {
+                            replacing = true;
+                            due.push((spawn.id, Reason::Restart));
+                        }
+                        false => blocked.push(roll),
                     }
                 }
             }

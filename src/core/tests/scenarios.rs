@@ -430,3 +430,14 @@ fn a_dry_run_tells_the_plan() {
     let refused = core.dry_run(&Command::Stop(vec![target("wbe")]));
     assert_eq!(refused, Err("there is no process \"wbe\": svctl status lists them".to_owned()));
 }
+
+#[test]
+fn a_thousand_instances_are_restarted_one_by_one_in_reasonable_time() {
+    let mut sim = world(vec![tcp(count(process("web"), 1000))]);
+    sim.up();
+    sim.run_until_idle();
+    let op = sim.command(Command::Restart(vec![target("web")]));
+    sim.run_until_idle();
+    assert!(matches!(&sim.outcomes[&op], Outcome::Done(_)));
+    assert_eq!(sim.world.last_spawn, 2000);
+}

@@ -55,8 +55,7 @@ pub struct Sim {
 
 impl Sim {
     pub fn new(seed: u64, plan: Arc<Plan>, unkind: Unkindness) -> Sim {
-        let mut world = World::default();
-        world.now = Time(1_000_000_000);
+        let world = World { now: Time(1_000_000_000), ..World::default() };
         Sim {
             rng: Rng::with_seed(seed),
             unkind,
@@ -167,10 +166,9 @@ impl Sim {
                 return self.down();
             }
         }
-        if let Some(acked) = acked {
-            if let Some(i) = self.world.unacked.iter().position(|event| *event == acked) {
-                self.world.unacked.remove(i);
-            }
+        let done = acked.and_then(|acked| self.world.unacked.iter().position(|event| *event == acked));
+        if let Some(i) = done {
+            self.world.unacked.remove(i);
         }
     }
 
