@@ -18,7 +18,7 @@ use super::answer::{Answer, Failure, json, stream};
 use super::dispatch::resolve;
 use super::query::Query;
 use super::server::{Shared, ended};
-use crate::store::{EventQuery, Store};
+use crate::store::{EventQuery, MAX_TARGETS, Store};
 
 /// Events that a follower reads from the store at once.
 const PAGE: u32 = 100;
@@ -172,6 +172,12 @@ pub async fn targets(state: &ApiState, targets: Vec<String>) -> Result<Vec<Strin
             }
         }
         names.push(target);
+    }
+    if names.len() > MAX_TARGETS {
+        let many = names.len();
+        return Err(Failure::bad(format!(
+            "`target` means {many} instances, {MAX_TARGETS} at most; name processes instead"
+        )));
     }
     Ok(names)
 }

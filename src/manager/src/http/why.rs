@@ -30,7 +30,10 @@ pub async fn why(state: &ApiState, query: &Query) -> Result<Answer, Failure> {
             continue;
         }
         let events = EventQuery { target: vec![instance.id.clone()], limit: EVENTS, ..EventQuery::default() };
-        let events = super::stream::history(state, events).await?;
+        let mut events = super::stream::history(state, events).await?;
+        // An end that the keeper kept over a manager's death is stored after what followed from it: people read by time.
+        // Times of one format and one zone sort as text.
+        events.sort_by(|a, b| a.time.cmp(&b.time).then(a.id.cmp(&b.id)));
         let output = super::logs::last(state, &instance.id, LINES).await?;
         instances.push(api::WhyInstance { instance, events, output });
     }

@@ -9,4 +9,4 @@ mod types;
 mod write;
 
 pub use thread::Store;
-pub use types::{Batch, Commit, EventQuery, Events, Loaded, NewEvent, Place, ReportKey, StoreError};
+pub use types::{Batch, Commit, EventQuery, Events, Loaded, MAX_TARGETS, NewEvent, Place, ReportKey, StoreError};

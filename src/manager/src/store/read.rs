@@ -1,62 +1,79 @@
 //! Reading history.
 
+use std::collections::BTreeSet;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 use svd_api as api;
 
-use super::types::{EventQuery, StoreError};
+use super::types::{EventQuery, MAX_TARGETS, StoreError};
 
 const MAX_LIMIT: u32 = 10_000;
 const DEFAULT_LIMIT: u32 = 1_000;
-const MAX_TARGETS: usize = 256;
 
 /// The events that the query asks for, oldest first.
 pub fn events(connection: &Connection, query: &EventQuery) -> Result<Vec<api::Event>, StoreError> {
-    let mut sql = String::from(
-        "SELECT id, time_ns, kind, process, instance, pid, exit, actor, reason, message FROM event WHERE 1",
-    );
-    let mut values: Vec<Value> = Vec::new();
-    if !query.target.is_empty() {
-        let terms: Vec<&str> =
-            query.target.iter().take(MAX_TARGETS).map(|target| target_term(target, &mut values)).collect();
-        sql.push_str(&format!(" AND ({})", terms.join(" OR ")));
-    }
+    let mut filter = String::new();
+    let mut filter_values: Vec<Value> = Vec::new();
     if !query.kinds.is_empty() {
-        let marks = vec!["?"; query.kinds.len()].join(",");
-        values.extend(query.kinds.iter().cloned().map(Value::Text));
-        sql.push_str(&format!(" AND kind IN ({marks})"));
+        filter.push_str(&format!(" AND kind IN ({})", vec!["?"; query.kinds.len()].join(",")));
+        filter_values.extend(query.kinds.iter().cloned().map(Value::Text));
     }
     for (id, term) in [(query.after_id, " AND id > ?"), (query.before_id, " AND id < ?")] {
         if let Some(id) = id {
-            sql.push_str(term);
-            values.push(Value::Integer(id));
+            filter.push_str(term);
+            filter_values.push(Value::Integer(id));
         }
     }
-    let forward = query.after_id.is_some();
-    sql.push_str(if forward { " ORDER BY id LIMIT ?" } else { " ORDER BY id DESC LIMIT ?" });
+    let is_forward = query.after_id.is_some();
+    let order = if is_forward { "ORDER BY id LIMIT ?" } else { "ORDER BY id DESC LIMIT ?" };
     let limit = if query.limit == 0 { DEFAULT_LIMIT } else { query.limit.min(MAX_LIMIT) };
-    values.push(Value::Integer(i64::from(limit)));
+    let limit = Value::Integer(i64::from(limit));
 
+    // Each term walks its own index in the order of ids and stops at the limit. One condition with OR would collect all
+    // events of all targets first.
+    let mut values: Vec<Value> = Vec::new();
+    let mut walks = Vec::new();
+    let terms = if query.target.is_empty() { vec![("1", Vec::new())] } else { terms(&query.target) };
+    for (term, names) in terms {
+        walks.push(format!("SELECT id FROM (SELECT id FROM event WHERE {term}{filter} {order})"));
+        values.extend(names.into_iter().map(Value::Text).chain(filter_values.iter().cloned()).chain([limit.clone()]));
+    }
+    values.push(limit);
+    let sql = format!(
+        "SELECT id, time_ns, kind, process, instance, pid, exit, actor, reason, message FROM event \
+         WHERE id IN ({}) {order}",
+        walks.join(" UNION ALL ")
+    );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut found = statement.query_map(params_from_iter(values), event)?.collect::<Result<Vec<_>, _>>()?;
-    if !forward {
+    if !is_forward {
         found.reverse();
     }
     Ok(found)
 }
 
-/// A process's name means all of its events, an instance's name its own and those of its process as a whole.
-fn target_term(target: &str, values: &mut Vec<Value>) -> &'static str {
-    match target.rsplit_once('.') {
-        Some((process, number)) if number.parse::<u32>().is_ok() => {
-            values.extend([Value::Text(target.to_owned()), Value::Text(process.to_owned())]);
-            "instance = ? OR (process = ? AND instance IS NULL)"
-        }
-        _ => {
-            values.push(Value::Text(target.to_owned()));
-            "process = ?"
+/// Conditions with their values, each for other events. A process's name means all of its events, an instance's name its
+/// own and those of its process as a whole.
+fn terms(targets: &[String]) -> Vec<(&'static str, Vec<String>)> {
+    let mut processes = BTreeSet::new();
+    let mut instances = BTreeSet::new();
+    for target in targets.iter().take(MAX_TARGETS) {
+        match target.rsplit_once('.') {
+            Some((process, number)) if number.parse::<u32>().is_ok() => {
+                instances.insert((process, target));
+            }
+            _ => {
+                processes.insert(target.as_str());
+            }
         }
     }
+    instances.retain(|(process, _)| !processes.contains(process));
+    let owners: BTreeSet<&str> = instances.iter().map(|(process, _)| *process).collect();
+    let processes = processes.into_iter().map(|name| ("process = ?", vec![name.to_owned()]));
+    let owners = owners.into_iter().map(|name| ("process = ? AND instance IS NULL", vec![name.to_owned()]));
+    let instances = instances.into_iter().map(|(_, name)| ("instance = ?", vec![name.clone()]));
+    processes.chain(owners).chain(instances).collect()
 }
 
 fn event(row: &Row<'_>) -> rusqlite::Result<api::Event> {

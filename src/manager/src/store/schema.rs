@@ -36,6 +36,7 @@ const MIGRATIONS: &[&str] = &["
     CREATE UNIQUE INDEX event_report ON event (boot, seq) WHERE boot IS NOT NULL;
     CREATE INDEX event_process ON event (process, id) WHERE process IS NOT NULL;
     CREATE INDEX event_instance ON event (instance, id) WHERE instance IS NOT NULL;
+    CREATE INDEX event_process_itself ON event (process, id) WHERE instance IS NULL;
 "];
 
 /// The newest version that this build knows.

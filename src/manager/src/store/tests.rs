@@ -139,6 +139,11 @@ fn history_is_read_by_target_kind_and_page() {
     assert_eq!(kinds(&query(&store, target(&["web"]))), ["b", "c", "d"]);
     assert_eq!(kinds(&query(&store, target(&["web.1"]))), ["b", "c"]);
     assert_eq!(kinds(&query(&store, target(&["web.2", "db"]))), ["b", "d", "e"]);
+    assert_eq!(kinds(&query(&store, target(&["web.2", "web.1", "web"]))), ["b", "c", "d"]);
+    assert_eq!(kinds(&query(&store, EventQuery { limit: 1, ..target(&["web.1", "db.1"]) })), ["e"]);
+    assert_eq!(kinds(&query(&store, EventQuery { limit: 2, after_id: Some(2), ..target(&["web", "db"]) })), ["c", "d"]);
+    let many = (0..300).map(|n| format!("p{n}.1")).chain(["web.1".to_owned()]).collect::<Vec<_>>();
+    assert_eq!(kinds(&query(&store, target(&many.iter().map(String::as_str).collect::<Vec<_>>()))), [""; 0]);
     assert_eq!(kinds(&query(&store, target(&["'; DROP TABLE event; --"]))), [""; 0]);
     assert_eq!(kinds(&query(&store, EventQuery { limit: 2, ..Default::default() })), ["d", "e"]);
     assert_eq!(kinds(&query(&store, EventQuery { limit: 2, before_id: Some(4), ..Default::default() })), ["b", "c"]);

@@ -79,11 +79,14 @@ pub struct NewEvent {
     pub report: Option<ReportKey>,
 }
 
+/// So many targets are looked at in a query; each may need two parts of a compound query, and SQLite takes 500.
+pub const MAX_TARGETS: usize = 200;
+
 /// Which events to read. The answer is oldest first, always.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventQuery {
     /// Names of processes or instances; empty: all events. A process's name means all of its events; an instance's name
-    /// means its own and those of its process as a whole, not those of its siblings. At most 256 are looked at.
+    /// means its own and those of its process as a whole, not those of its siblings. At most [`MAX_TARGETS`] are looked at.
     pub target: Vec<String>,
     /// Only later ones than this, from the oldest of them on.
     pub after_id: Option<i64>,
