@@ -35,6 +35,8 @@ struct Marks {
     next_record: u64,
     /// Nothing more was there when it was last looked for; looked for again after new bytes.
     drained: bool,
+    /// The time of bytes behind the last mark, once it has been found out for this piece.
+    tail_ns: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -155,6 +157,7 @@ impl Cursor {
             self.piece.truncate(count);
             if count > 0 {
                 self.marks.drained = false;
+                self.marks.tail_ns = None;
                 return Ok(true);
             }
             // A limit in a later segment says that this one grows no more.
@@ -282,6 +285,7 @@ impl Cursor {
             self.break_line();
         }
         self.marks.now = Some(mark);
+        self.marks.tail_ns = None;
     }
 
     fn next_mark(&mut self) -> Option<Mark> {
@@ -316,10 +320,14 @@ impl Cursor {
                 return Ok(head);
             }
         }
+        let spawn = now.map_or(0, |mark| mark.spawn);
+        if let Some(time_ns) = self.marks.tail_ns {
+            return Ok(Head { time_ns, spawn });
+        }
         // Beyond what is marked. The file's time is asked for before the marks are looked at again: if they still end
         // here, no later byte has moved that time.
         let Ok(modified) = self.place.open_log(self.at.segment).and_then(|log| modified_ns(&log)) else {
-            return Ok(Head { time_ns: now.map_or(0, |mark| mark.time_ns), spawn: now.map_or(0, |mark| mark.spawn) });
+            return Ok(Head { time_ns: now.map_or(0, |mark| mark.time_ns), spawn });
         };
         self.marks.drained = false;
         let followed = self.next_mark().is_some();
@@ -328,6 +336,7 @@ impl Cursor {
             Some(mark) => modified.max(mark.time_ns),
             None => modified,
         };
-        Ok(Head { time_ns, spawn: now.map_or(0, |mark| mark.spawn) })
+        self.marks.tail_ns = Some(time_ns);
+        Ok(Head { time_ns, spawn })
     }
 }

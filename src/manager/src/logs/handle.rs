@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
-use svd_sys::fd;
+use std::time::Duration;
+use svd_sys::{clock, fd};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
@@ -103,17 +103,18 @@ impl Logs {
 
     /// Stores what is in the pipes; false when that was not done within `deadline` or the thread has ended.
     pub async fn flush(&self, deadline: Duration) -> bool {
-        self.ask(deadline, |until, done| Command::Flush { until, done }).await
+        self.ask(deadline, |until_ns, done| Command::Flush { until_ns, done }).await
     }
 
     /// As [`Logs::flush`], then ends the thread. Followers come to their end.
     pub async fn shutdown(&self, deadline: Duration) -> bool {
-        self.ask(deadline, |until, done| Command::Stop { until, done }).await
+        self.ask(deadline, |until_ns, done| Command::Stop { until_ns, done }).await
     }
 
-    async fn ask(&self, deadline: Duration, command: impl FnOnce(Instant, oneshot::Sender<bool>) -> Command) -> bool {
+    async fn ask(&self, deadline: Duration, command: impl FnOnce(u64, oneshot::Sender<bool>) -> Command) -> bool {
         let (done, answer) = oneshot::channel();
-        self.send(command(Instant::now() + deadline, done));
+        let deadline = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
+        self.send(command(clock::now().mono_ns.saturating_add(deadline), done));
         answer.await.unwrap_or(false)
     }
 }

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use svd_sys::epoll::{Epoll, Event, Interest};
 use svd_sys::{clock, fd};
 use tokio::sync::mpsc::UnboundedSender;
@@ -41,8 +41,8 @@ const BELL: u64 = 0;
 pub(super) enum Command {
     Attach { key: StreamKey, pipe: OwnedFd, limits: Limits },
     Watch { spawn: u64, pattern: Regex },
-    Flush { until: Instant, done: oneshot::Sender<bool> },
-    Stop { until: Instant, done: oneshot::Sender<bool> },
+    Flush { until_ns: u64, done: oneshot::Sender<bool> },
+    Stop { until_ns: u64, done: oneshot::Sender<bool> },
 }
 
 struct Source {
@@ -183,12 +183,12 @@ impl State {
         match command {
             Command::Attach { key, pipe, limits } => self.attach(key, pipe, limits),
             Command::Watch { spawn, pattern } => self.watch(spawn, pattern),
-            Command::Flush { until, done } => {
+            Command::Flush { until_ns, done } => {
                 // Whoever asked may have stopped waiting.
-                let _ = done.send(self.flush(until));
+                let _ = done.send(self.flush(until_ns));
             }
-            Command::Stop { until, done } => {
-                let empty = self.flush(until);
+            Command::Stop { until_ns, done } => {
+                let empty = self.flush(until_ns);
                 let _ = done.send(empty);
                 return false;
             }
@@ -354,14 +354,15 @@ impl State {
         }
     }
 
-    /// Takes what is in the pipes until each has been found empty; says whether that was before `until`.
-    fn flush(&mut self, until: Instant) -> bool {
+    /// Takes what is in the pipes until each has been found empty; says whether that was before `until_ns`
+    /// (`CLOCK_MONOTONIC`).
+    fn flush(&mut self, until_ns: u64) -> bool {
         let mut left: Vec<u64> = self.sources.keys().copied().collect();
         while !left.is_empty() {
             let now = clock::now().real_ns;
             left.retain(|token| self.turn(*token, now).is_some_and(|moved| moved > 0));
             self.publish();
-            if Instant::now() >= until {
+            if clock::now().mono_ns >= until_ns {
                 return left.is_empty();
             }
         }

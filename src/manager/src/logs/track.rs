@@ -473,3 +473,38 @@ pub(super) fn modified_ns(file: &File) -> io::Result<u64> {
     let seconds = u64::try_from(metadata.mtime()).unwrap_or(0);
     Ok(seconds * 1_000_000_000 + u64::try_from(metadata.mtime_nsec()).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::types::Stream;
+    use super::*;
+    use std::fs;
+    use std::io::Read;
+
+    fn bytes(mut file: &File) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_file_system_that_cannot_be_spliced_to_is_written_to() {
+        let root = std::env::temp_dir().join(format!("svd-logs-copy-{}", std::process::id()));
+        let limits = Limits { segment: 4096, max_size: 1 << 30 };
+        let mut track = Track::new(Place::new(&root, "web.1", Stream::Stdout).unwrap(), limits);
+        track.way = Way::Copy;
+        let (read, write) = fd::pipe().unwrap();
+        let lines: Vec<u8> = (0..2000).flat_map(|number| format!("line {number}\n").into_bytes()).collect();
+        assert_eq!(fd::write(write.as_fd(), &lines).unwrap(), lines.len());
+        drop(write);
+        let batch = Batch { pipe: read.as_fd(), spawn: 1, now: 1, budget: 1 << 20, patience: Patience::None };
+        let turn = track.turn(&batch, &mut Scratch::new().unwrap(), |_| {});
+        assert!(turn.outcome == Outcome::End && turn.dropped == 0);
+        let segments = track.place.segments().unwrap();
+        assert!(segments.len() > 4);
+        let stored: Vec<u8> =
+            segments.iter().flat_map(|segment| bytes(&track.place.open_log(segment.number).unwrap())).collect();
+        assert_eq!(stored, lines);
+        fs::remove_dir_all(root).unwrap();
+    }
+}

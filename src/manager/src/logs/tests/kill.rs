@@ -121,7 +121,7 @@ fn bytes_without_a_mark_get_the_time_of_the_file_and_a_torn_index_is_continued()
     let index = rig.files("web.1", "out", ".idx").remove(0);
     fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(b"unmarked\nhalf").unwrap();
     fs::OpenOptions::new().append(true).open(&index).unwrap().write_all(&[7; 11]).unwrap();
-    let later = std::time::SystemTime::now() + Duration::from_secs(100);
+    let later = std::time::UNIX_EPOCH + Duration::from_nanos(svd_sys::clock::now().real_ns) + Duration::from_secs(100);
     fs::File::options().write(true).open(&log).unwrap().set_modified(later).unwrap();
     let later = later.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let dir = rig.dir.clone();
