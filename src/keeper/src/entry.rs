@@ -20,6 +20,11 @@ pub enum Entry {
     },
     /// Runs an application.
     Keeper,
+    /// Options before `--` that mean nothing for a single command.
+    Misused {
+        /// The first of them.
+        option: OsString,
+    },
     /// Answers and ends (`check`, help, version): the manager's code without a keeper.
     Tool,
 }
@@ -36,7 +41,9 @@ pub fn entry(args: &[OsString]) -> Entry {
     if options.iter().any(asks) || (separator != Some(0) && matches!(first, "check" | "help" | "version")) {
         return Entry::Tool;
     }
+    let stray = options.iter().enumerate().find(|(at, option)| *at > 0 || *option != "run");
     match separator {
+        Some(_) if let Some((_, option)) = stray => Entry::Misused { option: option.clone() },
         Some(at) => Entry::Single { argv: args.iter().skip(at.saturating_add(1)).cloned().collect() },
         None => Entry::Keeper,
     }
@@ -60,6 +67,8 @@ mod tests {
         check(&["--", "ls", "-l"], single(&["ls", "-l"]));
         check(&["run", "--", "check", "--help"], single(&["check", "--help"]));
         check(&["--"], single(&[]));
+        check(&["-c", "x", "--", "ls"], Entry::Misused { option: "-c".into() });
+        check(&["run", "--only", "a", "--", "ls"], Entry::Misused { option: "--only".into() });
         check(&["check", "-c", "x"], Entry::Tool);
         check(&["--version"], Entry::Tool);
         check(&["run", "--help"], Entry::Tool);

@@ -21,11 +21,18 @@ pub fn main(manage: Manage, tool: Tool) -> ExitCode {
         Entry::Manager => match fd::take_inherited(WIRE_FD) {
             Ok(socket) => manage(args.get(1..).unwrap_or_default(), socket),
             Err(error) => {
-                report::line(&format!("svd: `manager` is how svd starts itself, not a command ({error})"));
+                report::line(&format!("`manager` is how svd starts itself, not a command ({error})"));
                 2
             }
         },
         Entry::Single { argv } => crate::run_single(argv, &std::env::var_os("PATH").unwrap_or_default()),
+        Entry::Misused { option } => {
+            let option = option.display();
+            report::line(&format!(
+                "\"{option}\" does not go with `-- COMMAND`, which runs that command alone: write svd -- COMMAND…"
+            ));
+            2
+        }
         Entry::Keeper => crate::run(args),
         Entry::Tool => tool(&args),
     })

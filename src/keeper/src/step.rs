@@ -149,7 +149,7 @@ pub fn step(table: &mut Table, input: Input, now: Now) -> Vec<Effect> {
             Vec::new()
         }
         Input::Malformed => manager::kill(table, "sent a message that is not allowed"),
-        Input::HungUp => manager::hung_up(table),
+        Input::HungUp => manager::hung_up(table, now),
         Input::Forked { spawn, pid } => {
             let at = stamp(now);
             if let Some(record) = table.records.get_mut(&spawn) {

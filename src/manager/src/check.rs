@@ -28,7 +28,7 @@ pub fn check(args: &CheckArgs) -> u8 {
         }
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                svd_sys::report::line(&format!("warning: {warning}"));
+                crate::say::line(&format!("warning: {warning}"));
             }
             let names: Vec<&str> = loaded.plan.processes.iter().map(|process| process.name.as_str()).collect();
             let path = loaded.sources.main.path.display();
@@ -43,7 +43,7 @@ pub fn check(args: &CheckArgs) -> u8 {
             print(&pretty(&serde_json::json!({ "ok": false, "error": message, "problems": problems })), 2)
         }
         Err(error) => {
-            svd_sys::report::line(error.render().trim_end());
+            crate::say::line(error.render().trim_end());
             2
         }
     }

@@ -9,6 +9,7 @@ use crate::cli::{Cli, Command};
 
 /// The manager below a keeper. `args` is the user's command line, without the program's name. Returns svd's exit code.
 pub fn manage(args: &[OsString], socket: OwnedFd) -> u8 {
+    svd_sys::process::set_name("svd-manager");
     match parse(args) {
         Ok(Cli { command: Some(Command::Check(args)), .. }) => crate::check::check(&args),
         Ok(Cli { command: Some(Command::Run(args)), .. }) => crate::run::run(&args, socket),
@@ -22,7 +23,7 @@ pub fn tool(args: &[OsString]) -> u8 {
     match parse(args) {
         Ok(Cli { command: Some(Command::Check(args)), .. }) => crate::check::check(&args),
         Ok(Cli { command: Some(Command::Run(_)) | None, .. }) => {
-            svd_sys::report::line("svd: run needs a keeper");
+            crate::say::line("svd: run needs a keeper");
             2
         }
         Err(code) => code,

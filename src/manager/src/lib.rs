@@ -10,6 +10,7 @@ mod own_log;
 mod plan;
 mod reactor;
 mod run;
+mod say;
 mod seam;
 pub mod store;
 

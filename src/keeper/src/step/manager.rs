@@ -22,6 +22,8 @@ const STOP_GRACE: u64 = 10 * SECOND;
 const END_GRACE: u64 = 10 * SECOND;
 /// From ABRT, which leaves a core to look at, to KILL.
 const ABORT_GRACE: u64 = SECOND;
+/// From the end of the conversation to KILL.
+const LAST_WORDS: u64 = 2 * SECOND;
 /// A sign of life is good for so long.
 pub(super) const FRESH: u64 = 5 * SECOND;
 
@@ -102,18 +104,18 @@ fn failed(table: &mut Table, live_since: Option<u64>, now: Now) -> Vec<Effect> {
 
 /// Kills the manager for what it did; the next one is started when it is reaped.
 pub(super) fn kill(table: &mut Table, why: &str) -> Vec<Effect> {
-    let mut effects = hung_up(table);
-    if !effects.is_empty() {
-        effects.insert(0, Effect::Say(format!("the manager {why}")));
-    }
-    effects
-}
-
-/// The manager does not talk any more. Mostly it has just ended; if not, it is made to.
-pub(super) fn hung_up(table: &mut Table) -> Vec<Effect> {
     let Manager::Up { pid, live_since, .. } = table.manager else { return Vec::new() };
     table.manager = Manager::Dying { pid, live_since, kill_at: None };
-    vec![Effect::CloseLink, Effect::SignalManager(KILL)]
+    vec![Effect::Say(format!("the manager {why}")), Effect::CloseLink, Effect::SignalManager(KILL)]
+}
+
+/// The manager does not talk any more: it is ending, or has just ended. It may finish its last words; if it does not end
+/// by itself it is made to.
+pub(super) fn hung_up(table: &mut Table, now: Now) -> Vec<Effect> {
+    let Manager::Up { pid, live_since, .. } = table.manager else { return Vec::new() };
+    let kill_at = Some(now.mono_ns.saturating_add(LAST_WORDS));
+    table.manager = Manager::Dying { pid, live_since, kill_at };
+    vec![Effect::CloseLink]
 }
 
 /// Ends a manager that does not answer: ABRT first, KILL a second later.

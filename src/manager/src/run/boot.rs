@@ -69,7 +69,7 @@ pub fn run(args: &RunArgs, socket: OwnedFd) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            svd_sys::report::line(&format!("svd: the manager cannot start: {error}"));
+            crate::say::line(&format!("svd: the manager cannot start: {error}"));
             return 1;
         }
     };
@@ -82,12 +82,12 @@ pub fn run(args: &RunArgs, socket: OwnedFd) -> u8 {
             tracing::error!(%error, "the manager ends");
             match error {
                 BootError::Config(text) => {
-                    svd_sys::report::line(text.trim_end());
+                    crate::say::line(text.trim_end());
                     2
                 }
                 BootError::Link(LinkError::Closed) => 1,
                 BootError::Link(_) | BootError::Other(_) => {
-                    svd_sys::report::line(&format!("svd: {error}"));
+                    crate::say::line(&format!("svd: {error}"));
                     1
                 }
             }
@@ -120,7 +120,7 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
         .collect();
     let loaded = plan::from_disk(args, &inherited).map_err(told)?;
     for warning in &loaded.warnings {
-        svd_sys::report::line(&format!("svd: {warning}"));
+        crate::say::line(&format!("svd: {warning}"));
     }
     let app = &loaded.plan.app;
     let uid = svd_sys::process::uid();
@@ -134,7 +134,7 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let runtime = absolute(svd_config::paths::runtime_dir(uid, &inherited, app, args.root.as_deref()));
     let place = Place::prepare(root, runtime, asked, app).map_err(BootError::Other)?;
     if let Some(told) = &place.volatile {
-        svd_sys::report::line(&format!("svd: {told}"));
+        crate::say::line(&format!("svd: {told}"));
     }
     let lock = match inventory.named.remove(LOCK) {
         Some(held) => held,
@@ -182,7 +182,7 @@ async fn open_store(place: &Place, boot: [u8; 16]) -> Result<(Store, svd_core::D
         Err(_ended) => return Err(BootError::Other("the store has ended".into())),
     };
     for warning in &loaded.warnings {
-        svd_sys::report::line(&format!("svd: {warning}"));
+        crate::say::line(&format!("svd: {warning}"));
     }
     Ok((store, desired, loaded.warnings))
 }

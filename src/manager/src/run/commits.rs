@@ -109,11 +109,9 @@ impl Commits {
             let error = match (&mut *answer).await {
                 Ok(Ok(events)) => {
                     self.trouble = None;
-                    let ack = turn.ack;
-                    let replies = std::mem::take(&mut turn.replies);
-                    let forget = std::mem::take(&mut turn.forget);
+                    let turn = std::mem::take(turn);
                     self.waiting.pop_front();
-                    return Committed { ack, events, replies, forget };
+                    return Committed { ack: turn.ack, events, replies: turn.replies, forget: turn.forget };
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_gone) => "the store has ended".to_owned(),
@@ -126,10 +124,23 @@ impl Commits {
             }
             tracing::error!(%error, "state cannot be stored; trying again");
             self.trouble = Some(format!("state cannot be stored: {error}; trying again every second"));
-            // The next answer is taken from a new attempt; a cancelled wait leaves the closed channel in place and ends up here again.
+            // A cancelled wait leaves the used answer in place, and the next call ends up here again.
             tokio::time::sleep(RETRY).await;
-            let batch = turn.batch.clone();
-            *answer = self.store.commit(batch);
+            self.again();
         }
+    }
+
+    /// Tries the transaction in front again. Later ones may be on disk already: what they changed is not changed back.
+    fn again(&mut self) {
+        let mut turns = std::mem::take(&mut self.waiting).into_iter();
+        let Some((mut front, _used)) = turns.next() else { return };
+        let rest: VecDeque<(Turn, Answer)> = turns.collect();
+        for (later, _) in &rest {
+            front.batch.drop_superseded_by(&later.batch);
+        }
+        front.batch.drop_superseded_by(&self.open.batch);
+        let answer = self.store.commit(front.batch.clone());
+        self.waiting = rest;
+        self.waiting.push_front((front, answer));
     }
 }
