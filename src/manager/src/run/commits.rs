@@ -25,6 +25,8 @@ pub struct Commits {
     store: Store,
     open: Turn,
     waiting: VecDeque<(Turn, Answer)>,
+    /// When the transaction in front, which failed, is tried again. While this is set its answer is used up.
+    retry_at: Option<tokio::time::Instant>,
     /// Why nothing can be stored at the moment.
     pub trouble: Option<String>,
 }
@@ -53,7 +55,7 @@ pub struct Committed {
 impl Commits {
     /// Nothing on its way yet.
     pub fn new(store: Store) -> Commits {
-        Commits { store, open: Turn::default(), waiting: VecDeque::new(), trouble: None }
+        Commits { store, open: Turn::default(), waiting: VecDeque::new(), retry_at: None, trouble: None }
     }
 
     /// A change of what is desired.
@@ -102,6 +104,11 @@ impl Commits {
     /// holding what is not stored. Users are told at once.
     pub async fn next(&mut self) -> Committed {
         loop {
+            if let Some(at) = self.retry_at {
+                tokio::time::sleep_until(at).await;
+                self.retry_at = None;
+                self.again();
+            }
             let Some((turn, answer)) = self.waiting.front_mut() else {
                 std::future::pending::<()>().await;
                 continue;
@@ -124,9 +131,7 @@ impl Commits {
             }
             tracing::error!(%error, "state cannot be stored; trying again");
             self.trouble = Some(format!("state cannot be stored: {error}; trying again every second"));
-            // A cancelled wait leaves the used answer in place, and the next call ends up here again.
-            tokio::time::sleep(RETRY).await;
-            self.again();
+            self.retry_at = Some(tokio::time::Instant::now() + RETRY);
         }
     }
 
