@@ -65,7 +65,7 @@ pub(crate) enum Life {
     /// It is being ended.
     Stopping { pid: Option<i32>, begun: Time, climb: Climb, reason: Reason },
     /// KILL did not end it.
-    Stuck { pid: Option<i32>, since: Time },
+    Stuck { pid: Option<i32>, since: Time, reason: Reason },
     /// Its main process is gone.
     Ended { end: End, at: Time, tree: Tree },
 }
@@ -408,7 +408,13 @@ impl Spawn {
         let (end, tree) = match &self.life {
             Life::Ended { .. } => return news,
             Life::Launching | Life::Running { .. } => (exited, Tree::Terminating { kill_at: sweep_at }),
-            Life::Stuck { .. } => (exited, Tree::Killing { stuck_at: cx.now.after(STUCK_AFTER) }),
+            Life::Stuck { reason, .. } => {
+                let end = match reason {
+                    Reason::ReadyTimeout(_) => End::NeverReady { exit },
+                    _ => exited,
+                };
+                (end, Tree::Killing { stuck_at: cx.now.after(STUCK_AFTER) })
+            }
             Life::Stopping { climb, reason, .. } => {
                 let end = match reason {
                     Reason::ReadyTimeout(_) if climb.has_signalled() => End::NeverReady { exit },
@@ -474,8 +480,8 @@ impl Spawn {
                 let (steps, next) = (std::mem::take(steps), *next);
                 self.climb(cx, steps, next);
             }
-            Life::Stopping { pid, climb: Climb::Killing { .. }, .. } => {
-                self.life = Life::Stuck { pid: *pid, since: cx.now };
+            Life::Stopping { pid, climb: Climb::Killing { .. }, reason, .. } => {
+                self.life = Life::Stuck { pid: *pid, since: cx.now, reason: reason.clone() };
                 cx.record(self.id, FactKind::Stuck);
             }
             Life::Ended { tree: tree @ Tree::Terminating { .. }, .. } => {

@@ -199,6 +199,10 @@ impl Sim {
                 self.world.signal(spawn, signal);
             }
             Action::Sweep { spawn, how } => {
+                if let Some(kept) = self.world.kept.get_mut(&spawn).filter(|_| how == Sweep::Kill) {
+                    let plan = self.plan.process(&kept.instance.process);
+                    kept.ladder.get_or_insert_with(|| plan.map_or_else(Vec::new, |p| p.stop.clone()));
+                }
                 self.sweeping.insert(spawn);
                 self.world.sweep(spawn, how);
                 self.look(spawn);
