@@ -1,0 +1,261 @@
+//! The table of commands. `--help`, the man page and the completions all come from it; nothing is listed twice.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use svd_api::{ScaleCount, WaitFor};
+
+use crate::values::{self, When};
+
+/// Looks at and steers an application that svd keeps running
+///
+/// Without a command it shows the status. The app is found by --socket, --root, -a or $SVD_CONTROL, else it is the one
+/// whose config lies in the current directory, else the only one that runs.
+///
+/// A TARGET is a process (web), an instance (web.2), a pattern (w*) or all.
+#[derive(Debug, Parser)]
+#[command(name = "svctl", version, disable_help_subcommand = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 refused before anything was changed, 69 svd is not \
+                          running; exec ends with the code of its command.";
+
+/// Options of all commands.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Global {
+    /// The app, where several run on this host
+    #[arg(short = 'a', long, global = true, value_name = "APP")]
+    pub app: Option<String>,
+    /// Control socket of the app
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The --root that svd was started with
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Print JSON; errors too are then an object on standard output: {"error": "..."}
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// When to use colour; NO_COLOR in the environment switches auto off
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: Color,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the tree: instances, state, pid, uptime, restarts, cpu, memory, and the reason when not well
+    #[command(visible_alias = "ps")]
+    Status {
+        /// Only these
+        targets: Vec<String>,
+    },
+    /// Tell what led to an instance's state: the chain of events and its last output
+    Why { target: String },
+    /// Start what is stopped or has failed
+    Start(Change),
+    /// Stop; it stays stopped until it is started again
+    Stop(Change),
+    /// Replace instances one by one, each new one ready before the next is touched
+    Restart(Change),
+    /// Send the reload signal
+    Reload(Change),
+    /// Kill the whole process tree at once, without its stop signals and grace periods
+    Kill {
+        #[command(flatten)]
+        change: Change,
+        /// Required, since the processes get no chance to finish their work
+        #[arg(long)]
+        now: bool,
+    },
+    /// Allow a process that was disabled, and start it
+    Enable(Change),
+    /// Stop, and keep stopped even when svd is started again
+    Disable(Change),
+    /// Set how many instances run: web=4, worker=+2, db=-1; processes that are not named keep theirs
+    Scale {
+        #[arg(required = true, value_name = "PROCESS=COUNT", value_parser = values::scale)]
+        counts: Vec<(String, ScaleCount)>,
+        #[command(flatten)]
+        options: ChangeOptions,
+    },
+    /// Send a signal to main processes
+    Signal {
+        /// Name or number: USR1, SIGHUP, 10, RTMIN+3
+        #[arg(value_parser = values::signal)]
+        signal: String,
+        #[arg(required = true)]
+        targets: Vec<String>,
+        #[command(flatten)]
+        options: ChangeOptions,
+    },
+    /// Show what instances wrote, merged in time order
+    Logs(Logs),
+    /// Run a command as a process would be run: its environment, directory and user, on this terminal
+    Exec {
+        /// As this process; default: the first of the config
+        #[arg(long, value_name = "NAME")]
+        process: Option<String>,
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<std::ffi::OsString>,
+    },
+    /// Re-read the config and change only what differs
+    Apply {
+        /// Another config file; default: the one svd was started with
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        options: ChangeOptions,
+    },
+    /// List the variables a process gets and where each comes from; never a value
+    Env {
+        /// Default: every process
+        process: Option<String>,
+    },
+    /// Show what happened
+    Events {
+        /// Only what concerns this target
+        target: Option<String>,
+        /// Go on with what happens from now on
+        #[arg(short, long)]
+        follow: bool,
+        /// How many of the past
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+        lines: usize,
+    },
+    /// Wait until a target is in a state; exit 1 when the time is over
+    Wait {
+        target: String,
+        /// What to wait for
+        #[arg(long = "for", value_name = "STATE", value_enum, default_value = "ready")]
+        state: WaitState,
+        /// How long: 30s, 5m; default: without end
+        #[arg(long, value_parser = values::duration)]
+        timeout: Option<Duration>,
+    },
+    /// Stop everything in order and end svd
+    Shutdown {
+        /// Kill at once, without stop signals and grace periods
+        #[arg(long)]
+        now: bool,
+        #[command(flatten)]
+        options: ChangeOptions,
+    },
+    /// Check a config without a running svd: exit 0 when it can be applied, 1 when not
+    Check {
+        /// Default: Procfile.toml, else Procfile, in the current directory
+        file: Option<PathBuf>,
+        /// With this environment's overlay
+        #[arg(short, long, value_name = "ENVIRONMENT")]
+        environment: Option<String>,
+        /// Print a JSON schema of the config for editors instead
+        #[arg(long)]
+        schema: bool,
+    },
+    /// Print a completion script
+    Completions { shell: Shell },
+}
+
+/// A change of some targets.
+#[derive(Debug, Args)]
+pub(crate) struct Change {
+    #[arg(required = true, value_name = "TARGET")]
+    pub targets: Vec<String>,
+    #[command(flatten)]
+    pub options: ChangeOptions,
+}
+
+/// Options of whatever changes something.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ChangeOptions {
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Give up waiting for the end after this time (30s, 5m); svd goes on with it
+    #[arg(long, value_parser = values::duration)]
+    pub timeout: Option<Duration>,
+    /// Show what happens meanwhile even where standard error is no terminal
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Logs {
+    /// Default: all
+    pub targets: Vec<String>,
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// How many of the last lines; default: 100, with -f 10, with --since all
+    #[arg(short = 'n', long, value_name = "N")]
+    pub lines: Option<u64>,
+    /// From this time on: 10m (ago), 14:30, 2026-11-23, "2026-11-23 14:30", 2026-11-23T14:30:00Z
+    #[arg(long, value_name = "TIME", value_parser = values::when)]
+    pub since: Option<When>,
+    /// Up to this time
+    #[arg(long, value_name = "TIME", value_parser = values::when)]
+    pub until: Option<When>,
+    /// Only lines that match this regular expression
+    #[arg(long, value_name = "REGEX")]
+    pub grep: Option<String>,
+    /// Only this stream
+    #[arg(long, value_enum)]
+    pub stream: Option<Stream>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitState {
+    /// All instances are ready or completed
+    Ready,
+    /// All are stopped, completed or failed
+    Stopped,
+    /// All one-shots are completed
+    Completed,
+}
+
+impl WaitState {
+    pub fn api(self) -> WaitFor {
+        match self {
+            WaitState::Ready => WaitFor::Ready,
+            WaitState::Stopped => WaitFor::Stopped,
+            WaitState::Completed => WaitFor::Completed,
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self.api() {
+            WaitFor::Ready => "ready",
+            WaitFor::Stopped => "stopped",
+            WaitFor::Completed => "completed",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}

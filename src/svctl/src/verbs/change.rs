@@ -1,0 +1,232 @@
+//! Whatever changes something: one order, its progress while it is carried out, its outcome.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use svd_api::{
+    ApplyRequest, CommandKind, CommandRequest, CommandResult, OutcomeWord, ScaleCount, ScaleRequest, ShutdownRequest,
+    SignalRequest, Status,
+};
+
+use super::{Session, status};
+use crate::args::{Change, ChangeOptions};
+use crate::client::{Answer, Error, LOOK, Query};
+use crate::failure::{FAILED, Failure, REFUSED};
+use crate::lines::Lines;
+use crate::screen::{Format, Place};
+use crate::view;
+
+/// How often a manager may be replaced while we ask the next one what is.
+const ATTEMPTS: usize = 3;
+
+/// Something to be carried out.
+struct Order<'a, T> {
+    /// Its route below `/v1`.
+    route: &'a str,
+    /// As the user called it.
+    verb: &'a str,
+    /// Whose events are its progress; empty is all.
+    targets: &'a [String],
+    options: &'a ChangeOptions,
+    body: T,
+    /// What it means when svd is gone after it.
+    end: End,
+}
+
+/// What it means when svd is gone after an order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is what was asked for.
+    Asked,
+    /// Something else ended it.
+    Unexpected,
+}
+
+/// start, stop, restart, reload, kill, enable, disable.
+pub(crate) async fn command(session: &mut Session<'_, '_>, kind: CommandKind, change: &Change) -> Result<(), Failure> {
+    let verb = match kind {
+        CommandKind::Start => "start",
+        CommandKind::Stop => "stop",
+        CommandKind::Restart => "restart",
+        CommandKind::Reload => "reload",
+        CommandKind::Kill => "kill",
+        CommandKind::Enable => "enable",
+        CommandKind::Disable => "disable",
+    };
+    let (targets, options) = (&change.targets, &change.options);
+    let body = CommandRequest { targets: targets.clone(), reason: options.reason.clone(), dry_run: options.dry_run };
+    let route = format!("/processes/{verb}");
+    carry_out(session, Order { route: &route, verb, targets, options, body, end: End::Unexpected }).await
+}
+
+pub(crate) async fn scale(
+    session: &mut Session<'_, '_>,
+    counts: &[(String, ScaleCount)],
+    options: &ChangeOptions,
+) -> Result<(), Failure> {
+    let mut named = BTreeMap::new();
+    for (process, count) in counts {
+        if named.insert(process.clone(), *count).is_some() {
+            return Err(Failure::Usage(format!("{process} is named twice")));
+        }
+    }
+    let targets: Vec<String> = named.keys().cloned().collect();
+    let body = ScaleRequest { counts: named, reason: options.reason.clone(), dry_run: options.dry_run };
+    let order =
+        Order { route: "/processes/scale", verb: "scale", targets: &targets, options, body, end: End::Unexpected };
+    carry_out(session, order).await
+}
+
+pub(crate) async fn signal(
+    session: &mut Session<'_, '_>,
+    signal: &str,
+    targets: &[String],
+    options: &ChangeOptions,
+) -> Result<(), Failure> {
+    let body = SignalRequest {
+        signal: signal.to_owned(),
+        targets: targets.to_vec(),
+        reason: options.reason.clone(),
+        dry_run: options.dry_run,
+    };
+    let order = Order { route: "/processes/signal", verb: "signal", targets, options, body, end: End::Unexpected };
+    carry_out(session, order).await
+}
+
+pub(crate) async fn apply(
+    session: &mut Session<'_, '_>,
+    file: Option<&std::path::Path>,
+    options: &ChangeOptions,
+) -> Result<(), Failure> {
+    let file = match file.map(|file| session.caller.cwd.join(file)) {
+        None => None,
+        Some(path) => match path.to_str() {
+            Some(text) => Some(text.to_owned()),
+            None => return Err(Failure::Usage(format!("{} is not UTF-8", path.display()))),
+        },
+    };
+    let body = ApplyRequest { file, reason: options.reason.clone(), dry_run: options.dry_run };
+    carry_out(session, Order { route: "/apply", verb: "apply", targets: &[], options, body, end: End::Unexpected })
+        .await
+}
+
+pub(crate) async fn shutdown(session: &mut Session<'_, '_>, now: bool, options: &ChangeOptions) -> Result<(), Failure> {
+    let body = ShutdownRequest { now, reason: options.reason.clone(), dry_run: options.dry_run };
+    let end = if options.dry_run { End::Unexpected } else { End::Asked };
+    carry_out(session, Order { route: "/shutdown", verb: "shutdown", targets: &[], options, body, end }).await
+}
+
+async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_, T>) -> Result<(), Failure> {
+    let wanted = session.screen.err_place == Place::Terminal || order.options.verbose;
+    let mut progress = if wanted && !order.options.dry_run {
+        // Before the order, so that its first event is not missed. Without progress the order is as good.
+        let query = Query::new("/events").with_each("target", order.targets).with("follow", "true");
+        session.client.stream(query.path()).await.ok().and_then(Result::ok)
+    } else {
+        None
+    };
+    let query = Query::new(order.route);
+    let answer = {
+        let client = session.client.clone();
+        let sent = client.post(query.path(), &order.body, order.options.timeout);
+        tokio::pin!(sent);
+        loop {
+            tokio::select! {
+                // Events that came before the answer are told before it.
+                biased;
+                // Cancellation-safe: see `Lines::next_event`.
+                told = next_event(&mut progress) => match told {
+                    Some(sentence) => session.screen.note(&sentence),
+                    None => progress = None,
+                },
+                answer = &mut sent => break answer,
+            }
+        }
+    };
+    match answer {
+        Ok(answer) => conclude(session, &answer),
+        Err(Error::Cut(_)) => after_cut(session, &order).await,
+        Err(Error::Late(time)) => Err(Failure::Failed(format!(
+            "{} has not ended within {} s; svd goes on with it: see `svctl status`",
+            order.verb,
+            time.as_secs_f32()
+        ))),
+        Err(error) => Err(session.client.failure(error)),
+    }
+}
+
+/// The next event as a sentence; `None` when there are to be no more. Without progress it never comes.
+async fn next_event(progress: &mut Option<Lines>) -> Option<String> {
+    let Some(lines) = progress else { return std::future::pending().await };
+    loop {
+        let data = lines.next_event().await.ok()??;
+        if let Ok(event) = serde_json::from_slice(&data) {
+            return Some(view::event::sentence(&event));
+        }
+    }
+}
+
+fn conclude(session: &mut Session<'_, '_>, answer: &Answer) -> Result<(), Failure> {
+    let Ok(result) = serde_json::from_slice::<CommandResult>(&answer.body) else {
+        return Err(match answer.status {
+            200 => Failure::Failed("svd's answer is not understood; is svctl of another version than svd?".to_owned()),
+            status => Failure::from_status(status, answer.error()),
+        });
+    };
+    let code = match result.outcome {
+        OutcomeWord::Done | OutcomeWord::Planned => None,
+        OutcomeWord::Failed => Some(FAILED),
+        OutcomeWord::Refused => Some(REFUSED),
+    };
+    match (session.screen.format, code) {
+        (Format::Json, _) => session.screen.print_json(&result)?,
+        (Format::Human, None) => session.screen.print(&view::result::render(&result))?,
+        (Format::Human, Some(_)) => {
+            let told = view::result::render(&result);
+            session.screen.note(&format!("svctl: {}", told.trim_end()));
+        }
+    }
+    code.map_or(Ok(()), |code| Err(Failure::Told(code)))
+}
+
+/// The connection was cut while svd carried the order out: its manager was replaced or svd has ended. What became of the
+/// order nobody can say; what is now, the next manager can.
+async fn after_cut<T>(session: &mut Session<'_, '_>, order: &Order<'_, T>) -> Result<(), Failure> {
+    let verb = order.verb;
+    session.screen.note("svctl: the connection was cut: waiting for svd's next manager");
+    for _ in 0..ATTEMPTS {
+        // No wait between: the socket stays open while there is no manager, and the next one takes the connection.
+        match session.client.get(Query::new("/status").with("usage", "true").path(), Some(LOOK)).await {
+            Ok(answer) => {
+                let status: Status = answer.take()?;
+                if session.screen.format == Format::Human {
+                    status::show(session, &status)?;
+                }
+                return Err(Failure::Failed(format!(
+                    "whether {verb} was carried out is unknown: svd's manager was replaced meanwhile; `svctl status` says what is now"
+                )));
+            }
+            Err(Error::NotRunning(_)) if order.end == End::Asked => {
+                return match session.screen.format {
+                    Format::Human => session.screen.print("svd has ended\n"),
+                    Format::Json => session.screen.print_json(&CommandResult {
+                        outcome: OutcomeWord::Done,
+                        message: "svd has ended".to_owned(),
+                        changes: Vec::new(),
+                        problems: Vec::new(),
+                    }),
+                };
+            }
+            Err(Error::NotRunning(_)) => {
+                return Err(Failure::Failed(format!(
+                    "whether {verb} was carried out is unknown: svd has ended meanwhile"
+                )));
+            }
+            Err(Error::Cut(_)) => {}
+            Err(error) => return Err(session.client.failure(error)),
+        }
+    }
+    Err(Failure::Failed(format!(
+        "whether {verb} was carried out is unknown: svd's manager was replaced meanwhile, and the next one does not answer"
+    )))
+}

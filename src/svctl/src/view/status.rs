@@ -1,0 +1,248 @@
+//! The tree as a table.
+
+use comfy_table::CellAlignment::{Left, Right};
+use svd_api::{Instance, Process, Status};
+
+use super::{Look, color, exit, table};
+use crate::text;
+
+const COLUMNS: &[(&str, comfy_table::CellAlignment)] = &[
+    ("TARGET", Left),
+    ("STATE", Left),
+    ("PID", Right),
+    ("UPTIME", Left),
+    ("RESTARTS", Right),
+    ("CPU", Right),
+    ("MEM", Right),
+    ("RELEASE", Left),
+    ("REASON", Left),
+];
+
+/// Header, table, warnings.
+pub(crate) fn render(status: &Status, look: &Look) -> String {
+    let mut shown = header(status);
+    let rows: Vec<Vec<String>> = status.processes.iter().flat_map(|process| rows(process, look)).collect();
+    if rows.is_empty() {
+        shown.push_str("no processes\n");
+    } else {
+        shown.push_str(&colored(&table::render(COLUMNS, &rows, look.width), look));
+    }
+    for warning in &status.warnings {
+        shown.push_str(&format!("{} {}\n", look.paint.apply("33", "warning:"), text::plain(warning)));
+    }
+    shown
+}
+
+fn header(status: &Status) -> String {
+    let svd = &status.svd;
+    let times = if svd.manager_starts == 1 { "time" } else { "times" };
+    let mut parts = vec![text::plain(&status.app).into_owned()];
+    parts.extend(status.environment.as_deref().map(|name| text::plain(name).into_owned()));
+    parts.extend(status.release.as_deref().map(|id| format!("release {}", text::plain(id))));
+    parts.push(format!("svd {}", text::plain(&svd.version)));
+    parts.push(format!("pid {}", svd.keeper_pid));
+    parts.push(format!("manager started {} {times}", svd.manager_starts));
+    if svd.state != "running" {
+        parts.push(text::plain(&svd.state).into_owned());
+    }
+    format!("{}\n", parts.join(" · "))
+}
+
+fn rows(process: &Process, look: &Look) -> Vec<Vec<String>> {
+    if process.instances.is_empty() {
+        let (state, reason) = if process.disabled {
+            ("disabled", "")
+        } else {
+            ("stopped", if process.want == 0 { "scaled to 0" } else { "" })
+        };
+        let mut row = vec![String::new(); COLUMNS.len()];
+        row[0] = process.name.clone();
+        row[1] = state.to_owned();
+        row[COLUMNS.len() - 1] = reason.to_owned();
+        return vec![row];
+    }
+    process.instances.iter().map(|instance| row(process, instance, look)).collect()
+}
+
+fn row(process: &Process, instance: &Instance, look: &Look) -> Vec<String> {
+    let since = text::since(&instance.since, &look.now);
+    vec![
+        text::plain(&instance.id).into_owned(),
+        text::plain(&instance.state).into_owned(),
+        instance.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+        if instance.pid.is_some() { since.clone() } else { String::new() },
+        instance.restarts.to_string(),
+        instance.cpu_percent.map(|percent| format!("{percent:.1}%")).unwrap_or_default(),
+        instance.memory_bytes.map(text::bytes).unwrap_or_default(),
+        instance.release.as_deref().map(|id| text::plain(id).into_owned()).unwrap_or_default(),
+        reason(process, instance, &since),
+    ]
+}
+
+/// Why it is not well; for one that does not run, also for how long.
+fn reason(process: &Process, instance: &Instance, since: &str) -> String {
+    let well = matches!(instance.state.as_str(), "ready" | "completed");
+    let mut parts = Vec::new();
+    match (&instance.reason, &instance.exit) {
+        (Some(reason), _) => parts.push(text::plain(reason).into_owned()),
+        (None, Some(end)) if !well => parts.push(exit(end)),
+        (None, _) => {}
+    }
+    // A reason that says so already is enough.
+    if process.disabled && !parts.iter().any(|part| part.contains("disabled")) {
+        parts.push("disabled".to_owned());
+    }
+    if matches!(instance.state.as_str(), "failed" | "stopped" | "completed")
+        && instance.pid.is_none()
+        && !since.is_empty()
+    {
+        parts.push(format!("{since} ago"));
+    }
+    parts.join(", ")
+}
+
+/// Colours the states. Done after the table is laid out, since its columns count characters.
+fn colored(rendered: &str, look: &Look) -> String {
+    let mut lines = rendered.lines();
+    let Some(head) = lines.next() else { return String::new() };
+    let at = head.find("STATE").unwrap_or(0);
+    let mut shown = format!("{}\n", look.paint.apply("1", head));
+    for line in lines {
+        let state: &str = line.get(at..).and_then(|rest| rest.split(' ').next()).unwrap_or("");
+        match line.get(..at) {
+            Some(before) if !state.is_empty() => {
+                shown.push_str(before);
+                shown.push_str(&look.paint.apply(color(state), state));
+                shown.push_str(&line[at + state.len()..]);
+            }
+            _ => shown.push_str(line),
+        }
+        shown.push('\n');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screen::Paint;
+    use svd_api::{Exit, Svd};
+
+    fn look(width: Option<u16>, paint: Paint) -> Look {
+        Look { now: "2026-11-23T14:00:00Z[UTC]".parse().unwrap(), paint, width }
+    }
+
+    fn instance(id: &str, state: &str, pid: Option<i32>) -> Instance {
+        Instance {
+            id: id.to_owned(),
+            pid,
+            state: state.to_owned(),
+            release: None,
+            since: "2026-11-23T13:59:48Z".to_owned(),
+            restarts: 0,
+            exit: None,
+            reason: None,
+            cpu_percent: None,
+            memory_bytes: None,
+        }
+    }
+
+    fn process(name: &str, instances: Vec<Instance>) -> Process {
+        Process {
+            name: name.to_owned(),
+            want: u32::try_from(instances.len()).unwrap(),
+            ready: 0,
+            disabled: false,
+            oneshot: false,
+            listeners: Vec::new(),
+            instances,
+        }
+    }
+
+    fn shop(processes: Vec<Process>) -> Status {
+        Status {
+            app: "shop".to_owned(),
+            environment: Some("production".to_owned()),
+            release: None,
+            svd: Svd {
+                version: "0.1.0".to_owned(),
+                keeper_pid: 1,
+                manager_pid: 17,
+                manager_starts: 1,
+                state: "running".to_owned(),
+                config: "/srv/shop/Procfile.toml".to_owned(),
+                root: "/var/lib/svd/shop".to_owned(),
+            },
+            processes,
+            jobs: Vec::new(),
+            deploy: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_well_tree_is_a_table_without_empty_columns() {
+        let mut web = instance("web.1", "ready", Some(4711));
+        web.cpu_percent = Some(1.53);
+        web.memory_bytes = Some(52_428_800);
+        let mut worker = instance("worker.1", "ready", Some(17));
+        worker.since = "2026-11-20T10:00:00Z".to_owned();
+        worker.restarts = 3;
+        let status = shop(vec![process("web", vec![web]), process("worker", vec![worker])]);
+        assert_eq!(
+            render(&status, &look(None, Paint::Plain)),
+            "\
+shop · production · svd 0.1.0 · pid 1 · manager started 1 time
+TARGET    STATE   PID  UPTIME  RESTARTS   CPU  MEM
+web.1     ready  4711  12s            0  1.5%  50M
+worker.1  ready    17  3d 4h          3
+"
+        );
+    }
+
+    #[test]
+    fn what_is_not_well_says_why_and_since_when() {
+        let mut web = instance("web.1", "backoff", None);
+        web.exit = Some(Exit::Code { code: 1 });
+        let mut db = instance("db.1", "failed", None);
+        db.reason = Some("gave up after 5 restarts in 1m\x1b[2J".to_owned());
+        let mut disabled = process("cron", vec![]);
+        disabled.disabled = true;
+        let mut status =
+            shop(vec![process("web", vec![web]), process("db", vec![db]), process("worker", vec![]), disabled]);
+        status.svd.manager_starts = 2;
+        status.svd.state = "stopping".to_owned();
+        status.warnings.push("state is kept in memory".to_owned());
+        assert_eq!(
+            render(&status, &look(None, Paint::Plain)),
+            "\
+shop · production · svd 0.1.0 · pid 1 · manager started 2 times · stopping
+TARGET  STATE     RESTARTS  REASON
+web.1   backoff          0  exit code 1
+db.1    failed           0  gave up after 5 restarts in 1m\\x1b[2J, 12s ago
+worker  stopped             scaled to 0
+cron    disabled
+warning: state is kept in memory
+"
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_wraps_the_reason_only() {
+        let mut web = instance("web.1", "failed", None);
+        web.since = String::new();
+        web.reason = Some("gave up after 5 restarts in 1m: exit code 1, last line: no such table".to_owned());
+        let shown = render(&shop(vec![process("web", vec![web])]), &look(Some(60), Paint::Plain));
+        let table: Vec<&str> = shown.lines().skip(1).collect();
+        assert_eq!(table[0], "TARGET  STATE   RESTARTS  REASON");
+        assert!(table.len() > 2 && table[1].starts_with("web.1   failed         0  gave up"), "{shown}");
+        assert!(table.iter().all(|line| line.len() <= 60), "{shown}");
+    }
+
+    #[test]
+    fn states_are_coloured_and_nothing_else_of_a_row() {
+        let status = shop(vec![process("web", vec![instance("web.1", "ready", Some(4711))])]);
+        let shown = render(&status, &look(Some(80), Paint::Colors));
+        assert!(shown.contains("\nweb.1   \x1b[32mready\x1b[0m  4711  12s"), "{shown:?}");
+    }
+}
