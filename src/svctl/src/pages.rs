@@ -56,7 +56,10 @@ pub fn manual(command: &Command) -> String {
     section(&|w| page.render_synopsis_section(w));
     section(&|w| page.render_description_section(w));
     section(&|w| page.render_options_section(w));
-    let mut text = String::from_utf8_lossy(&roff).into_owned();
+    let text = String::from_utf8_lossy(&roff);
+    // Every part begins with the same definition of the apostrophe; the title's is enough.
+    let (title, rest) = text.split_once(".TH ").unwrap_or(("", &text));
+    let mut text = format!("{title}.TH {}", rest.replace(title, ""));
     let subcommands: Vec<&Command> = built.get_subcommands().filter(|sub| !sub.is_hide_set()).collect();
     if !subcommands.is_empty() {
         text.push_str(".SH COMMANDS\n");
@@ -68,7 +71,7 @@ pub fn manual(command: &Command) -> String {
         let after = after.to_string();
         text.push_str(&format!(".SH EXIT STATUS\n{}\n", escape(after.trim_start_matches("Exit codes: "))));
     }
-    text
+    ascii(&text)
 }
 
 fn subsection(name: &str, sub: &Command) -> String {
@@ -82,14 +85,15 @@ fn subsection(name: &str, sub: &Command) -> String {
     }
     let mut aliases = sub.get_visible_aliases().peekable();
     if aliases.peek().is_some() {
-        text.push_str(&format!("Also: {}\n", escape(&aliases.collect::<Vec<_>>().join(", "))));
+        text.push_str(&format!(".br\nAlso: {}\n", escape(&aliases.collect::<Vec<_>>().join(", "))));
     }
     for argument in sub.get_arguments() {
         if argument.is_global_set() || argument.is_hide_set() || argument.get_id() == "help" {
             continue;
         }
         let Some(help) = argument.get_help() else { continue };
-        let title = argument.to_string();
+        let short = argument.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
+        let title = format!("{short}{argument}");
         text.push_str(&format!(".TP\n\\fB{}\\fR\n{}\n", escape(&title), escape(&help.to_string())));
         let values: Vec<String> = argument
             .get_possible_values()
@@ -112,6 +116,11 @@ fn escape(text: &str) -> String {
         .map(|line| if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line.to_owned() })
         .collect();
     lines.join("\n")
+}
+
+/// With other characters by their numbers: what a roff takes a page's bytes for depends on the locale.
+fn ascii(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii() { c.to_string() } else { format!("\\[u{:04X}]", u32::from(c)) }).collect()
 }
 
 #[cfg(test)]
