@@ -138,7 +138,7 @@ impl Surroundings<'_> {
         let argv = Self::argv(run, env).map_err(|message| broken(message, 127))?;
         let name = argv.first().ok_or_else(|| broken("the command is empty".into(), 127))?;
         let program = lookup(name, env.get("PATH").map(String::as_str), &exec.cwd);
-        Ok(SpawnSpec {
+        let spec = SpawnSpec {
             tag: Vec::new(),
             path: bytes(program.path()),
             argv: argv.iter().map(|word| word.clone().into_bytes()).collect(),
@@ -154,7 +154,9 @@ impl Surroundings<'_> {
                 .map(|limit| Rlimit { resource: limit.resource, soft: limit.soft, hard: limit.hard })
                 .collect(),
             fds: Vec::new(),
-        })
+        };
+        fits(&spec)?;
+        Ok(spec)
     }
 
     /// Everything for one start of an instance.
@@ -241,6 +243,28 @@ fn bytes(path: &Path) -> Vec<u8> {
 
 fn broken(message: String, code: u8) -> SpawnFailure {
     SpawnFailure { message, code, transient: false }
+}
+
+/// Whether the kernel could take it. The keeper must not be asked for what cannot be: it would take that for a broken
+/// manager, and the next one would ask again.
+fn fits(spec: &SpawnSpec) -> Result<(), SpawnFailure> {
+    // execve(2): one string may have 128 KiB with its NUL, all of them 6 MiB with their pointers.
+    const LONGEST: usize = 128 * 1024 - 1;
+    const ALL: usize = 6 * 1024 * 1024;
+    let strings = || spec.argv.iter().chain(&spec.env);
+    if let Some(long) = strings().find(|string| string.len() > LONGEST) {
+        let start = String::from_utf8_lossy(long.get(..40).unwrap_or(long)).into_owned();
+        let message = format!(
+            "cannot run it: {start:?}… is longer than the 128 KiB that the kernel takes as one argument or variable"
+        );
+        return Err(broken(message, 126));
+    }
+    if strings().map(|string| string.len().saturating_add(9)).sum::<usize>() > ALL {
+        let message =
+            "cannot run it: its arguments and variables are together longer than the 6 MiB that the kernel takes";
+        return Err(broken(message.into(), 126));
+    }
+    spec.check().map_err(|error| broken(format!("cannot run it: {error}"), 126))
 }
 
 /// Whether `keep_env` passes a variable on.

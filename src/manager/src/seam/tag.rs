@@ -26,6 +26,10 @@ pub struct Tag {
     pub cookie: String,
 }
 
+/// So many of the last restarts go into a tag, which has a bound ([`svd_wire::MAX_TAG`]). Only a successor reads them: a
+/// limit that counts more is more patient after a manager's death.
+const RECENT: usize = 150;
+
 #[derive(Serialize, Deserialize)]
 struct TagText {
     process: String,
@@ -68,7 +72,7 @@ impl Tag {
             generation: lineage.generation,
             restarts: lineage.restarts,
             failures: lineage.failures,
-            recent: lineage.recent.iter().map(|t| t.0).collect(),
+            recent: lineage.recent.iter().skip(lineage.recent.len().saturating_sub(RECENT)).map(|t| t.0).collect(),
         };
         // Plain strings and numbers always serialize.
         serde_json::to_vec(&text).unwrap_or_default()
@@ -121,5 +125,20 @@ mod tests {
         assert_eq!(decode_note(&encode_note(&note)), note);
         assert_eq!(decode_note(b""), Note::default());
         assert_eq!(Tag::decode(b"garbage"), None);
+    }
+
+    #[test]
+    fn a_tag_stays_within_its_bound_however_often_an_instance_was_restarted() {
+        let recent: Vec<Time> = (0..10_000).map(|n| Time(u64::MAX - n)).collect();
+        let lineage = Lineage { generation: u64::MAX, restarts: u32::MAX, failures: u32::MAX, recent: recent.clone() };
+        let tag = Tag {
+            instance: InstanceName::new("p".repeat(64), 1000),
+            purpose: Purpose::Instance(lineage),
+            cookie: "c".repeat(64),
+        };
+        let bytes = tag.encode();
+        assert!(bytes.len() <= svd_wire::MAX_TAG, "{}", bytes.len());
+        let Some(Tag { purpose: Purpose::Instance(read), .. }) = Tag::decode(&bytes) else { panic!() };
+        assert_eq!(read.recent, recent[recent.len() - RECENT..]);
     }
 }
