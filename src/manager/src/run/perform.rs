@@ -310,6 +310,10 @@ impl App {
             | FactKind::EssentialFailed
             | FactKind::ShuttingDown => {}
         }
+        if fact.kind == FactKind::ShuttingDown && self.stopping == Stopping::No {
+            // Not asked for by a command: something essential has failed.
+            self.stopping = Stopping::Asked;
+        }
         let op = fact.op.and_then(|op| self.ops.get(&op));
         let name = |signal: i32| svd_sys::signal::name(signal);
         let message = match &fact.kind {
