@@ -309,7 +309,7 @@ impl App {
 
     /// The lines that `svctl logs` gives for a target, as JSON.
     pub fn logs(&self, target: &str) -> Vec<Value> {
-        let text = self.ok(&["--json", "logs", "-n", "100000", target]);
+        let text = self.ok(&["--json", "logs", "--since", "1h", target]);
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
