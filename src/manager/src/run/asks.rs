@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use svd_api as api;
 use svd_config::{Change, ChangeKind, Effect};
-use svd_core::{Command, InstanceName, Target};
+use svd_core::{Command, InstanceName, State, Target};
 use svd_wire::Request;
 use tokio::sync::oneshot;
 
@@ -210,6 +210,15 @@ impl App {
 
     /// Sends signals to the main processes that live.
     fn send_signals(&mut self, asked: Asked, signals: Vec<(InstanceName, i32)>) -> Result<(), LinkError> {
+        // A ladder that is being climbed is not disturbed: a manager that takes over reads its place off the last signal.
+        let stopping = self
+            .core
+            .view()
+            .find(|view| view.state == State::Stopping && signals.iter().any(|(name, _)| *name == view.name));
+        if let Some(view) = stopping {
+            let message = format!("{} is stopping already; svctl kill --now {} ends it at once", view.name, view.name);
+            return self.refuse(asked, message);
+        }
         let mut changes = Vec::new();
         for (name, signal) in signals {
             let Some((spawn, Some(pid))) = self.core.current_spawn(&name) else { continue };

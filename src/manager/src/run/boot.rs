@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use svd_config::plan::{ControlPlan, LogPlan, Plan};
-use svd_core::{Adopted, AdoptedLife, Core, Event, SpawnId, Time};
+use svd_core::{Adopted, AdoptedLife, Command, Core, Event, SpawnId, Time};
 use svd_sys::lock::{LockError, lock_file};
 use svd_wire::{FdRole, Life, Request};
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Sources, Stopping, Watched};
+use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched};
 use super::commits::Commits;
 use super::launch::explain;
 use super::place::{Place, RootAsked};
@@ -37,6 +37,8 @@ pub const CONFIG: &str = "config";
 const CONTROL: &str = "control";
 /// Name under which the keeper holds the lock.
 const LOCK: &str = "lock";
+/// Name under which the keeper is told that svd stops all.
+pub const STOPPING: &str = "stopping";
 /// How long open answers of the API may take at the end.
 const API_END: Duration = Duration::from_secs(3);
 
@@ -288,6 +290,10 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
     for found in inventory.spawns {
         app.adopt(&plan, found)?;
     }
+    if inventory.named.contains_key(STOPPING) {
+        let op = Op { reply: None, actor: None, reason: None, words: "shutdown".into(), changes: Vec::new() };
+        app.order(op, Command::Shutdown { now: false })?;
+    }
     let Ended { code, mut link } = app.run(Sources { asks: asks_in, inner: inner_in, logs: logs_in }).await?;
     // Whoever asked for the end gets an answer. The API may already have ended by itself; both ways it is over.
     let _ended = end_api.send(true);
@@ -390,8 +396,13 @@ impl App {
             last_signal: instance.last_signal.map(|sent| (sent.signal, boot(sent.at))),
             notified_ready: spawn.notify.ready.is_some(),
         };
+        let stopping = spawn.notify.stopping;
         self.spawns.insert(id, spawn);
-        self.turn(Event::Adopt(Box::new(adopted)))
+        self.turn(Event::Adopt(Box::new(adopted)))?;
+        if stopping {
+            self.turn(Event::Stopping { spawn: id })?;
+        }
+        Ok(())
     }
 }
 

@@ -190,6 +190,7 @@ impl App {
         let plan = self.core.plan().clone();
         let Some(known) = self.spawns.get_mut(&spawn) else { return Ok(()) };
         let Some(process) = plan.process(&known.instance.process) else { return Ok(()) };
+        known.stop_probe();
         known.probing = true;
         let index = known.instance.index;
         let own_port = u16::try_from(u32::from(process.exec.port).saturating_add(index).saturating_sub(1));
@@ -314,6 +315,9 @@ impl App {
             // Not asked for by a command: something essential has failed.
             self.stopping = Stopping::Asked;
         }
+        if fact.kind == FactKind::ShuttingDown {
+            self.leave_word_of_shutdown();
+        }
         let op = fact.op.and_then(|op| self.ops.get(&op));
         let name = |signal: i32| svd_sys::signal::name(signal);
         let message = match &fact.kind {
@@ -334,6 +338,16 @@ impl App {
             report: None,
         };
         self.commits.event(event);
+    }
+
+    /// A manager that takes over in the middle of a shutdown goes on with it.
+    fn leave_word_of_shutdown(&mut self) {
+        let told = svd_sys::fd::memfd(super::boot::STOPPING, b"")
+            .map_err(LinkError::from)
+            .and_then(|memfd| self.link.send(&Request::Hold { name: super::boot::STOPPING.into() }, vec![memfd]));
+        if let Err(error) = told {
+            tracing::warn!(%error, "a manager that takes over now would not know that svd stops all");
+        }
     }
 
     /// A start that failed before the keeper was asked.
