@@ -24,7 +24,7 @@ use crate::lines::Lines;
 /// its queue is full.
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 /// How long an answer may take that only looks.
-pub(crate) const LOOK: Duration = Duration::from_secs(10);
+pub(crate) const LOOK: Duration = Duration::from_secs(30);
 /// Longest answer that is taken, bytes.
 const LONGEST: usize = 64 << 20;
 

@@ -15,7 +15,7 @@ const FIRST_READY: u64 = 60 * SECOND;
 /// Every later one.
 const READY: u64 = 30 * SECOND;
 /// How long the answer to a question may take.
-const ANSWER: u64 = 15 * SECOND;
+const ANSWER: u64 = 10 * SECOND;
 /// Waking this much too late means that the machine or the whole container stood still, the manager with it.
 const STOOD_STILL: u64 = 2 * SECOND;
 

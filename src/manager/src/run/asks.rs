@@ -247,7 +247,7 @@ impl App {
         let (outcome, message) = if asked.dry_run {
             (api::OutcomeWord::Planned, "nothing was sent (dry run)".to_owned())
         } else {
-            (api::OutcomeWord::Done, format!("sent {}", changes.join(", ")))
+            (api::OutcomeWord::Done, "sent".to_owned())
         };
         if let Some(reply) = asked.reply {
             self.commits.reply((reply, api::CommandResult { outcome, message, changes, problems: Vec::new() }));
