@@ -184,7 +184,7 @@ fn a_manager_that_does_not_acknowledge_is_asked_and_one_that_does_not_answer_is_
     sim.next();
     assert_eq!(sim.seconds(), 20);
     assert!(sim.next().contains(&Effect::SignalManager(ABRT)));
-    assert_eq!(sim.seconds(), 35);
+    assert_eq!(sim.seconds(), 30);
     assert!(sim.next().contains(&Effect::SignalManager(KILL)));
     sim.manager_dies(CRASH);
     sim.next();
