@@ -61,14 +61,15 @@ impl LoadError {
         self.render().lines().next().unwrap_or_default().to_owned()
     }
 
-    /// As the API answers it.
+    /// As the API answers it: errors in the config go apart, each with its place.
     pub fn into_reply(self) -> (String, Vec<api::Problem>) {
-        let message = format!("the config is not applied; the running one stays\n{}", self.render().trim_end());
-        let problems = match self {
-            LoadError::Config(errors) => errors.problems.iter().map(problem).collect(),
-            LoadError::File(_) | LoadError::Machine(_) => Vec::new(),
-        };
-        (message, problems)
+        const STAYS: &str = "the config is not applied; the running one stays";
+        match self {
+            LoadError::Config(errors) => (STAYS.to_owned(), errors.problems.iter().map(problem).collect()),
+            other @ (LoadError::File(_) | LoadError::Machine(_)) => {
+                (format!("{STAYS}\n{}", other.render().trim_end()), Vec::new())
+            }
+        }
     }
 }
 

@@ -31,6 +31,17 @@ struct Order<'a, T> {
     body: T,
     /// What it means when svd is gone after it.
     end: End,
+    /// Whether the user has seen what is going to be done.
+    plan: Plan,
+}
+
+/// Whether what is going to be done was shown before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    /// It was: the outcome need not repeat it.
+    Shown,
+    /// It comes with the outcome.
+    WithOutcome,
 }
 
 /// What it means when svd is gone after an order.
@@ -56,7 +67,7 @@ pub(crate) async fn command(session: &mut Session<'_, '_>, kind: CommandKind, ch
     let (targets, options) = (&change.targets, &change.options);
     let body = CommandRequest { targets: targets.clone(), reason: options.reason.clone(), dry_run: options.dry_run };
     let route = format!("/processes/{verb}");
-    carry_out(session, Order { route: &route, verb, targets, options, body, end: End::Unexpected }).await
+    carry_out(session, Order { route: &route, verb, targets, options, body, end: End::Unexpected, plan: Plan::WithOutcome }).await
 }
 
 pub(crate) async fn scale(
@@ -73,7 +84,7 @@ pub(crate) async fn scale(
     let targets: Vec<String> = named.keys().cloned().collect();
     let body = ScaleRequest { counts: named, reason: options.reason.clone(), dry_run: options.dry_run };
     let order =
-        Order { route: "/processes/scale", verb: "scale", targets: &targets, options, body, end: End::Unexpected };
+        Order { route: "/processes/scale", verb: "scale", targets: &targets, options, body, end: End::Unexpected, plan: Plan::WithOutcome };
     carry_out(session, order).await
 }
 
@@ -89,7 +100,7 @@ pub(crate) async fn signal(
         reason: options.reason.clone(),
         dry_run: options.dry_run,
     };
-    let order = Order { route: "/processes/signal", verb: "signal", targets, options, body, end: End::Unexpected };
+    let order = Order { route: "/processes/signal", verb: "signal", targets, options, body, end: End::Unexpected, plan: Plan::WithOutcome };
     carry_out(session, order).await
 }
 
@@ -106,14 +117,36 @@ pub(crate) async fn apply(
         },
     };
     let body = ApplyRequest { file, reason: options.reason.clone(), dry_run: options.dry_run };
-    carry_out(session, Order { route: "/apply", verb: "apply", targets: &[], options, body, end: End::Unexpected })
-        .await
+    let plan = match (session.screen.format, options.dry_run) {
+        (Format::Human, false) => show_plan(session, &body, options).await?,
+        (Format::Human, true) | (Format::Json, _) => Plan::WithOutcome,
+    };
+    let end = End::Unexpected;
+    carry_out(session, Order { route: "/apply", verb: "apply", targets: &[], options, body, end, plan }).await
+}
+
+/// Shows what an apply is going to change, before it changes anything. A refusal is left to the apply itself to tell.
+async fn show_plan(
+    session: &mut Session<'_, '_>,
+    body: &ApplyRequest,
+    options: &ChangeOptions,
+) -> Result<Plan, Failure> {
+    let dry = ApplyRequest { dry_run: true, ..body.clone() };
+    let answer = session.client.post(Query::new("/apply").path(), &dry, options.timeout).await;
+    let planned = answer.ok().and_then(|answer| serde_json::from_slice::<CommandResult>(&answer.body).ok());
+    match planned {
+        Some(planned) if planned.outcome == OutcomeWord::Planned && !planned.changes.is_empty() => {
+            session.screen.print(&view::result::plan(&planned))?;
+            Ok(Plan::Shown)
+        }
+        Some(_) | None => Ok(Plan::WithOutcome),
+    }
 }
 
 pub(crate) async fn shutdown(session: &mut Session<'_, '_>, now: bool, options: &ChangeOptions) -> Result<(), Failure> {
     let body = ShutdownRequest { now, reason: options.reason.clone(), dry_run: options.dry_run };
     let end = if options.dry_run { End::Unexpected } else { End::Asked };
-    carry_out(session, Order { route: "/shutdown", verb: "shutdown", targets: &[], options, body, end }).await
+    carry_out(session, Order { route: "/shutdown", verb: "shutdown", targets: &[], options, body, end, plan: Plan::WithOutcome }).await
 }
 
 async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_, T>) -> Result<(), Failure> {
@@ -144,7 +177,7 @@ async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_,
         }
     };
     match answer {
-        Ok(answer) => conclude(session, &answer),
+        Ok(answer) => conclude(session, &answer, order.plan),
         Err(Error::Cut(_)) => after_cut(session, &order).await,
         Err(Error::Late(time)) => Err(Failure::Failed(format!(
             "{} has not ended within {} s; svd goes on with it: see `svctl status`",
@@ -166,8 +199,8 @@ async fn next_event(progress: &mut Option<Lines>) -> Option<String> {
     }
 }
 
-fn conclude(session: &mut Session<'_, '_>, answer: &Answer) -> Result<(), Failure> {
-    let Ok(result) = serde_json::from_slice::<CommandResult>(&answer.body) else {
+fn conclude(session: &mut Session<'_, '_>, answer: &Answer, plan: Plan) -> Result<(), Failure> {
+    let Ok(mut result) = serde_json::from_slice::<CommandResult>(&answer.body) else {
         return Err(match answer.status {
             200 => Failure::Failed("svd's answer is not understood; is svctl of another version than svd?".to_owned()),
             status => Failure::from_status(status, answer.error()),
@@ -180,7 +213,12 @@ fn conclude(session: &mut Session<'_, '_>, answer: &Answer) -> Result<(), Failur
     };
     match (session.screen.format, code) {
         (Format::Json, _) => session.screen.print_json(&result)?,
-        (Format::Human, None) => session.screen.print(&view::result::render(&result))?,
+        (Format::Human, None) => {
+            if plan == Plan::Shown {
+                result.changes.clear();
+            }
+            session.screen.print(&view::result::render(&result))?;
+        }
         (Format::Human, Some(_)) => {
             let told = view::result::render(&result);
             session.screen.note(&format!("svctl: {}", told.trim_end()));

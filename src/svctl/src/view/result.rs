@@ -19,6 +19,11 @@ pub(crate) fn render(result: &CommandResult) -> String {
     shown
 }
 
+/// What is going to be done.
+pub(crate) fn plan(planned: &CommandResult) -> String {
+    planned.changes.iter().map(|change| format!("{}\n", text::plain(change))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
