@@ -38,10 +38,22 @@ fn refused_is_3_and_failed_is_1() {
 fn an_error_of_the_server_is_told_and_has_its_code() {
     for (status, code) in [(400, 2), (404, 2), (403, 3), (503, 1)] {
         let server =
-            Server::new(vec![("POST /v1/apply", Reply::Json(status, r#"{"error":"no such thing"}"#.to_owned()))]);
-        let ran = svctl(server.socket(), &["apply"]);
+            Server::new(vec![("POST /v1/shutdown", Reply::Json(status, r#"{"error":"no such thing"}"#.to_owned()))]);
+        let ran = svctl(server.socket(), &["shutdown"]);
         assert_eq!((ran.code, ran.err.as_str()), (code, "svctl: no such thing\n"));
     }
+}
+
+#[test]
+fn apply_shows_the_plan_before_it_asks_for_it() {
+    let server = Server::new(vec![
+        ("POST /v1/apply", Reply::Json(200, result("planned", "nothing was changed (dry run)"))),
+        ("POST /v1/apply", Reply::Json(200, result("done", "restarted web.1"))),
+    ]);
+    let ran = svctl(server.socket(), &["apply"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "web.1\nrestarted web.1\n"), "{ran:?}");
+    let asked: Vec<bool> = server.requests().iter().map(|request| request.contains(r#""dry_run":true"#)).collect();
+    assert_eq!(asked, [true, false]);
 }
 
 #[test]
