@@ -112,6 +112,8 @@ impl Core {
             }),
             State::Stopping => match instance.current.as_ref().map(|spawn| &spawn.life) {
                 Some(Life::Running { .. }) => Some(Reason::BySelf),
+                // What was begun to replace it, and has become its end since.
+                Some(Life::Stopping { reason: Reason::Restart, .. }) => aim.or(Some(Reason::Restart)),
                 Some(Life::Stopping { reason, .. }) => Some(reason.clone()),
                 Some(Life::Launching | Life::Stuck { .. } | Life::Ended { .. }) | None => aim.or(Some(Reason::Restart)),
             },
