@@ -10,6 +10,9 @@ use svd_wire::{Exit, Phase, Report};
 const SECOND: u64 = 1_000_000_000;
 /// A manager that was live for longer than this starts the back-off anew.
 const LONG_LIFE: u64 = 60 * SECOND;
+/// A manager that was live for longer than this has done its work, and what killed it is not what it finds at its start:
+/// the next one waits [`FIRST_BACKOFF`] and not longer. While none lives, output stands still and nobody is answered.
+const SHORT_LIFE: u64 = SECOND / 10;
 /// The second quick restart waits this long, each further one twice as long.
 const FIRST_BACKOFF: u64 = SECOND / 10;
 /// No restart waits longer.
@@ -86,6 +89,7 @@ fn failed(table: &mut Table, live_since: Option<u64>, now: Now) -> Vec<Effect> {
     let lived = live_since.map(|since| now.mono_ns.saturating_sub(since));
     match lived {
         Some(lived) if lived > LONG_LIFE => table.quick_deaths = 0,
+        Some(lived) if lived > SHORT_LIFE => table.quick_deaths = table.quick_deaths.min(1),
         Some(_) => {}
         None => table.failures = table.failures.saturating_add(1),
     }

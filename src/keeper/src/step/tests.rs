@@ -138,6 +138,19 @@ fn the_first_restart_is_immediate_and_later_ones_wait_ever_longer() {
 }
 
 #[test]
+fn managers_that_work_for_a_while_before_they_are_killed_are_replaced_soon_however_often() {
+    let mut sim = Sim::live();
+    for _ in 0..100 {
+        sim.now.mono_ns += 200_000_000;
+        sim.manager_dies(CRASH);
+        let died = sim.now.mono_ns;
+        assert!(sim.next().contains(&Effect::StartManager));
+        assert!(sim.now.mono_ns - died <= 100_000_000, "{}", sim.now.mono_ns - died);
+        sim.become_live();
+    }
+}
+
+#[test]
 fn ten_managers_that_do_not_become_live_make_the_keeper_stop_everything() {
     let mut sim = Sim::live();
     sim.spawn(1);
