@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Entry::Manager => manager(&args),
         Entry::Single { argv } => svd_keeper::run_single(argv, &std::env::var_os("PATH").unwrap_or_default()).into(),
         Entry::Keeper => svd_keeper::run(args).into(),
-        Entry::Tool => ExitCode::FAILURE,
+        Entry::Misused { .. } | Entry::Tool => ExitCode::FAILURE,
     }
 }
 
