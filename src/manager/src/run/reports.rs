@@ -82,6 +82,7 @@ impl App {
         let Some(known) = self.spawns.get_mut(&spawn) else { return Ok(()) };
         known.phase = Phase::Ended(None);
         known.stop_probe();
+        self.sweeper.dismiss(spawn);
         let failure = explain(error, &known.program, &known.cwd);
         let message = format!("could not be started: {}", failure.message);
         let event = self.instance_event(spawn, seq, at, "instance.start_failed", message);
@@ -111,7 +112,7 @@ impl App {
         }
         self.turn(Event::Exited { spawn, exit, before_exec: end.before_exec })?;
         if self.sweeper.has(spawn) {
-            self.sweeper.main_ended(spawn);
+            self.sweeper.main_ended(spawn, end.pid);
             self.scan_due = true;
         }
         self.forget_if_done(spawn)

@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use svd_core::{SpawnId, Sweep};
 use svd_sys::tree::{Proc, Scan, Sought, kill_verified};
 use svd_sys::{fd, pidfd};
 use tokio::io::Interest;
 use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::Inner;
 use super::launch::COOKIE;
@@ -19,6 +21,11 @@ use super::launch::COOKIE;
 const TERM: i32 = 15;
 const CONT: i32 = 18;
 const KILL: i32 = 9;
+/// When somebody of a tree has ended, the others who end in the same moment are waited for as long before it is looked
+/// at again.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// When somebody cannot be watched, or /proc cannot be read (no descriptors left), it is tried again after this.
+const BLIND: Duration = Duration::from_secs(1);
 
 /// Whether a spawn's main process has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +45,17 @@ struct Job {
     cookie: String,
     /// Who was sent TERM already: nobody gets it twice.
     asked: HashSet<(i32, u64)>,
+    /// Waits for those whom the last scan found.
+    watch: Option<AbortHandle>,
+}
+
+impl Job {
+    /// Waits for these instead of those found before, who are among them or have ended.
+    fn watch(&mut self, task: Option<AbortHandle>) {
+        if let Some(before) = std::mem::replace(&mut self.watch, task) {
+            before.abort();
+        }
+    }
 }
 
 /// What a scan found for one spawn.
@@ -46,6 +64,17 @@ pub struct Left {
     spawn: SpawnId,
     procs: Vec<Proc>,
     pidfds: Vec<OwnedFd>,
+    sight: Sight,
+}
+
+/// Whether the end of all who were found can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    All,
+    /// Some could not be watched, or nobody could be looked for.
+    Some,
+    /// Some had ended already when they were to be watched.
+    Fewer,
 }
 
 /// Runs the scans.
@@ -78,15 +107,24 @@ impl Sweeper {
             main_is,
             cookie: cookie.to_owned(),
             asked: HashSet::new(),
+            watch: None,
         });
         job.how = how;
+        job.main = main;
         job.main_is = main_is;
     }
 
-    /// The end of a main process was reported. True where its tree is being ended: a scan is due.
-    pub fn main_ended(&mut self, spawn: SpawnId) {
+    /// No process of it ever came to be.
+    pub fn dismiss(&mut self, spawn: SpawnId) {
+        if let Some(mut job) = self.jobs.remove(&spawn) {
+            job.watch(None);
+        }
+    }
+
+    /// The end of a main process was reported: a scan is due where its tree is being ended.
+    pub fn main_ended(&mut self, spawn: SpawnId, main: i32) {
         if let Some(job) = self.jobs.get_mut(&spawn) {
-            job.main_is = Main::Ended;
+            (job.main, job.main_is) = (main, Main::Ended);
         }
     }
 
@@ -118,10 +156,10 @@ impl Sweeper {
         let stale = self.scan == ScanState::RunningStale;
         self.scan = ScanState::Idle;
         let mut empty = Vec::new();
-        let mut wait_for = Vec::new();
         for left in found {
             let Some(job) = self.jobs.get_mut(&left.spawn) else { continue };
-            if left.procs.is_empty() {
+            if left.procs.is_empty() && left.sight == Sight::All {
+                job.watch(None);
                 if job.main_is == Main::Ended {
                     self.jobs.remove(&left.spawn);
                     empty.push(left.spawn);
@@ -129,16 +167,9 @@ impl Sweeper {
                 continue;
             }
             job.asked.extend(left.procs.iter().map(|proc| (proc.pid, proc.starttime)));
-            wait_for.extend(left.pidfds);
-        }
-        if !wait_for.is_empty() {
-            let inner = self.inner.clone();
-            tokio::spawn(async move {
-                for pidfd in wait_for {
-                    ended(pidfd).await;
-                }
-                let _ending = inner.send(Inner::ScanAgain);
-            });
+            // One task for each tree: one that takes its time must not delay the news of another one's end.
+            let task = tokio::spawn(again_when_fewer(left.pidfds, left.sight, self.inner.clone()));
+            job.watch(Some(task.abort_handle()));
         }
         (empty, if stale && !self.jobs.is_empty() { ScanDue::Now } else { ScanDue::Later })
     }
@@ -153,6 +184,27 @@ pub enum ScanDue {
     Later,
 }
 
+/// Has the tree looked at again when somebody of it has ended, or soon where not all of it could be seen.
+async fn again_when_fewer(pidfds: Vec<OwnedFd>, sight: Sight, inner: mpsc::UnboundedSender<Inner>) {
+    let mut all: JoinSet<()> = pidfds.into_iter().map(ended).collect();
+    match sight {
+        Sight::All => one_of(&mut all).await,
+        Sight::Some => {
+            let _late = tokio::time::timeout(BLIND, one_of(&mut all)).await;
+        }
+        Sight::Fewer => {}
+    }
+    let rest = async { while all.join_next().await.is_some() {} };
+    let _not_all = tokio::time::timeout(TOGETHER, rest).await;
+    let _ending = inner.send(Inner::ScanAgain);
+}
+
+async fn one_of(all: &mut JoinSet<()>) {
+    if all.join_next().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Waits until the process has ended; returns at once where that cannot be watched.
 async fn ended(process: OwnedFd) {
     let Ok(process) = crate::reactor::watch(process, Interest::READABLE) else { return };
@@ -162,13 +214,18 @@ async fn ended(process: OwnedFd) {
 
 /// One scan for all jobs, with the signals that are due.
 fn look(keeper: i32, jobs: &BTreeMap<SpawnId, Job>, known: &BTreeSet<i32>) -> Vec<Left> {
-    let mut left: Vec<Left> =
-        jobs.keys().map(|spawn| Left { spawn: *spawn, procs: Vec::new(), pidfds: Vec::new() }).collect();
+    let mut left: Vec<Left> = jobs
+        .keys()
+        .map(|spawn| Left { spawn: *spawn, procs: Vec::new(), pidfds: Vec::new(), sight: Sight::All })
+        .collect();
     let all_mains_ended = jobs.values().all(|job| job.main_is == Main::Ended);
     if all_mains_ended && no_orphans(keeper, known) {
         return left;
     }
-    let Ok(scan) = Scan::read() else { return Vec::new() };
+    let Ok(scan) = Scan::read() else {
+        left.iter_mut().for_each(|found| found.sight = Sight::Some);
+        return left;
+    };
     for found in &mut left {
         let Some(job) = jobs.get(&found.spawn) else { continue };
         // A number whose process ended and that is in use again belongs to a stranger; then the kernel also guarantees
@@ -180,15 +237,26 @@ fn look(keeper: i32, jobs: &BTreeMap<SpawnId, Job>, known: &BTreeSet<i32>) -> Ve
         found.procs = scan.members(&sought);
         for proc in &found.procs {
             signal(job, proc);
-            if let Ok(pidfd) = pidfd::open(proc.pid)
-                && svd_sys::tree::read_proc(proc.pid).is_some_and(|now| now.starttime == proc.starttime)
-                && fd::set_nonblocking(pidfd.as_fd()).is_ok()
-            {
-                found.pidfds.push(pidfd);
+            match watchable(proc) {
+                Ok(Some(pidfd)) => found.pidfds.push(pidfd),
+                Ok(None) => found.sight = Sight::Fewer,
+                Err(_blind) if found.sight == Sight::All => found.sight = Sight::Some,
+                Err(_blind) => {}
             }
         }
     }
     left
+}
+
+/// A handle on exactly this process; `None` where it has ended meanwhile.
+fn watchable(proc: &Proc) -> std::io::Result<Option<OwnedFd>> {
+    let opened = pidfd::open(proc.pid);
+    if svd_sys::tree::read_proc(proc.pid).is_none_or(|now| now.starttime != proc.starttime) {
+        return Ok(None);
+    }
+    let pidfd = opened?;
+    fd::set_nonblocking(pidfd.as_fd())?;
+    Ok(Some(pidfd))
 }
 
 fn signal(job: &Job, proc: &Proc) {
@@ -208,6 +276,11 @@ fn signal(job: &Job, proc: &Proc) {
 /// process that the kernel gave to the keeper (`PR_SET_CHILD_SUBREAPER`), so without such a one nobody is left. This spares
 /// a scan of all processes for each of a thousand that end properly.
 fn no_orphans(keeper: i32, known: &BTreeSet<i32>) -> bool {
-    let Ok(text) = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")) else { return false };
-    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).all(|pid: i32| known.contains(&pid))
+    let path = format!("/proc/{keeper}/task/{keeper}/children");
+    let Ok(text) = std::fs::read_to_string(&path) else { return false };
+    let all_known =
+        text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).all(|pid: i32| known.contains(&pid));
+    // When one that was listed is reaped while the kernel writes the list, it passes over another one (proc_pid_children(5)).
+    // The list of the next moment then lacks the one that was reaped.
+    all_known && std::fs::read_to_string(&path).is_ok_and(|again| again == text)
 }
