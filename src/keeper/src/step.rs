@@ -223,8 +223,10 @@ fn report(table: &mut Table, spawn: SpawnId, now: Now, make: impl FnOnce(u64) ->
     }
 }
 
-/// Reports that a spawn for which no record is made did not happen.
+/// Reports that a spawn for which no record is made did not happen. Its id counts as used all the same: a manager that took
+/// it again would take this report for its own.
 fn refuse(table: &mut Table, spawn: SpawnId, errno: i32, now: Now) {
+    table.last_spawn = table.last_spawn.max(spawn);
     let error = SpawnError { stage: Stage::Fork, errno };
     number(table, now, |seq| Report::SpawnFailed { seq, spawn, error, at: stamp(now) });
 }

@@ -346,3 +346,14 @@ fn random_histories_keep_the_books_in_order() {
         }
     }
 }
+
+#[test]
+fn the_id_of_a_start_that_was_refused_is_never_given_again() {
+    // given
+    let mut sim = Sim::live();
+    // when a start is refused, for which no record is made
+    sim.at(2, Input::SpawnWithoutFds { spawn: SpawnId(8) });
+    // then a later manager begins above it, since it will be told of the refusal again
+    assert_eq!(sim.table.last_spawn, SpawnId(8));
+    assert!(matches!(sim.said.last(), Some(Report::SpawnFailed { spawn: SpawnId(8), .. })));
+}
