@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::Errors;
+use crate::glob::glob;
+use crate::paths;
 use crate::source::{Source, SourceKind, Sources};
 use crate::wanted::{Need, Wanted, wanted, wanted_by_included};
 
@@ -45,7 +47,7 @@ pub fn find(named: Option<&Path>, here: &Path, files: &dyn Files) -> Result<Path
     let there = |name: &str| Some(here.join(name)).filter(|path| exists(path, files));
     there("Procfile.toml").or_else(|| there("Procfile")).ok_or_else(|| {
         ReadError::File(format!(
-            "there is no Procfile.toml and no Procfile in {}; name a config with -c FILE",
+            "there is no Procfile.toml and no Procfile in {}; name the config file, as in `svd -c FILE`",
             here.display()
         ))
     })
@@ -58,12 +60,8 @@ fn exists(path: &Path, files: &dyn Files) -> bool {
 /// Reads the main file (an absolute path) and all that it wants. A file that is wanted and not there is left to
 /// [`crate::plan()`], which tells where it was named.
 pub fn read(path: &Path, options: LoadOptions, files: &dyn Files) -> Result<Sources, ReadError> {
-    let (text, mode) = files.read(path).map_err(|error| cannot(path, &error))?;
-    let toml = path.extension().is_some_and(|extension| extension == "toml");
-    let kind = if toml { SourceKind::Toml } else { SourceKind::Procfile };
+    let main = read_main(path, files).map_err(|error| cannot(path, &error))?;
     let dir = path.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let name = path.file_name().map(PathBuf::from).unwrap_or_else(|| path.to_path_buf());
-    let main = Source { path: name, kind, text, mode };
     let mut open = wanted(&main, &dir, options.environment.as_deref()).map_err(ReadError::Config)?;
     let mut others: Vec<Source> = Vec::new();
     while !open.is_empty() {
@@ -83,6 +81,21 @@ pub fn read(path: &Path, options: LoadOptions, files: &dyn Files) -> Result<Sour
     }
     let LoadOptions { environment, only, inherited } = options;
     Ok(Sources { main, dir, others, environment, only, inherited })
+}
+
+fn read_main(path: &Path, files: &dyn Files) -> io::Result<Source> {
+    let (text, mode) = files.read(path)?;
+    let toml = path.extension().is_some_and(|extension| extension == "toml");
+    let kind = if toml { SourceKind::Toml } else { SourceKind::Procfile };
+    let name = path.file_name().map(PathBuf::from).unwrap_or_else(|| path.to_path_buf());
+    Ok(Source { path: name, kind, text, mode })
+}
+
+/// The app whose config lies in this directory, if there is one; errors in the config do not matter.
+pub fn app_in(dir: &Path, files: &dyn Files) -> Option<String> {
+    let path = find(None, dir, files).ok()?;
+    let app = paths::app(&read_main(&path, files).ok()?, dir);
+    (!app.is_empty()).then_some(app)
 }
 
 /// Reads one wanted file, or all that a pattern names.
@@ -117,55 +130,12 @@ fn expand(pattern: &Path, files: &dyn Files) -> Vec<PathBuf> {
                 let mut names = files.list(&base).unwrap_or_default();
                 names.sort();
                 // As in a shell, a pattern does not mean hidden files unless it says so.
-                names.retain(|name| (text.starts_with('.') || !name.starts_with('.')) && matches(&text, name));
+                names.retain(|name| (text.starts_with('.') || !name.starts_with('.')) && glob(&text, name));
                 names.into_iter().map(|name| base.join(name)).collect()
             })
             .collect();
     }
     paths
-}
-
-/// `*`, `?` and `[a-z]` / `[!a-z]`, as in a shell.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut rest = pattern.chars();
-    let Some(first) = rest.next() else { return name.is_empty() };
-    let pattern = rest.as_str();
-    let mut after = name.chars();
-    match first {
-        '*' => {
-            let mut starts = name.char_indices().map(|(at, _)| at).chain([name.len()]);
-            starts.any(|at| name.get(at..).is_some_and(|tail| matches(pattern, tail)))
-        }
-        '?' => after.next().is_some() && matches(pattern, after.as_str()),
-        '[' => match (pattern.split_once(']'), after.next()) {
-            (Some((set, pattern)), Some(found)) => in_set(set, found) && matches(pattern, after.as_str()),
-            (Some(_) | None, _) => false,
-        },
-        literal => after.next() == Some(literal) && matches(pattern, after.as_str()),
-    }
-}
-
-fn in_set(set: &str, found: char) -> bool {
-    let (set, inverted) = match set.strip_prefix('!') {
-        Some(rest) => (rest, true),
-        None => (set, false),
-    };
-    let chars: Vec<char> = set.chars().collect();
-    let mut at = chars.as_slice();
-    let mut inside = false;
-    while let Some((first, rest)) = at.split_first() {
-        match rest {
-            ['-', last, rest @ ..] => {
-                inside |= (*first..=*last).contains(&found);
-                at = rest;
-            }
-            rest => {
-                inside |= *first == found;
-                at = rest;
-            }
-        }
-    }
-    inside != inverted
 }
 
 fn cannot(path: &Path, error: &io::Error) -> ReadError {
@@ -215,12 +185,6 @@ mod tests {
     fn a_directory_without_a_config_is_told_with_the_way_out() {
         let files = Map(BTreeMap::new());
         let ReadError::File(text) = find(None, Path::new("/a"), &files).unwrap_err() else { panic!("no file error") };
-        assert_eq!(text, "there is no Procfile.toml and no Procfile in /a; name a config with -c FILE");
-    }
-
-    #[test]
-    fn patterns_match_as_in_a_shell() {
-        assert!(matches("*.toml", "web.toml") && !matches("*.toml", "web.tom"));
-        assert!(matches("[0-9]?-*", "10-web") && !matches("[!0-9]*", "1"));
+        assert_eq!(text, "there is no Procfile.toml and no Procfile in /a; name the config file, as in `svd -c FILE`");
     }
 }

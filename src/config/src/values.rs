@@ -71,6 +71,17 @@ pub(crate) fn signal(text: &str) -> Option<i32> {
 
 /// `500ms`, `30s`, `1m30s`, `2h`, `1d`; at most [`LONGEST`].
 pub(crate) fn duration(text: &str) -> Option<Duration> {
+    span(text).filter(|span| *span <= LONGEST)
+}
+
+/// A duration as people type it on a command line or in a query: as in a config, but of any length, and a bare number
+/// is seconds.
+pub fn typed_duration(text: &str) -> Option<Duration> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok().map(Duration::from_secs) } else { span(text) }
+}
+
+fn span(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     let mut last_unit = u64::MAX;
@@ -95,7 +106,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
         rest = rest.get(letters..)?;
         total = total.checked_add(Duration::from_millis(number.checked_mul(millis)?))?;
     }
-    (last_unit != u64::MAX && total <= LONGEST).then_some(total)
+    (last_unit != u64::MAX).then_some(total)
 }
 
 /// `500ms..30s`, or one time for both ends.
@@ -194,6 +205,23 @@ mod tests {
         assert_eq!(duration("365d"), Some(LONGEST));
         for bad in ["", "5", "s", "30s1m", "1.5s", "-1s", "5 s", "366d", "99999999999999999999s", "1w", "1s1s"] {
             assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_duration_that_is_typed_may_be_a_bare_number_of_seconds_and_of_any_length() {
+        for (text, millis) in [
+            ("90", Some(90_000)),
+            ("0", Some(0)),
+            ("1h30m", Some(5_400_000)),
+            ("500ms", Some(500)),
+            ("400d", Some(34_560_000_000)),
+        ] {
+            assert_eq!(typed_duration(text), millis.map(Duration::from_millis), "{text}");
+        }
+        for bad in ["", "m", "10x", "-5s", "+5", "5s5", "1.5h", "99999999999999999999s", "18446744073709551615d", "5ä"]
+        {
+            assert_eq!(typed_duration(bad), None, "{bad}");
         }
     }
 
