@@ -1,86 +1,31 @@
 //! Text of others made fit to be shown, and numbers and times made fit to be read. Pure.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use jiff::{Timestamp, Zoned};
+use svd_config::{Sgr, is_printable, printable};
 
 use crate::screen::{Paint, Place};
 
 /// Text of a reason, a message or a name: no control character of any kind reaches the output, wherever that goes.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
-    if text.chars().any(is_dangerous) { Cow::Owned(escape(text, Sgr::Escape)) } else { Cow::Borrowed(text) }
+    if is_printable(text) { Cow::Borrowed(text) } else { Cow::Owned(printable(text.as_bytes(), Sgr::Show)) }
 }
 
 /// Text of several lines: as [`plain`], but newlines and tabs stay.
 pub(crate) fn plain_lines(text: &str) -> String {
-    text.split('\n').map(|line| escape(line, Sgr::Escape)).collect::<Vec<_>>().join("\n")
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
 
 /// A line that an instance wrote. A terminal gets tabs and colours and sees everything else as `\x1b`; a file or pipe
 /// gets what was written, so that `svctl logs | grep` finds it.
 pub(crate) fn log_line(text: &str, place: Place, paint: Paint) -> Cow<'_, str> {
-    match place {
-        Place::Other => Cow::Borrowed(text),
-        Place::Terminal if !text.chars().any(is_dangerous) => Cow::Borrowed(text),
-        Place::Terminal => match paint {
-            Paint::Colors => Cow::Owned(escape(text, Sgr::Keep)),
-            Paint::Plain => Cow::Owned(escape(text, Sgr::Drop)),
-        },
+    match (place, paint) {
+        (Place::Other, _) => Cow::Borrowed(text),
+        (Place::Terminal, _) if is_printable(text) => Cow::Borrowed(text),
+        (Place::Terminal, Paint::Colors) => Cow::Owned(printable(text.as_bytes(), Sgr::Keep)),
+        (Place::Terminal, Paint::Plain) => Cow::Owned(printable(text.as_bytes(), Sgr::Drop)),
     }
-}
-
-/// What to do with "select graphic rendition", `ESC [ … m`: it changes colours and nothing else.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sgr {
-    Keep,
-    Drop,
-    Escape,
-}
-
-fn escape(text: &str, sgr: Sgr) -> String {
-    let mut shown = String::with_capacity(text.len() + 16);
-    let mut colored = false;
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let sequence = if c == '\x1b' && sgr != Sgr::Escape { sgr_length(rest) } else { None };
-        if let Some(length) = sequence {
-            if sgr == Sgr::Keep {
-                shown.push_str(&rest[..length]);
-                colored = true;
-            }
-            rest = &rest[length..];
-            continue;
-        }
-        match c {
-            '\t' => shown.push('\t'),
-            c if is_dangerous(c) && u32::from(c) < 0x100 => {
-                let _infallible = write!(shown, "\\x{:02x}", u32::from(c));
-            }
-            c if is_dangerous(c) => {
-                let _infallible = write!(shown, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => shown.push(c),
-        }
-        rest = &rest[c.len_utf8()..];
-    }
-    if colored {
-        shown.push_str("\x1b[0m");
-    }
-    shown
-}
-
-/// Length of the SGR sequence that the text begins with.
-fn sgr_length(text: &str) -> Option<usize> {
-    let parameters = text.strip_prefix("\x1b[")?;
-    let end = parameters.find(|c: char| !(c.is_ascii_digit() || c == ';' || c == ':'))?;
-    parameters[end..].starts_with('m').then_some("\x1b[".len() + end + 1)
-}
-
-/// C0, DEL and C1 control characters, and those that turn the direction of the text around and so hide parts of it.
-/// The tab is harmless.
-fn is_dangerous(c: char) -> bool {
-    (c.is_control() && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `12s`, `4m 10s`, `3h 5m`, `3d 4h`: two units at most.
@@ -147,19 +92,12 @@ mod tests {
         // then only the colours and the tab arrive as they are
         assert_eq!(
             log_line(line, Place::Terminal, Paint::Colors),
-            "\x1b[1;31mred\x1b[0m\t\\x1b]0;owned\\x07 \\x1b[2J\\x0d\\x9b31m \\u{202e}txt\x1b[0m"
+            "\x1b[1;31mred\x1b[0m\t\\x1b]0;owned\\x07 \\x1b[2J\\x0d\\u{9b}31m \\u{202e}txt\x1b[0m"
         );
         // without colours they are left out
         assert_eq!(log_line("\x1b[31mred\x1b[m!", Place::Terminal, Paint::Plain), "red!");
         // and a pipe gets what was written
         assert_eq!(log_line(line, Place::Other, Paint::Plain), line);
-    }
-
-    #[test]
-    fn an_unfinished_sequence_is_no_colour() {
-        for line in ["\x1b[31", "\x1b[", "\x1b", "\x1b[31;"] {
-            assert!(log_line(line, Place::Terminal, Paint::Colors).starts_with("\\x1b"), "{line:?}");
-        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use svd_config::glob;
 use svd_core::{InstanceName, Target};
 
 /// Resolves patterns against the processes of the plan and the instances there are. A pattern that names nothing is
@@ -44,30 +45,6 @@ pub fn instances_of(targets: &[Target], instances: &[InstanceName]) -> Vec<Insta
         })
     };
     instances.iter().filter(meant).cloned().collect()
-}
-
-/// `*` is any run of characters, `?` is one.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (mut rest_pattern, mut rest_text) = (pattern.chars(), text.chars());
-    loop {
-        let mut peek = rest_pattern.clone();
-        match peek.next() {
-            None => return rest_text.as_str().is_empty(),
-            Some('*') => {
-                let after = peek.as_str();
-                let tail = rest_text.as_str();
-                let mut starts = tail.char_indices().map(|(at, _)| at).chain([tail.len()]);
-                return starts.any(|at| glob(after, tail.get(at..).unwrap_or_default()));
-            }
-            Some(wanted) => {
-                match rest_text.next() {
-                    Some(found) if wanted == '?' || wanted == found => {}
-                    Some(_) | None => return false,
-                }
-                rest_pattern = peek;
-            }
-        }
-    }
 }
 
 #[cfg(test)]
