@@ -79,9 +79,24 @@ impl Core {
     /// Takes one event in and says what is to be done, in this order. What is told before [`Event::AdoptEnd`] takes
     /// effect there, before anything is started: a shutdown that was in progress, services that said `STOPPING=1`.
     pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
+        let mut out = self.take(now, event);
+        out.extend(self.conclude(now));
+        out
+    }
+
+    /// The first half of [`Core::step`]: takes one event in, and says what follows for the spawn that it is about.
+    /// Where many events have come at once, all are taken first; [`Core::conclude`] then looks at everything once.
+    pub fn take(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
         let mut out = Vec::new();
         self.absorb(event, &mut out);
+        out
+    }
+
+    /// The second half of [`Core::step`]: what follows from all that was taken in. Call it before waiting for anything.
+    pub fn conclude(&mut self, now: Time) -> Vec<Action> {
+        self.now = self.now.max(now);
+        let mut out = Vec::new();
         match self.course {
             Course::Running | Course::Ending { .. } => self.settle(&mut out),
             Course::Adopting { .. } | Course::Finished => {}

@@ -1,6 +1,7 @@
 //! What waits for what: starts in the order of `after`, stops in the reverse of it, replacements one by one.
 //! It answers questions and changes nothing. The config has refused cycles.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use svd_config::plan::{Condition, Dependency, ProcessPlan};
@@ -96,15 +97,15 @@ impl Core {
         self.holds(Condition::Ready, name, process, index, instance)
     }
 
-    /// Something that comes after this process is to stop and has not yet: this one keeps running for it.
-    pub(crate) fn stop_is_held(&self, name: &str) -> bool {
-        self.processes.iter().any(|(other, process)| {
-            process.plan.after.iter().any(|dependency| dependency.process == name)
-                && process
-                    .instances
-                    .iter()
-                    .any(|(index, instance)| !instance.is_at_rest() && self.aim(other, process, *index) != Aim::Run)
-        })
+    /// The processes that keep running for others: something that comes after them is to stop and has not yet.
+    pub(crate) fn held_stops(&self) -> BTreeSet<&str> {
+        let waits = |(name, process): &(&Arc<str>, &Process)| {
+            let mut instances = process.instances.iter();
+            instances.any(|(index, instance)| !instance.is_at_rest() && self.aim(name, process, *index) != Aim::Run)
+        };
+        let with_order = self.processes.iter().filter(|(_, process)| !process.plan.after.is_empty());
+        let after = with_order.filter(waits).flat_map(|(_, process)| &process.plan.after);
+        after.map(|dependency| dependency.process.as_str()).collect()
     }
 
     /// Why the rest of a restart (those of the same generation) will not come about: one that was replaced before has

@@ -1,6 +1,7 @@
 //! What follows from what is desired and what is observed: the timers that are due, stops, starts, what can be
 //! forgotten, and the end of everything. Called after each event; it looks at levels, never at the event.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::action::{Action, Fact, FactKind, Outcome};
@@ -76,21 +77,28 @@ impl Core {
             Course::Ending { haste: Haste::InOrder, .. } => How::Ladder,
             Course::Adopting { .. } | Course::Running | Course::Finished => How::Ladder,
         };
-        let names: Vec<Arc<str>> = self.processes.keys().cloned().collect();
-        for name in names {
-            for (id, reason) in self.due_stops(&name, how) {
-                self.on(id, out, |spawn, cx| spawn.stop(cx, reason, how));
-            }
+        // No stop of another process depends on one that begins here, so all can be asked for before the first begins.
+        let mut held = None;
+        let mut due = Vec::new();
+        for (name, process) in &self.processes {
+            self.due_stops(name, process, how, &mut held, &mut due);
+        }
+        for (id, reason) in due {
+            self.on(id, out, |spawn, cx| spawn.stop(cx, reason, how));
         }
     }
 
-    fn due_stops(&self, name: &Arc<str>, how: How) -> Vec<(SpawnId, Reason)> {
-        let Some(process) = self.processes.get(name) else { return Vec::new() };
-        let mut held = None;
+    fn due_stops<'a>(
+        &'a self,
+        name: &Arc<str>,
+        process: &'a Process,
+        how: How,
+        held: &mut Option<BTreeSet<&'a str>>,
+        due: &mut Vec<(SpawnId, Reason)>,
+    ) {
         // The generations whose next instance may not be taken down in this step: asked once, not once an instance.
         let mut blocked: Vec<u64> = Vec::new();
         let mut replacing = false;
-        let mut due = Vec::new();
         for (index, instance) in &process.instances {
             for older in instance.older.iter().filter(|spawn| can_stop(spawn, how)) {
                 due.push((older.id, Reason::Restart));
@@ -98,7 +106,7 @@ impl Core {
             let Some(spawn) = instance.current.as_ref().filter(|spawn| can_stop(spawn, how)) else { continue };
             match self.aim(name, process, *index) {
                 Aim::Stop(reason) => {
-                    if how == How::Kill || !*held.get_or_insert_with(|| self.stop_is_held(name)) {
+                    if how == How::Kill || !held.get_or_insert_with(|| self.held_stops()).contains(&**name) {
                         due.push((spawn.id, reason));
                     }
                 }
@@ -118,7 +126,6 @@ impl Core {
                 }
             }
         }
-        due
     }
 
     fn begin_starts(&mut self, out: &mut Vec<Action>) {
@@ -126,8 +133,15 @@ impl Core {
             return;
         }
         let mut free = MAX_STARTING.saturating_sub(self.spawns_where(|_, _, spawn| spawn.is_rising()).len());
+        // Nearly always nothing is to be started: that is found out without looking each name up.
+        if free == 0 || !self.is_any_start_due() {
+            return;
+        }
         let plan = self.plan.clone();
         for listed in &plan.processes {
+            if free == 0 {
+                return;
+            }
             let Some((name, process)) = self.processes.get_key_value(listed.name.as_str()) else { continue };
             let due: Vec<(u32, Lineage)> = process
                 .instances
@@ -143,6 +157,13 @@ impl Core {
                 self.start(InstanceName { process: name.clone(), index }, lineage, out);
             }
         }
+    }
+
+    fn is_any_start_due(&self) -> bool {
+        self.processes.iter().any(|(name, process)| {
+            let mut instances = process.instances.iter();
+            instances.any(|(index, instance)| self.due_start(name, process, *index, instance).is_some())
+        })
     }
 
     /// The history with which an instance is to be started now; `None` where it is not.

@@ -153,9 +153,14 @@ impl Sim {
         }
         let acked = report.then(|| event.clone());
         self.note(|| format!("> {event:?}"));
-        let actions = core.step(self.world.now, event);
+        // A manager may take several events in before it lets the core look at everything.
+        let more = report && self.another_is_due() && self.rng.bool();
+        let mut actions = core.take(self.world.now, event);
+        if !more {
+            actions.extend(core.conclude(self.world.now));
+        }
         self.plan = core.plan().clone();
-        if core.next_deadline().is_some_and(|at| at <= self.world.now) {
+        if !more && core.next_deadline().is_some_and(|at| at <= self.world.now) {
             self.broken("a deadline that has passed is still armed");
         }
         self.core = Some(core);
@@ -170,6 +175,12 @@ impl Sim {
         if let Some(i) = done {
             self.world.unacked.remove(i);
         }
+    }
+
+    /// The next thing to happen, at this very instant, is another event for this manager.
+    fn another_is_due(&self) -> bool {
+        let next = self.world.agenda.first_key_value().filter(|(key, _)| key.0 <= self.world.now);
+        matches!(next, Some((_, Happening::Deliver { manager, .. })) if *manager == self.manager)
     }
 
     fn perform(&mut self, action: Action) {
