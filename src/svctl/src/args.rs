@@ -23,7 +23,7 @@ pub(crate) struct Cli {
     pub command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 refused before anything was changed, 69 svd is not \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or config error, 3 refused before anything was changed, 69 svd is not \
                           running; exec ends with the code of its command.";
 
 /// Options of all commands.
@@ -154,7 +154,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: ChangeOptions,
     },
-    /// Check a config without a running svd: exit 0 when it can be applied, 1 when not
+    /// Check a config without a running svd: exit 0 when it is good, 2 when not
     Check {
         /// Default: Procfile.toml, else Procfile, in the current directory
         file: Option<PathBuf>,

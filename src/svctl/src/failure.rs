@@ -6,7 +6,7 @@ use std::io;
 pub const DONE: u8 = 0;
 /// The operation failed.
 pub const FAILED: u8 = 1;
-/// The command line is wrong.
+/// The command line is wrong, or the config that was to be checked.
 pub const USAGE: u8 = 2;
 /// Refused before anything was changed.
 pub const REFUSED: u8 = 3;

@@ -10,8 +10,8 @@ use svd_config::paths;
 
 use crate::args::Global;
 use crate::client::{self, Error};
+use crate::disk::Disk;
 use crate::failure::Failure;
-use crate::read_config;
 
 /// Who asks, and from where.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ pub(crate) async fn socket(global: &Global, caller: &Caller) -> Result<PathBuf, 
     }
     // What lies here is what is meant, even if it does not run while another does: `svctl stop all` must never hit a
     // neighbour.
-    if let Some(app) = read_config::app_of(&caller.cwd) {
+    if let Some(app) = svd_config::app_in(&caller.cwd, &Disk) {
         return of_app(&app, "the config in the current directory", caller).await;
     }
     the_only_one(caller).await

@@ -5,11 +5,11 @@
 
 mod args;
 mod client;
+mod disk;
 mod failure;
 mod find;
 mod lines;
 mod pages;
-mod read_config;
 mod run;
 mod screen;
 mod text;

@@ -82,8 +82,9 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
     // These need no svd.
     match &cli.command {
         Some(Command::Completions { shell }) => return screen.print(&pages::completions(*shell)),
-        Some(Command::Check { file, environment, schema }) => {
-            return verbs::check::run(screen, caller, file.as_deref(), environment.as_deref(), *schema);
+        Some(Command::Check { schema: true, .. }) => return verbs::check::schema(screen),
+        Some(Command::Check { file, environment, schema: false }) => {
+            return verbs::check::run(screen, caller, file.as_deref(), environment.as_deref());
         }
         Some(Command::Kill { now: false, .. }) => {
             return Err(Failure::Usage(

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use svd_api as api;
-use svd_config::{Plan, Sources};
+use svd_config::{Plan, Sources, Verdict};
 
 use super::Accounts;
 use crate::cli::RunArgs;
@@ -47,6 +47,15 @@ impl From<svd_config::ReadError> for LoadError {
 }
 
 impl LoadError {
+    /// As `svd check` tells it.
+    pub fn into_verdict(self) -> Verdict {
+        match self {
+            LoadError::File(fault) => Verdict::Bad { faults: vec![fault], problems: Vec::new() },
+            LoadError::Config(errors) => errors.into(),
+            LoadError::Machine(faults) => Verdict::Bad { faults, problems: Vec::new() },
+        }
+    }
+
     /// All of it, as a terminal shows it.
     pub fn render(&self) -> String {
         match self {
@@ -74,7 +83,7 @@ impl LoadError {
 }
 
 /// A config error as the API tells it.
-pub fn problem(problem: &svd_config::Problem) -> api::Problem {
+fn problem(problem: &svd_config::Problem) -> api::Problem {
     api::Problem {
         file: problem.path.display().to_string(),
         line: u32::try_from(problem.line).unwrap_or(u32::MAX),
@@ -142,5 +151,28 @@ impl svd_config::Files for Disk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let names = std::fs::read_dir(dir)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         Ok(names.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_by_the_api_as_check_tells_it() {
+        // given
+        let problem = svd_config::Problem {
+            path: "Procfile.toml".into(),
+            line: 3,
+            column: 9,
+            message: "no such key".to_owned(),
+            help: None,
+            excerpt: "x = 1\n^".to_owned(),
+        };
+        // when
+        let verdict = Verdict::from(svd_config::Errors { problems: vec![problem.clone()] }).json();
+        // then
+        let told: api::Problem = serde_json::from_value(verdict["problems"][0].clone()).unwrap();
+        assert_eq!(told, super::problem(&problem));
     }
 }

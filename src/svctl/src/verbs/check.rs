@@ -3,73 +3,51 @@
 
 use std::path::Path;
 
-use serde_json::json;
-use svd_config::{LoadOptions, ReadError, Sources};
+use svd_config::{LoadOptions, ReadError, Verdict};
 
-use crate::failure::{FAILED, Failure};
+use crate::disk::Disk;
+use crate::failure::Failure;
 use crate::find::Caller;
-use crate::read_config::Disk;
 use crate::screen::{Format, Screen};
-use crate::text;
 
+/// Tells the verdict on a config; the exit code is the verdict's too.
 pub(crate) fn run(
     screen: &mut Screen<'_>,
     caller: &Caller,
     file: Option<&Path>,
     environment: Option<&str>,
-    schema: bool,
 ) -> Result<(), Failure> {
-    if schema {
-        let text = serde_json::to_string_pretty(&svd_config::schema());
-        return screen.print(&format!("{}\n", text.map_err(|error| Failure::Failed(error.to_string()))?));
+    let verdict = judge(caller, file, environment).unwrap_or_else(Verdict::from);
+    match screen.format {
+        Format::Json => screen.print_json(&verdict.json())?,
+        Format::Human => {
+            let (remarks, sentence) = (verdict.remarks(), verdict.sentence());
+            if !remarks.is_empty() {
+                screen.note(&remarks);
+            }
+            if !sentence.is_empty() {
+                screen.print(&format!("{sentence}\n"))?;
+            }
+        }
     }
-    let checked = read(caller, file, environment).and_then(|sources| match svd_config::plan(&sources) {
-        Ok((plan, warnings)) => Ok((sources, plan, warnings)),
-        Err(errors) => Err(ReadError::Config(errors)),
-    });
-    match checked {
-        Ok((sources, plan, warnings)) => {
-            let names: Vec<&str> = plan.processes.iter().map(|process| process.name.as_str()).collect();
-            let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-            if screen.format == Format::Json {
-                return screen.print_json(
-                    &json!({"ok": true, "app": plan.app, "processes": names, "warnings": warnings, "problems": []}),
-                );
-            }
-            for warning in &warnings {
-                screen.note(&text::plain_lines(warning));
-            }
-            let file = sources.main.path.display().to_string();
-            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            screen.print(&format!("{} is good: app {}, processes {names}\n", text::plain(&file), plan.app))
-        }
-        Err(ReadError::File(message)) => Err(Failure::Failed(message)),
-        Err(ReadError::Config(errors)) => {
-            if screen.format == Format::Json {
-                let problems: Vec<svd_api::Problem> = errors.problems.iter().map(problem).collect();
-                let summary = problems.first().map(|problem| problem.rendered.lines().next().unwrap_or_default());
-                screen.print_json(&json!({"ok": false, "error": summary, "problems": problems}))?;
-            } else {
-                screen.note(&text::plain_lines(&errors.to_string()));
-            }
-            Err(Failure::Told(FAILED))
-        }
+    match verdict.exit_code() {
+        0 => Ok(()),
+        code => Err(Failure::Told(code)),
     }
 }
 
-fn read(caller: &Caller, file: Option<&Path>, environment: Option<&str>) -> Result<Sources, ReadError> {
+/// Prints the JSON Schema of a Procfile.toml.
+pub(crate) fn schema(screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(&svd_config::schema());
+    screen.print(&format!("{}\n", text.map_err(|error| Failure::Failed(error.to_string()))?))
+}
+
+fn judge(caller: &Caller, file: Option<&Path>, environment: Option<&str>) -> Result<Verdict, ReadError> {
     let path = svd_config::find(file, &caller.cwd, &Disk)?;
     let options =
         LoadOptions { environment: environment.map(str::to_owned), only: Vec::new(), inherited: caller.env.clone() };
-    svd_config::read(&path, options, &Disk)
-}
-
-fn problem(problem: &svd_config::Problem) -> svd_api::Problem {
-    svd_api::Problem {
-        file: problem.path.display().to_string(),
-        line: u32::try_from(problem.line).unwrap_or(u32::MAX),
-        column: u32::try_from(problem.column).unwrap_or(u32::MAX),
-        message: problem.message.clone(),
-        rendered: problem.to_string(),
-    }
+    let sources = svd_config::read(&path, options, &Disk)?;
+    let (plan, warnings) = svd_config::plan(&sources).map_err(ReadError::Config)?;
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    Ok(Verdict::good(&sources.main.path, &plan, warnings))
 }
