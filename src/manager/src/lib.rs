@@ -5,6 +5,7 @@ mod check;
 pub mod cli;
 mod entry;
 pub mod http;
+mod instant;
 pub mod logs;
 mod own_log;
 mod plan;

@@ -14,6 +14,7 @@ use super::ApiState;
 use super::answer::{Answer, Failure, stream};
 use super::query::Query;
 use super::server::{Shared, ended};
+use crate::instant::instant;
 use crate::logs::{Follow, GapCause, LogItem, LogQuery, Query as LogReader, Selector, Stream, Unfinished};
 
 /// Lines when neither number nor time is given.
@@ -189,6 +190,5 @@ fn remark(time_ns: u64, instance: String, message: String) -> api::LogLine {
 }
 
 fn time(time_ns: u64) -> String {
-    let time = jiff::Timestamp::from_nanosecond(i128::from(time_ns)).unwrap_or_default();
-    format!("{time:.6}")
+    format!("{:.6}", instant(time_ns))
 }

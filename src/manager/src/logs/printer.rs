@@ -1,12 +1,12 @@
 //! Lines for people in front of a terminal (as foreman prints them) or for a log collector (JSON).
 
-use super::sanitize::sanitize;
 use super::types::{GapCause, LogItem, Stream, process_of};
-use jiff::Timestamp;
+use crate::instant::instant;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
+use svd_config::{Sgr, printable};
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl<W: Write> Printer<W> {
                 match self.format {
                     Format::Text { color } => {
                         self.prefix(line.time_ns, &line.instance, color);
-                        self.text(&sanitize(text), color);
+                        self.text(&printable(text, Sgr::Keep));
                     }
                     Format::Json => self.object(&Object {
                         time: utc(line.time_ns),
@@ -116,7 +116,7 @@ impl<W: Write> Printer<W> {
                 match self.format {
                     Format::Text { color } => {
                         self.prefix(gap.time_ns, &gap.instance, color);
-                        self.text(&message, color);
+                        self.text(&message);
                     }
                     Format::Json => self.object(&Object {
                         time: utc(gap.time_ns),
@@ -143,7 +143,7 @@ impl<W: Write> Printer<W> {
             match self.format {
                 Format::Text { color } => {
                     self.prefix(time_ns, OWN_NAME, color);
-                    self.text(&sanitize(line.as_bytes()), color);
+                    self.text(&printable(line.as_bytes(), Sgr::Keep));
                 }
                 Format::Json => self.object(&Object {
                     time: utc(time_ns),
@@ -194,18 +194,14 @@ impl<W: Write> Printer<W> {
         self.width = self.width.max(name.len());
         let width = self.width;
         let (on, off) = if color { (self.color(name), "\x1b[0m") } else { ("", "") };
-        let time = stamp(time_ns).to_zoned(self.zone.clone());
+        let time = instant(time_ns).to_zoned(self.zone.clone());
         let time = (time.hour(), time.minute(), time.second());
         // Writing to a Vec cannot fail.
         let _ = write!(self.buffer, "{on}{:02}:{:02}:{:02} {name:width$} |{off} ", time.0, time.1, time.2);
     }
 
-    fn text(&mut self, text: &str, color: bool) {
+    fn text(&mut self, text: &str) {
         self.buffer.extend_from_slice(text.as_bytes());
-        // A line's own colours end with it.
-        if text.contains('\x1b') || color {
-            self.buffer.extend_from_slice(b"\x1b[0m");
-        }
         self.buffer.push(b'\n');
     }
 
@@ -222,10 +218,6 @@ impl<W: Write> Printer<W> {
     }
 }
 
-fn stamp(time_ns: u64) -> Timestamp {
-    Timestamp::from_nanosecond(i128::from(time_ns)).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
 fn utc(time_ns: u64) -> String {
-    format!("{:.6}", stamp(time_ns))
+    format!("{:.6}", instant(time_ns))
 }

@@ -6,6 +6,7 @@ use svd_core::{InstanceName, InstanceView, State, Time};
 use super::app::{App, Stopping};
 use super::reports::api_exit;
 use crate::ask::Usage;
+use crate::instant::instant;
 
 impl App {
     /// The whole tree.
@@ -19,7 +20,7 @@ impl App {
         let clock = svd_sys::clock::now();
         let since = |at: Time| {
             let ago = clock.boot_ns.saturating_sub(at.0);
-            rfc3339(clock.real_ns.saturating_sub(ago))
+            format!("{:.6}", instant(clock.real_ns.saturating_sub(ago)))
         };
         let mut processes: Vec<api::Process> = self
             .core
@@ -117,14 +118,5 @@ fn gone(name: &InstanceName) -> api::Process {
         disabled: false,
         listeners: Vec::new(),
         instances: Vec::new(),
-    }
-}
-
-/// An instant for people and scripts.
-pub fn rfc3339(real_ns: u64) -> String {
-    let micros = i64::try_from(real_ns / 1_000).unwrap_or(i64::MAX);
-    match jiff::Timestamp::from_microsecond(micros) {
-        Ok(time) => time.to_string(),
-        Err(_) => "1970-01-01T00:00:00Z".to_owned(),
     }
 }

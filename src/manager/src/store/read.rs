@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 use svd_api as api;
 
 use super::types::{EventQuery, MAX_TARGETS, StoreError};
+use crate::instant::instant;
 
 const MAX_LIMIT: u32 = 10_000;
 const DEFAULT_LIMIT: u32 = 1_000;
@@ -80,7 +81,7 @@ fn event(row: &Row<'_>) -> rusqlite::Result<api::Event> {
     let exit: Option<String> = row.get(6)?;
     Ok(api::Event {
         id: row.get(0)?,
-        time: rfc3339(row.get(1)?),
+        time: rfc3339(row.get::<_, i64>(1)?.cast_unsigned()),
         kind: row.get(2)?,
         process: row.get(3)?,
         instance: row.get(4)?,
@@ -93,7 +94,6 @@ fn event(row: &Row<'_>) -> rusqlite::Result<api::Event> {
 }
 
 /// An instant of nanoseconds since 1970, with milliseconds.
-pub fn rfc3339(time_ns: i64) -> String {
-    let time = jiff::Timestamp::from_nanosecond(i128::from(time_ns)).unwrap_or_default();
-    format!("{time:.3}")
+pub fn rfc3339(time_ns: u64) -> String {
+    format!("{:.3}", instant(time_ns))
 }

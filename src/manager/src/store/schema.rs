@@ -12,6 +12,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::types::{Place, StoreError};
+use crate::instant::instant;
 
 /// "svds": tells svd's databases from other ones.
 const APPLICATION_ID: i64 = 0x7376_6473;
@@ -146,7 +147,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// Renames the database and its log; says to what. Nobody may have it open.
 pub fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
-    let now = jiff::Timestamp::from_nanosecond(i128::from(svd_sys::clock::now().real_ns)).unwrap_or_default();
+    let now = instant(svd_sys::clock::now().real_ns);
     let suffix = format!(".broken-{}", now.strftime("%Y%m%dT%H%M%S%.6fZ"));
     let with = |middle: &str, end: &str| {
         let mut name = path.as_os_str().to_owned();

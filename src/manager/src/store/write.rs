@@ -178,7 +178,7 @@ fn store_event(transaction: &Transaction<'_>, event: &NewEvent) -> Result<Option
     }
     Ok(Some(api::Event {
         id: transaction.last_insert_rowid(),
-        time: super::read::rfc3339(event.time_ns.cast_signed()),
+        time: super::read::rfc3339(event.time_ns),
         kind: event.kind.clone(),
         process: event.process.clone(),
         instance: event.instance.clone(),
