@@ -52,7 +52,7 @@ complete -c svctl -n "__fish_svctl_needs_command" -f -a "env" -d 'List the varia
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "events" -d 'Show what happened'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "wait" -d 'Wait until a target is in a state; exit 1 when the time is over'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "shutdown" -d 'Stop everything in order and end svd'
-complete -c svctl -n "__fish_svctl_needs_command" -f -a "check" -d 'Check a config without a running svd: exit 0 when it can be applied, 1 when not'
+complete -c svctl -n "__fish_svctl_needs_command" -f -a "check" -d 'Check a config without a running svd: exit 0 when it is good, 2 when not'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c svctl -n "__fish_svctl_using_subcommand status" -s a -l app -d 'The app, where several run on this host' -r
 complete -c svctl -n "__fish_svctl_using_subcommand status" -l socket -d 'Control socket of the app' -r -F

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Keeps an application's process tree running.
 #[derive(Debug, Parser)]
-#[command(name = "svd", version, about, long_about = None, args_conflicts_with_subcommands = true)]
+#[command(name = "svd", version, long_about = None, args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 `svd -- COMMAND…` runs one command as init of a container: it passes signals on, reaps, and ends with the command's code.
 
