@@ -108,6 +108,9 @@ pub enum WaitFor {
 pub struct WaitReply {
     /// Whether it came about within the time.
     pub met: bool,
+    /// It cannot come about without somebody's doing: an instance has failed for good. The wait ended early.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hopeless: bool,
     /// What holds it up, otherwise.
     pub message: String,
 }

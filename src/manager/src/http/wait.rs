@@ -48,11 +48,14 @@ pub async fn wait(shared: &Shared, query: &Query) -> Result<Answer, Failure> {
             (deadline - tokio::time::Instant::now()).max(if message.is_empty() { LOOK_TIME } else { Duration::ZERO });
         match tokio::time::timeout(bound, look).await {
             Ok(Ok(None)) => {
-                return Ok(json(&api::WaitReply { met: true, message: format!("{}", Met(goal)) }));
+                return Ok(json(&api::WaitReply { met: true, hopeless: false, message: format!("{}", Met(goal)) }));
             }
-            Ok(Ok(Some(hindered))) => message = hindered,
+            Ok(Ok(Some(Hindrance::ForGood(message)))) => {
+                return Ok(json(&api::WaitReply { met: false, hopeless: true, message }));
+            }
+            Ok(Ok(Some(Hindrance::ForNow(hindered)))) => message = hindered,
             Ok(Err(failure)) => return Err(failure),
-            Err(_late) => return Ok(json(&api::WaitReply { met: false, message })),
+            Err(_late) => return Ok(json(&api::WaitReply { met: false, hopeless: false, message })),
         }
         tokio::select! {
             changed = version.changed() => {
@@ -60,7 +63,7 @@ pub async fn wait(shared: &Shared, query: &Query) -> Result<Answer, Failure> {
                     return Err(Failure::unavailable(format!("svd is ending; {message}")));
                 }
             }
-            () = tokio::time::sleep_until(deadline) => return Ok(json(&api::WaitReply { met: false, message })),
+            () = tokio::time::sleep_until(deadline) => return Ok(json(&api::WaitReply { met: false, hopeless: false, message })),
             () = ended(&mut stop) => {
                 return Err(Failure::unavailable(format!("svd is ending; {message}")));
             }
@@ -80,9 +83,18 @@ impl std::fmt::Display for Met {
     }
 }
 
-/// What is not yet as asked, in words; `None` when all is.
-fn hindrance(tree: &api::Status, names: &[String], goal: api::WaitFor) -> Option<String> {
+/// What is not as asked, in words.
+enum Hindrance {
+    /// It may come about yet.
+    ForNow(String),
+    /// An instance that was to be ready or completed has given up: only a command can change that.
+    ForGood(String),
+}
+
+/// What is not yet as asked; `None` when all is.
+fn hindrance(tree: &api::Status, names: &[String], goal: api::WaitFor) -> Option<Hindrance> {
     let mut held = Vec::new();
+    let mut given_up = false;
     for process in &tree.processes {
         for instance in process.instances.iter().filter(|instance| names.contains(&instance.id)) {
             let state = instance.state.as_str();
@@ -92,14 +104,16 @@ fn hindrance(tree: &api::Status, names: &[String], goal: api::WaitFor) -> Option
                 api::WaitFor::Completed => !process.oneshot || state == "completed",
             };
             if !is_met {
+                given_up |= state == "failed";
                 let reason = instance.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
                 held.push(format!("{} is {state}{reason}", instance.id));
             }
         }
     }
-    match held.len() {
-        0 => None,
-        1..=5 => Some(held.join(", ")),
-        many => Some(format!("{} and {} more", held[..4].join(", "), many - 4)),
-    }
+    let text = match held.len() {
+        0 => return None,
+        1..=5 => held.join(", "),
+        many => format!("{} and {} more", held[..4].join(", "), many - 4),
+    };
+    Some(if given_up { Hindrance::ForGood(text) } else { Hindrance::ForNow(text) })
 }

@@ -37,7 +37,7 @@ pub(crate) async fn run(
             Ok(answer) => {
                 let reply: WaitReply = answer.take()?;
                 let over = limit.is_some_and(|limit| begun.elapsed() >= limit || slice < SLICE);
-                if reply.met || over {
+                if reply.met || reply.hopeless || over {
                     break reply;
                 }
             }

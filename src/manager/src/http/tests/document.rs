@@ -86,7 +86,7 @@ fn schemas_have_the_fields_of_the_types() {
     check("EnvVariable", api::EnvVariable { name: text(), source: text() });
     let (env, cwd, groups) = (vec![], text(), vec![]);
     check("ExecReply", api::ExecReply { env, cwd, uid: None, gid: None, groups, umask: None });
-    check("WaitReply", api::WaitReply { met: true, message: text() });
+    check("WaitReply", api::WaitReply { met: true, hopeless: true, message: text() });
     let (time, instance, stream, message) = (text(), text(), text(), text());
     check("LogLine", api::LogLine { time, instance, stream, message, partial: true });
     check("Version", api::Version { version: text(), api: text() });
