@@ -1,5 +1,6 @@
 //! The manager: performs what the core decides, serves the control API, stores logs and state.
 
+mod abort;
 pub mod ask;
 mod check;
 pub mod cli;

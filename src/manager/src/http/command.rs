@@ -8,7 +8,7 @@ use super::ApiState;
 use super::access::actor;
 use super::answer::{Answer, Failure, json, with_status};
 use super::dispatch::{Caller, LOOK_TIME, ask};
-use crate::ask::{Actor, Ask};
+use crate::ask::{Actor, Ask, Role};
 
 /// start, stop, restart, reload, kill, enable, disable.
 pub async fn command(
@@ -35,10 +35,15 @@ pub async fn signal(state: &ApiState, caller: Caller, request: api::SignalReques
     order(state, caller, |actor, reply| Ask::Signal { request, actor, reply }).await
 }
 
-/// Re-read the config.
+/// Re-read the config. Another file than the one in force is for admins: whoever names the file names the commands and
+/// the users they run as, and errors quote it.
 pub async fn apply(state: &ApiState, caller: Caller, request: api::ApplyRequest) -> Result<Answer, Failure> {
     if let Some(file) = request.file.as_deref().filter(|file| !file.starts_with('/')) {
         return Err(Failure::bad(format!("`file` has to be an absolute path, and `{file}` is not")));
+    }
+    if request.file.is_some() && caller.role < Role::Admin {
+        let message = "another config file is for root and the user svd runs as; without `file` the one in force is read again";
+        return Err(Failure::new(StatusCode::FORBIDDEN, message.to_owned()));
     }
     order(state, caller, |actor, reply| Ask::Apply { request, actor, reply }).await
 }

@@ -10,6 +10,7 @@ use super::segment::Place;
 use super::track::{Batch, Note, Outcome, Patience, Scratch, Track};
 use super::types::{Limits, LogEvent, Stream, StreamKey, TrackId};
 use super::watch::{Seen, Watch};
+use crate::abort::AbortOnPanic;
 use regex::bytes::Regex;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -75,17 +76,6 @@ struct State {
     turns: u64,
     open: usize,
     advanced: bool,
-}
-
-/// Ends the process when the thread panics.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            std::process::abort();
-        }
-    }
 }
 
 impl Pump {

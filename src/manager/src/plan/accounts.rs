@@ -18,10 +18,21 @@ pub struct Account {
 }
 
 /// The accounts of a plan, by (user, group) as the config names them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accounts(BTreeMap<(Option<String>, Option<String>), Account>);
 
+impl FromIterator<((Option<String>, Option<String>), Account)> for Accounts {
+    fn from_iter<T: IntoIterator<Item = ((Option<String>, Option<String>), Account)>>(accounts: T) -> Accounts {
+        Accounts(accounts.into_iter().collect())
+    }
+}
+
 impl Accounts {
+    /// All of them, with how the config names them.
+    pub fn iter(&self) -> impl Iterator<Item = (&(Option<String>, Option<String>), &Account)> {
+        self.0.iter()
+    }
+
     /// Looks up what this process needs. `Err` is a sentence that names what is missing and the way out.
     pub fn add(&mut self, exec: &ExecPlan) -> Result<(), String> {
         let key = (exec.user.clone(), exec.group.clone());

@@ -122,7 +122,7 @@ pub fn recheck(before: &Sources, file: Option<&str>) -> Result<Loaded, LoadError
 }
 
 /// A plan from texts, with the accounts of this machine.
-pub fn from_sources(sources: Sources) -> Result<Loaded, LoadError> {
+fn from_sources(sources: Sources) -> Result<Loaded, LoadError> {
     let (plan, warnings) = svd_config::plan(&sources).map_err(LoadError::Config)?;
     let mut accounts = Accounts::default();
     let mut missing = Vec::new();

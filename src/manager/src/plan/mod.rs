@@ -6,6 +6,6 @@ mod program;
 mod snapshot;
 
 pub use accounts::{Account, Accounts};
-pub use load::{LoadError, Loaded, from_disk, from_sources, recheck};
+pub use load::{LoadError, Loaded, from_disk, recheck};
 pub use program::{Lookup, lookup};
-pub use snapshot::Snapshot;
+pub use snapshot::{ControlGroups, Snapshot};

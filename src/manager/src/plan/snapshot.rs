@@ -8,6 +8,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use svd_config::{Source, SourceKind, Sources};
+use svd_sys::users::User;
+
+use super::{Account, Accounts};
 
 /// Largest snapshot in bytes.
 const LIMIT: usize = 64 * 1024 * 1024;
@@ -21,6 +24,20 @@ pub struct Snapshot {
     pub root: PathBuf,
     /// Runtime directory.
     pub runtime: PathBuf,
+    /// Who the processes run as. A successor does not look them up again: it must not fail, or wait, because the user
+    /// database does.
+    pub accounts: Accounts,
+    /// Who may use the control socket, for the same reason.
+    pub groups: ControlGroups,
+}
+
+/// The groups of `[control]`, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlGroups {
+    /// Members may operate.
+    pub socket: Option<u32>,
+    /// Members may look.
+    pub read: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -33,6 +50,21 @@ struct Text {
     inherited: BTreeMap<String, String>,
     root: PathBuf,
     runtime: PathBuf,
+    accounts: Vec<Identity>,
+    groups: ControlGroups,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    /// As the config names them.
+    key: (Option<String>, Option<String>),
+    name: String,
+    uid: u32,
+    user_gid: u32,
+    home: PathBuf,
+    shell: PathBuf,
+    gid: u32,
+    groups: Vec<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,6 +95,8 @@ impl Snapshot {
             inherited: sources.inherited.clone(),
             root: self.root.clone(),
             runtime: self.runtime.clone(),
+            accounts: self.accounts.iter().map(|(key, account)| Identity::new(key, account)).collect(),
+            groups: self.groups,
         };
         svd_sys::fd::memfd("svd-config", &serde_json::to_vec(&text)?)
     }
@@ -82,7 +116,22 @@ impl Snapshot {
             },
             root: text.root,
             runtime: text.runtime,
+            accounts: text.accounts.into_iter().map(Identity::into_account).collect(),
+            groups: text.groups,
         })
+    }
+}
+
+impl Identity {
+    fn new(key: &(Option<String>, Option<String>), account: &Account) -> Identity {
+        let Account { user, gid, groups } = account.clone();
+        let User { name, uid, gid: user_gid, home, shell } = user;
+        Identity { key: key.clone(), name, uid, user_gid, home, shell, gid, groups }
+    }
+
+    fn into_account(self) -> ((Option<String>, Option<String>), Account) {
+        let user = User { name: self.name, uid: self.uid, gid: self.user_gid, home: self.home, shell: self.shell };
+        (self.key, Account { user, gid: self.gid, groups: self.groups })
     }
 }
 
@@ -105,5 +154,36 @@ impl From<File> for Source {
             Kind::EnvFile => SourceKind::EnvFile,
         };
         Source { path: file.path, kind, text: file.text, mode: file.mode }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_successor_is_given_exactly_what_its_predecessor_ran() {
+        // given
+        let main = Source { path: "Procfile".into(), kind: SourceKind::Procfile, text: "web: x".into(), mode: 0o600 };
+        let user = User { name: "app".into(), uid: 7, gid: 8, home: "/home/app".into(), shell: "/bin/sh".into() };
+        let account = Account { user, gid: 9, groups: vec![8, 9, 10] };
+        let before = Snapshot {
+            sources: Sources {
+                main,
+                dir: "/srv".into(),
+                others: Vec::new(),
+                environment: Some("staging".into()),
+                only: vec!["web".into()],
+                inherited: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+            },
+            root: "/root".into(),
+            runtime: "/run".into(),
+            accounts: [((Some("app".to_owned()), None), account)].into_iter().collect(),
+            groups: ControlGroups { socket: Some(50), read: None },
+        };
+        // when
+        let after = Snapshot::from_memfd(before.to_memfd().unwrap()).unwrap();
+        // then
+        assert_eq!(after, before);
     }
 }

@@ -218,6 +218,9 @@ impl App {
         for spawn in committed.forget {
             self.link.send(&Request::Forget { spawn }, Vec::new())?;
         }
+        if let Some(config) = committed.config {
+            self.link.send(&Request::Hold { name: super::boot::CONFIG.into() }, vec![config])?;
+        }
         for event in committed.events {
             // Nobody may be listening.
             let _nobody = self.events.send(event);

@@ -405,10 +405,11 @@ impl App {
     /// From now on a new manager begins with this config.
     fn adopt_sources(&mut self, loaded: &Loaded) -> Result<(), LinkError> {
         self.snapshot.sources = loaded.sources.clone();
+        self.snapshot.accounts = loaded.accounts.clone();
         self.accounts = loaded.accounts.clone();
         self.warnings = loaded.warnings.clone();
-        let memfd = self.snapshot.to_memfd()?;
-        self.link.send(&Request::Hold { name: super::boot::CONFIG.into() }, vec![memfd])
+        self.commits.config(self.snapshot.to_memfd()?);
+        Ok(())
     }
 
     /// Whether what the new config adds or changes can be started here: its program and directory are there. What waits

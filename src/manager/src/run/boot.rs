@@ -27,7 +27,7 @@ use crate::ask::Handle;
 use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
 use crate::logs::{Limits, Logs, Stream};
-use crate::plan::{self, LoadError, Loaded, Snapshot};
+use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
 use crate::seam::{Found, Inventory, Link, LinkError, Purpose, Tag, decode_note};
 use crate::store::{NewEvent, Place as StorePlace, Store};
 
@@ -60,6 +60,7 @@ enum BootError {
 struct Ground {
     loaded: Loaded,
     place: Place,
+    groups: ControlGroups,
     control: UnixListener,
     store: Store,
     desired: svd_core::Desired,
@@ -149,30 +150,43 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
             LockError::Io(error) => BootError::Other(format!("{} cannot be locked: {error}", place.lock().display())),
         })?,
     };
+    let groups = control_groups(&loaded.plan.control).map_err(BootError::Other)?;
     place.prepare_notify().map_err(BootError::Other)?;
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
-    let control = bind_control(&place, &loaded.plan.control).map_err(BootError::Other)?;
-    let snapshot =
-        Snapshot { sources: loaded.sources.clone(), root: place.root.clone(), runtime: place.runtime.clone() };
+    let control = bind_control(&place, loaded.plan.control.socket_mode, groups).map_err(BootError::Other)?;
+    let snapshot = snapshot(&loaded, &place, groups);
     let io = |error: io::Error| BootError::Link(error.into());
     link.send(&Request::Hold { name: LOCK.into() }, vec![lock])?;
     link.send(&Request::Hold { name: CONTROL.into() }, vec![control.try_clone().map_err(io)?.into()])?;
     // Last: a successor that finds the config finds everything.
     link.send(&Request::Hold { name: CONFIG.into() }, vec![snapshot.to_memfd().map_err(io)?])?;
-    Ok(Ground { loaded, place, control, store, desired, warnings })
+    Ok(Ground { loaded, place, groups, control, store, desired, warnings })
 }
 
-/// A manager in the place of one that died: nothing is read from the config's files.
+fn snapshot(loaded: &Loaded, place: &Place, groups: ControlGroups) -> Snapshot {
+    Snapshot {
+        sources: loaded.sources.clone(),
+        root: place.root.clone(),
+        runtime: place.runtime.clone(),
+        accounts: loaded.accounts.clone(),
+        groups,
+    }
+}
+
+/// A manager in the place of one that died: nothing is read from the config's files, and nobody is looked up.
 async fn take_over(config: OwnedFd, inventory: &mut Inventory) -> Result<Ground, BootError> {
     let other = |what: &str, error: &dyn std::fmt::Display| BootError::Other(format!("{what}: {error}"));
     let snapshot =
         Snapshot::from_memfd(config).map_err(|error| other("the keeper's copy of the config is broken", &error))?;
-    let loaded = plan::from_sources(snapshot.sources).map_err(told)?;
+    let (plan, warnings) = svd_config::plan(&snapshot.sources).map_err(|errors| told(LoadError::Config(errors)))?;
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    let loaded = Loaded { sources: snapshot.sources, plan, accounts: snapshot.accounts, warnings };
+    let groups = snapshot.groups;
     let place = Place { root: snapshot.root, runtime: snapshot.runtime, volatile: None };
     let control =
         inventory.named.remove(CONTROL).ok_or_else(|| BootError::Other("the keeper holds no control socket".into()))?;
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
-    Ok(Ground { loaded, place, control: control.into(), store, desired, warnings })
+    Ok(Ground { loaded, place, groups, control: control.into(), store, desired, warnings })
 }
 
 async fn open_store(place: &Place, boot: [u8; 16]) -> Result<(Store, svd_core::Desired, Vec<String>), BootError> {
@@ -190,7 +204,7 @@ async fn open_store(place: &Place, boot: [u8; 16]) -> Result<(Store, svd_core::D
 }
 
 /// Binds the control socket. The lock is ours, so a file of that name is what a killed svd left.
-fn bind_control(place: &Place, control: &ControlPlan) -> Result<UnixListener, String> {
+fn bind_control(place: &Place, socket_mode: u32, groups: ControlGroups) -> Result<UnixListener, String> {
     let path = place.control();
     let failed =
         |what: &str, error: &dyn std::fmt::Display| format!("the control socket {} {what}: {error}", path.display());
@@ -203,10 +217,9 @@ fn bind_control(place: &Place, control: &ControlPlan) -> Result<UnixListener, St
     let hidden = place.runtime.join(".control.sock");
     let _stale = std::fs::remove_file(&hidden);
     let listener = UnixListener::bind(&hidden).map_err(|error| failed("cannot be made", &error))?;
-    let mode = std::fs::Permissions::from_mode(control.socket_mode);
+    let mode = std::fs::Permissions::from_mode(socket_mode);
     std::fs::set_permissions(&hidden, mode).map_err(|error| failed("cannot be given its mode", &error))?;
-    if let Some(group) = &control.socket_group {
-        let gid = group_id(group)?;
+    if let Some(gid) = groups.socket {
         std::os::unix::fs::lchown(&hidden, None, Some(gid))
             .map_err(|error| failed("cannot be given its group", &error))?;
     }
@@ -225,18 +238,14 @@ fn group_id(name: &str) -> Result<u32, String> {
     }
 }
 
-fn access(control: &ControlPlan) -> Result<Access, BootError> {
-    let gid = |name: &Option<String>| name.as_deref().map(group_id).transpose().map_err(BootError::Other);
-    Ok(Access {
-        own_uid: svd_sys::process::uid(),
-        socket_group: gid(&control.socket_group)?,
-        read_group: gid(&control.read_group)?,
-    })
+fn control_groups(control: &ControlPlan) -> Result<ControlGroups, String> {
+    let gid = |name: &Option<String>| name.as_deref().map(group_id).transpose();
+    Ok(ControlGroups { socket: gid(&control.socket_group)?, read: gid(&control.read_group)? })
 }
 
 /// Puts everything together and runs the main loop.
 async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) -> Result<u8, BootError> {
-    let Ground { loaded, place, control, store, desired, mut warnings } = ground;
+    let Ground { loaded, place, groups, control, store, desired, mut warnings } = ground;
     let (log_events, logs_in) = mpsc::unbounded_channel();
     let (inner, inner_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(256);
@@ -247,13 +256,14 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
         .map_err(|error| BootError::Other(format!("the log thread cannot be started: {error}")))?;
     let terminal = Terminal::start(args.log_format, &loaded.plan, &logs, events.subscribe());
     let handle = Handle { asks, events: events.clone(), version: version_in };
-    let access = access(&loaded.plan.control)?;
+    let access = Access { own_uid: svd_sys::process::uid(), socket_group: groups.socket, read_group: groups.read };
     let api = ApiState { handle, store: store.clone(), access, logs: logs.clone() };
     control.set_nonblocking(true).map_err(|error| BootError::Link(error.into()))?;
     let api = tokio::spawn(http::serve(control, api, api_end));
     warnings.extend(loaded.warnings.iter().map(ToString::to_string));
     // Even wire numbers are the core's, odd ones side commands.
     let last = inventory.last_spawn / 2;
+    let snapshot = snapshot(&loaded, &place, groups);
     let plan = Arc::new(loaded.plan);
     let mut app = App {
         core: Core::new(plan.clone(), desired, SpawnId(last)),
@@ -263,7 +273,7 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
             pid: inventory.keeper_pid,
             manager_starts: inventory.manager_starts,
         },
-        snapshot: Snapshot { sources: loaded.sources, root: place.root.clone(), runtime: place.runtime.clone() },
+        snapshot,
         place,
         accounts: loaded.accounts,
         logs,

@@ -4,7 +4,11 @@
 //! the answer go the acknowledgement, the events and the replies that waited for it.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use svd_api as api;
@@ -24,8 +28,8 @@ type Answer = oneshot::Receiver<Result<Vec<Arc<api::Event>>, StoreError>>;
 pub struct Commits {
     store: Store,
     open: Turn,
-    waiting: VecDeque<(Turn, Answer)>,
-    /// When the transaction in front, which failed, is tried again. While this is set its answer is used up.
+    waiting: VecDeque<Waiting>,
+    /// When what failed is tried again; set while anything in `waiting` has failed.
     retry_at: Option<tokio::time::Instant>,
     /// Why nothing can be stored at the moment.
     pub trouble: Option<String>,
@@ -38,6 +42,22 @@ struct Turn {
     ack: Option<u64>,
     replies: Vec<Reply>,
     forget: Vec<svd_wire::SpawnId>,
+    config: Option<OwnedFd>,
+}
+
+/// One transaction on its way.
+struct Waiting {
+    turn: Turn,
+    state: State,
+}
+
+enum State {
+    /// The store has it.
+    Given(Answer),
+    /// It is on disk, with these events; others before it are not.
+    Stored(Vec<Arc<api::Event>>),
+    /// It has to be given again.
+    Failed,
 }
 
 /// A transaction that is on disk.
@@ -50,6 +70,8 @@ pub struct Committed {
     pub replies: Vec<Reply>,
     /// Records that the keeper may drop, their reports being acknowledged.
     pub forget: Vec<svd_wire::SpawnId>,
+    /// The config that a later manager is to begin with.
+    pub config: Option<OwnedFd>,
 }
 
 impl Commits {
@@ -83,14 +105,21 @@ impl Commits {
         self.open.replies.push(reply);
     }
 
+    /// The config that a later manager is to begin with. Only once it is on disk which instances it replaces: a manager
+    /// that knew the config and not that would let them run on with the old one.
+    pub fn config(&mut self, memfd: OwnedFd) {
+        self.open.config = Some(memfd);
+    }
+
     /// Sends what this turn gathered on its way.
     pub fn submit(&mut self) {
         let turn = std::mem::take(&mut self.open);
-        if turn.ack.is_none() && turn.replies.is_empty() && turn.forget.is_empty() && turn.batch == Batch::default() {
+        let waits = turn.ack.is_some() || !turn.replies.is_empty() || !turn.forget.is_empty() || turn.config.is_some();
+        if !waits && turn.batch == Batch::default() {
             return;
         }
-        let answer = self.store.commit(turn.batch.clone());
-        self.waiting.push_back((turn, answer));
+        let state = State::Given(self.store.commit(turn.batch.clone()));
+        self.waiting.push_back(Waiting { turn, state });
     }
 
     /// Whether anything is on its way.
@@ -104,48 +133,80 @@ impl Commits {
     /// holding what is not stored. Users are told at once.
     pub async fn next(&mut self) -> Committed {
         loop {
-            if let Some(at) = self.retry_at {
-                tokio::time::sleep_until(at).await;
-                self.retry_at = None;
-                self.again();
+            if let Some(done) = self.take_front() {
+                return done;
             }
-            let Some((turn, answer)) = self.waiting.front_mut() else {
-                std::future::pending::<()>().await;
-                continue;
-            };
-            let error = match (&mut *answer).await {
+            match self.retry_at {
+                None => poll_fn(|cx| self.poll_answers(cx)).await,
+                Some(at) => match tokio::time::timeout_at(at, poll_fn(|cx| self.poll_answers(cx))).await {
+                    Ok(()) => {}
+                    Err(_due) => self.again(),
+                },
+            }
+        }
+    }
+
+    fn take_front(&mut self) -> Option<Committed> {
+        let Some(Waiting { state: State::Stored(_), .. }) = self.waiting.front() else { return None };
+        let Some(Waiting { turn, state: State::Stored(events) }) = self.waiting.pop_front() else { return None };
+        if self.retry_at.is_none() {
+            self.trouble = None;
+        }
+        let Turn { ack, replies, forget, config, .. } = turn;
+        Some(Committed { ack, events, replies, forget, config })
+    }
+
+    /// Takes in what the store has answered; ready when it has answered anything.
+    fn poll_answers(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut news = Poll::Pending;
+        let mut failure = None;
+        for waiting in &mut self.waiting {
+            let State::Given(answer) = &mut waiting.state else { continue };
+            let Poll::Ready(answered) = Pin::new(answer).poll(cx) else { continue };
+            news = Poll::Ready(());
+            let error = match answered {
                 Ok(Ok(events)) => {
-                    self.trouble = None;
-                    let turn = std::mem::take(turn);
-                    self.waiting.pop_front();
-                    return Committed { ack: turn.ack, events, replies: turn.replies, forget: turn.forget };
+                    waiting.state = State::Stored(events);
+                    continue;
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_gone) => "the store has ended".to_owned(),
             };
-            for (reply, mut result) in turn.replies.drain(..) {
+            waiting.state = State::Failed;
+            for (reply, mut result) in waiting.turn.replies.drain(..) {
                 result.outcome = api::OutcomeWord::Failed;
                 result.message = format!("{}; but it could not be stored: {error}", result.message);
                 // Whoever asked may have left.
                 let _left = reply.send(result);
             }
-            tracing::error!(%error, "state cannot be stored; trying again");
-            self.trouble = Some(format!("state cannot be stored: {error}; trying again every second"));
-            self.retry_at = Some(tokio::time::Instant::now() + RETRY);
+            failure = Some(error);
         }
+        if let Some(error) = failure {
+            let told = format!("state cannot be stored: {error}; trying again every second");
+            if self.trouble.as_ref() != Some(&told) {
+                tracing::error!("{told}");
+            }
+            self.trouble = Some(told);
+            self.retry_at.get_or_insert_with(|| tokio::time::Instant::now() + RETRY);
+        }
+        news
     }
 
-    /// Tries the transaction in front again. Later ones may be on disk already: what they changed is not changed back.
+    /// Gives what failed to the store again. Later ones may be on disk already: what they changed is not changed back.
     fn again(&mut self) {
-        let mut turns = std::mem::take(&mut self.waiting).into_iter();
-        let Some((mut front, _used)) = turns.next() else { return };
-        let rest: VecDeque<(Turn, Answer)> = turns.collect();
-        for (later, _) in &rest {
-            front.batch.drop_superseded_by(&later.batch);
+        self.retry_at = None;
+        let mut later: Vec<Batch> = vec![Batch { changes: self.open.batch.changes.clone(), events: Vec::new() }];
+        for waiting in self.waiting.iter_mut().rev() {
+            let batch = &mut waiting.turn.batch;
+            if matches!(waiting.state, State::Failed) {
+                later.iter().for_each(|later| batch.drop_superseded_by(later));
+            }
+            if !batch.changes.is_empty() {
+                later.push(Batch { changes: batch.changes.clone(), events: Vec::new() });
+            }
         }
-        front.batch.drop_superseded_by(&self.open.batch);
-        let answer = self.store.commit(front.batch.clone());
-        self.waiting = rest;
-        self.waiting.push_front((front, answer));
+        for waiting in self.waiting.iter_mut().filter(|waiting| matches!(waiting.state, State::Failed)) {
+            waiting.state = State::Given(self.store.commit(waiting.turn.batch.clone()));
+        }
     }
 }

@@ -135,6 +135,11 @@ impl Surroundings<'_> {
     }
 
     fn spec(&self, exec: &ExecPlan, run: &Run, env: &BTreeMap<String, String>) -> Result<SpawnSpec, SpawnFailure> {
+        let account = self.accounts.of(exec);
+        if account.is_none() && (exec.user.is_some() || exec.group.is_some()) {
+            // Never as svd's own user instead.
+            return Err(broken("its user was not looked up".into(), 217));
+        }
         let argv = Self::argv(run, env).map_err(|message| broken(message, 127))?;
         let name = argv.first().ok_or_else(|| broken("the command is empty".into(), 127))?;
         let program = lookup(name, env.get("PATH").map(String::as_str), &exec.cwd);
@@ -147,7 +152,7 @@ impl Surroundings<'_> {
             umask: exec.umask,
             nice: exec.nice,
             oom_score_adj: exec.oom_score_adj,
-            credentials: self.accounts.of(exec).map(credentials),
+            credentials: account.map(credentials),
             rlimits: exec
                 .rlimits
                 .iter()

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::types::{Batch, Commit, EventQuery, Events, Loaded, NewEvent, Place, StoreError};
 use super::{read, schema, write};
+use crate::abort::AbortOnPanic;
 
 /// So many jobs may wait.
 const QUEUE: usize = 1024;
@@ -49,7 +50,10 @@ impl Store {
         std::thread::Builder::new()
             .name("store".to_owned())
             .stack_size(512 * 1024)
-            .spawn(move || worker.run(&queue))
+            .spawn(move || {
+                let _abort = AbortOnPanic;
+                worker.run(&queue);
+            })
             .map_err(|error| StoreError::Open {
             what: "start the thread for",
             path: format!("{place:?}"),

@@ -30,6 +30,24 @@ async fn every_route_is_closed_to_who_has_less_than_its_role() {
     assert!(fake.orders.lock().unwrap().is_empty());
 }
 
+/// Whoever names the config names commands and the users they run as, so it takes more than the right to operate.
+#[tokio::test]
+async fn another_config_file_is_applied_for_admins_only() {
+    let fake = Fake::start();
+    for (role, body, expected) in [
+        (Role::Operate, r#"{"file":"/tmp/other.toml"}"#, StatusCode::FORBIDDEN),
+        (Role::Operate, "{}", StatusCode::OK),
+        (Role::Admin, r#"{"file":"/tmp/other.toml"}"#, StatusCode::OK),
+    ] {
+        let request =
+            Request::builder().method("POST").uri("/v1/apply").body(Full::new(Bytes::from_static(body.as_bytes())));
+        let caller = Caller { uid: 4711, role };
+        let answer = within(dispatch(request.unwrap(), caller, &fake.shared())).await;
+        let status = answer.unwrap_or_else(|failure| failure.into_answer()).status();
+        assert_eq!(status, expected, "{role:?} {body}");
+    }
+}
+
 #[tokio::test]
 async fn who_has_no_role_does_not_learn_what_there_is() {
     let fake = Fake::start();
