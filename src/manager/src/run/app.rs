@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use svd_api as api;
-use svd_core::{Command, Core, Event, OpId, SpawnId, Time};
+use svd_core::{Command, Core, Event, InstanceName, OpId, SpawnId, Time};
 use svd_wire::Request;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -66,6 +66,9 @@ pub struct App {
     pub(super) logs: Logs,
     pub(super) commits: Commits,
     pub(super) spawns: Spawns,
+    /// Spawns that had ended before this manager began, and whose they were: their ends may not be in history yet, and
+    /// the keeper's report of them may come when the core needs the spawn no more.
+    pub(super) ended_before: BTreeMap<SpawnId, InstanceName>,
     pub(super) sides: BTreeMap<u64, Side>,
     pub(super) next_side: u64,
     pub(super) sweeper: Sweeper,

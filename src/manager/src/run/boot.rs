@@ -279,6 +279,7 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
         logs,
         commits: Commits::new(store),
         spawns: Spawns::new(),
+        ended_before: BTreeMap::new(),
         sides: BTreeMap::new(),
         next_side: last.saturating_mul(2).saturating_add(3),
         sweeper: Sweeper::new(inventory.keeper_pid, inner.clone()),
@@ -396,6 +397,9 @@ impl App {
                 Stream::Stderr => spawn.stderr = Output::Open,
             }
             self.attach(id, &tag.instance, stream, pipe, limits);
+        }
+        if matches!(life, AdoptedLife::Failed { .. } | AdoptedLife::Exited { .. }) {
+            self.ended_before.insert(id, tag.instance.clone());
         }
         let adopted = Adopted {
             spawn: id,

@@ -69,9 +69,11 @@ impl App {
     }
 
     fn spawned(&mut self, seq: u64, spawn: SpawnId, pid: i32, at: Stamp) -> Result<(), LinkError> {
-        let Some(known) = self.spawns.get_mut(&spawn) else { return Ok(()) };
-        if known.phase == Phase::Asked {
-            known.phase = Phase::Running(pid);
+        match self.spawns.get_mut(&spawn) {
+            Some(known) if known.phase == Phase::Asked => known.phase = Phase::Running(pid),
+            Some(_) => {}
+            None if self.ended_before.contains_key(&spawn) => {}
+            None => return Ok(()),
         }
         let event = self.instance_event(spawn, seq, at, "instance.started", format!("started, pid {pid}"));
         self.commits.event(NewEvent { pid: Some(pid), ..event });
@@ -79,23 +81,34 @@ impl App {
     }
 
     fn spawn_failed(&mut self, seq: u64, spawn: SpawnId, error: SpawnError, at: Stamp) -> Result<(), LinkError> {
-        let Some(known) = self.spawns.get_mut(&spawn) else { return Ok(()) };
-        known.phase = Phase::Ended(None);
-        known.stop_probe();
+        let failure = match self.spawns.get_mut(&spawn) {
+            Some(known) => {
+                known.phase = Phase::Ended(None);
+                known.stop_probe();
+                explain(error, &known.program, &known.cwd)
+            }
+            None if self.ended_before.contains_key(&spawn) => explain(error, "it".as_ref(), "it".as_ref()),
+            None => return Ok(()),
+        };
         self.sweeper.dismiss(spawn);
-        let failure = explain(error, &known.program, &known.cwd);
         let message = format!("could not be started: {}", failure.message);
         let event = self.instance_event(spawn, seq, at, "instance.start_failed", message);
         self.commits.event(event);
+        self.ended_before.remove(&spawn);
         self.turn(Event::SpawnFailed { spawn, failure })?;
         self.forget_if_done(spawn)
     }
 
     fn exited(&mut self, spawn: SpawnId, end: End) -> Result<(), LinkError> {
-        let Some(known) = self.spawns.get_mut(&spawn) else { return Ok(()) };
-        known.phase = Phase::Ended(Some(end.pid));
-        known.stop_probe();
-        let probe = known.probe_command.take();
+        let probe = match self.spawns.get_mut(&spawn) {
+            Some(known) => {
+                known.phase = Phase::Ended(Some(end.pid));
+                known.stop_probe();
+                known.probe_command.take()
+            }
+            None if self.ended_before.contains_key(&spawn) => None,
+            None => return Ok(()),
+        };
         let exit = exit_status(end.exit);
         let mut message = exit.to_string();
         if let Exit::Signal { signal, core } = end.exit {
@@ -107,6 +120,7 @@ impl App {
         }
         let event = self.instance_event(spawn, end.seq, end.at, "instance.exited", message);
         self.commits.event(NewEvent { pid: Some(end.pid), exit: Some(api_exit(exit)), ..event });
+        self.ended_before.remove(&spawn);
         if let Some(id) = probe {
             self.link.send(&Request::Signal { spawn: svd_wire::SpawnId(id), signal: 9 }, Vec::new())?;
         }
@@ -233,7 +247,8 @@ impl App {
 
     /// An event that a report tells: stored once, however often the keeper repeats it.
     fn instance_event(&self, spawn: SpawnId, seq: u64, at: Stamp, kind: &str, message: String) -> NewEvent {
-        let instance = self.spawns.get(&spawn).map(|known| &known.instance);
+        let known = self.spawns.get(&spawn).map(|known| &known.instance);
+        let instance = known.or_else(|| self.ended_before.get(&spawn));
         NewEvent {
             time_ns: at.real_ns,
             kind: kind.to_owned(),
