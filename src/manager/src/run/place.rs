@@ -1,7 +1,7 @@
 //! Where this app's state and runtime files are, made ready.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The directories of a running app.
@@ -103,14 +103,41 @@ pub enum RootAsked {
 
 /// Makes a directory that can be written to and that others may pass through but not list.
 fn make(dir: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o751).create(dir)?;
+    passable(dir, 0o751)?;
+    for part in in_tmp(dir, svd_sys::process::uid()) {
+        is_ours(part)?;
+    }
     let probe = dir.join(format!(".writable-{}", svd_sys::process::pid()));
     std::fs::File::create(&probe)?;
     std::fs::remove_file(&probe)
 }
 
+/// Makes a directory and those above it that are missing. What is made has this mode whatever the umask is: services that
+/// run as other users pass through on the way to their notify sockets, members of groups to the control socket.
+fn passable(dir: &Path, mode: u32) -> io::Result<()> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|part| part.symlink_metadata().is_err()).collect();
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(dir)?;
+    missing.iter().try_for_each(|part| std::fs::set_permissions(part, std::fs::Permissions::from_mode(mode)))
+}
+
+/// The parts of a path below `/tmp/svd-UID`, where everybody may have made them first.
+fn in_tmp(dir: &Path, uid: u32) -> impl Iterator<Item = &Path> {
+    let own = PathBuf::from(format!("/tmp/svd-{uid}"));
+    dir.ancestors().filter(move |part| part.starts_with(&own))
+}
+
+/// Refuses a directory that somebody else made, or may change.
+fn is_ours(dir: &Path) -> io::Result<()> {
+    let found = dir.symlink_metadata()?;
+    if found.is_dir() && found.uid() == svd_sys::process::uid() && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let told = format!("{} is not a directory of svd's own user that only this user may change", dir.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, told))
+}
+
 fn traversable(dir: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(dir)?;
+    passable(dir, 0o711)?;
     // What a keeper that was killed left behind is of no use to anybody.
     for entry in std::fs::read_dir(dir)?.flatten() {
         match std::fs::remove_file(entry.path()) {
@@ -119,4 +146,29 @@ fn traversable(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn below_the_shared_temporary_directory_only_what_is_our_own_is_used() {
+        // given a directory of ours with one that everybody may write to, and a link
+        let own = std::env::temp_dir().join(format!("svd-place-{}", svd_sys::process::pid()));
+        let open = own.join("open");
+        passable(&open, 0o777).unwrap();
+        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o751)).unwrap();
+        let link = own.join("link");
+        std::os::unix::fs::symlink(&own, &link).unwrap();
+        // then
+        assert!(is_ours(&own).is_ok());
+        assert!(is_ours(&open).is_err());
+        assert!(is_ours(&link).is_err());
+        let parts: Vec<&Path> = in_tmp(Path::new("/tmp/svd-7/shop/run"), 7).collect();
+        assert_eq!(parts, ["/tmp/svd-7/shop/run", "/tmp/svd-7/shop", "/tmp/svd-7"].map(Path::new));
+        assert_eq!(in_tmp(Path::new("/tmp/svd-8/shop"), 7).count(), 0);
+        assert_eq!(in_tmp(Path::new("/var/lib/svd/shop"), 0).count(), 0);
+        std::fs::remove_dir_all(own).unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 //! The kernel cannot tell when another process begins to listen, so ports are tried again and again with a growing pause,
 //! until the evidence is there, the core's deadline passes or the instance ends (then the task is aborted).
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use svd_core::SpawnId;
@@ -56,15 +56,24 @@ pub fn later(spawn: SpawnId, pause: Duration, inner: mpsc::UnboundedSender<Inner
 }
 
 /// s6's rule: anything, then a newline; the end of the pipe without one is no readiness.
+///
+/// The newline stays in the pipe, which the keeper holds: a manager that is killed before it could write down that the
+/// instance is ready leaves the evidence to its successor.
 async fn line(pipe: OwnedFd) -> bool {
     let Ok(pipe) = crate::reactor::watch(pipe, Interest::READABLE) else { return false };
+    let Ok((copy, copy_in)) = svd_sys::fd::pipe() else { return false };
     let mut buffer = [0; 256];
     loop {
         let Ok(mut guard) = pipe.readable().await else { return false };
-        match svd_sys::fd::read(std::os::fd::AsFd::as_fd(&pipe), &mut buffer) {
+        let copied = svd_sys::splice::tee(pipe.as_fd(), copy_in.as_fd(), buffer.len());
+        match copied.and_then(|count| svd_sys::fd::read(copy.as_fd(), buffer.get_mut(..count).unwrap_or_default())) {
             Ok(0) => return false,
             Ok(n) if buffer.iter().take(n).any(|byte| *byte == b'\n') => return true,
-            Ok(_) => {}
+            Ok(n) => {
+                if svd_sys::fd::read(pipe.as_fd(), buffer.get_mut(..n).unwrap_or_default()).is_err() {
+                    return false;
+                }
+            }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => guard.clear_ready(),
             Err(_) => return false,
         }
@@ -106,5 +115,37 @@ async fn http(port: u16, path: String) -> std::io::Result<()> {
     match code {
         Some(200..=399) => Ok(()),
         Some(_) | None => Err(std::io::ErrorKind::InvalidData.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_newline_of_readiness_stays_for_a_later_manager() {
+        // given
+        let (read, write) = svd_sys::fd::pipe().unwrap();
+        svd_sys::fd::set_nonblocking(read.as_fd()).unwrap();
+        let of_successor = read.try_clone().unwrap();
+        // when it comes in pieces, the last of them with more behind it
+        let looking = tokio::spawn(line(read));
+        svd_sys::fd::write(write.as_fd(), &[b'.'; 1000]).unwrap();
+        tokio::task::yield_now().await;
+        svd_sys::fd::write(write.as_fd(), b"up\nand more").unwrap();
+        // then
+        assert!(looking.await.unwrap());
+        assert!(line(of_successor.try_clone().unwrap()).await);
+        drop(write);
+        assert!(line(of_successor).await);
+    }
+
+    #[tokio::test]
+    async fn the_end_without_a_newline_is_no_readiness() {
+        let (read, write) = svd_sys::fd::pipe().unwrap();
+        svd_sys::fd::set_nonblocking(read.as_fd()).unwrap();
+        svd_sys::fd::write(write.as_fd(), b"almost").unwrap();
+        drop(write);
+        assert!(!line(read).await);
     }
 }
