@@ -9,60 +9,53 @@ use super::types::{LogItem, Position, Selector, TrackId};
 use regex::bytes::Regex;
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// After so many items in a row the runtime gets its turn.
 const YIELD_EVERY: u32 = 128;
 
+/// What is followed, and how it is learnt that there is more.
+pub(super) struct Source {
+    /// Where the streams are.
+    pub root: PathBuf,
+    pub selector: Selector,
+    /// Only lines that match.
+    pub grep: Option<Regex>,
+    pub progress: Progress,
+    pub ear: Ear,
+}
+
 /// New lines of the chosen streams, also of instances that come later.
 pub struct Follow {
-    root: PathBuf,
-    selector: Selector,
-    grep: Option<Regex>,
+    source: Source,
     merge: Merge,
     before: VecDeque<LogItem>,
-    progress: Progress,
-    ear: Ear,
     given: u32,
     ended: bool,
 }
 
 impl Follow {
     /// From the present end on.
-    pub(super) fn from_now(
-        root: &Path,
-        selector: Selector,
-        grep: Option<Regex>,
-        progress: Progress,
-        ear: Ear,
-    ) -> io::Result<Follow> {
+    pub(super) fn from_now(source: Source) -> io::Result<Follow> {
         let mut merge = Merge::default();
-        for place in places(root)? {
+        for place in places(&source.root)? {
             let id = place.id().clone();
-            if selector.selects(&id.instance, id.stream) {
-                let end = match progress.get(&id) {
+            if source.selector.selects(&id.instance, id.stream) {
+                let end = match source.progress.get(&id) {
                     Some(end) => end,
                     None => place.end()?,
                 };
                 merge.add(Cursor::at_next_line(place, end)?, end);
             }
         }
-        Ok(Follow::resume(root.to_owned(), selector, grep, merge, None, progress, ear))
+        Ok(Follow::resume(source, merge, VecDeque::new()))
     }
 
-    pub(super) fn resume(
-        root: PathBuf,
-        selector: Selector,
-        grep: Option<Regex>,
-        merge: Merge,
-        before: Option<VecDeque<LogItem>>,
-        progress: Progress,
-        mut ear: Ear,
-    ) -> Follow {
+    /// Gives what was read before, then goes on from where reading is.
+    pub(super) fn resume(mut source: Source, merge: Merge, before: VecDeque<LogItem>) -> Follow {
         // What was written between the reader's start and now must be looked at even if the bell is silent from here.
-        ear.mark_changed();
-        let before = before.unwrap_or_default();
-        Follow { root, selector, grep, merge, before, progress, ear, given: 0, ended: false }
+        source.ear.mark_changed();
+        Follow { source, merge, before, given: 0, ended: false }
     }
 
     /// The next item; waits for one. `None` when the log thread has ended and everything was given. Safe to cancel:
@@ -95,13 +88,13 @@ impl Follow {
                 return Ok(self.before.pop_front());
             }
             // An error says that the thread is gone; its last bytes may not have been looked at yet.
-            self.ended = self.ear.changed().await.is_err();
+            self.ended = self.source.ear.changed().await.is_err();
             self.refresh()?;
         }
     }
 
     fn wants(&self, item: &LogItem) -> bool {
-        match (item, &self.grep) {
+        match (item, &self.source.grep) {
             (LogItem::Line(line), Some(grep)) => grep.is_match(&line.text),
             _ => true,
         }
@@ -109,8 +102,8 @@ impl Follow {
 
     fn refresh(&mut self) -> io::Result<()> {
         let mut new: Vec<(TrackId, Position)> = Vec::new();
-        let (merge, selector) = (&mut self.merge, &self.selector);
-        self.progress.for_each(|id, end| {
+        let (merge, selector) = (&mut self.merge, &self.source.selector);
+        self.source.progress.for_each(|id, end| {
             if merge.has(id) {
                 merge.extend(id, end);
             } else if selector.selects(&id.instance, id.stream) {
@@ -119,7 +112,7 @@ impl Follow {
         });
         for (id, end) in new {
             // It was not there when following began: all of it is new.
-            if let Some(place) = Place::new(&self.root, &id.instance, id.stream) {
+            if let Some(place) = Place::new(&self.source.root, &id.instance, id.stream) {
                 self.merge.add(Cursor::new(place, Position::default(), Begin::AtLine), end);
             }
         }

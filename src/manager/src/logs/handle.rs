@@ -1,6 +1,6 @@
 //! The manager's handle on the log thread: cheap to clone, never waits for the disk.
 
-use super::follow::Follow;
+use super::follow::{Follow, Source};
 use super::progress::{Ear, Progress};
 use super::pump::{Command, Pump};
 use super::query::{LogQuery, Query};
@@ -85,7 +85,13 @@ impl Logs {
     /// # Errors
     /// The directory cannot be read.
     pub fn follow(&self, selector: Selector, grep: Option<Regex>) -> io::Result<Follow> {
-        Follow::from_now(&self.0.root, selector, grep, self.0.progress.clone(), self.0.ear.clone())
+        Follow::from_now(Source {
+            root: self.0.root.clone(),
+            selector,
+            grep,
+            progress: self.0.progress.clone(),
+            ear: self.0.ear.clone(),
+        })
     }
 
     /// What is stored. Reads files: with `last` and a rare pattern possibly a lot of them, before it returns.

@@ -47,6 +47,6 @@ mod tests;
 pub use follow::Follow;
 pub use foreground::Foreground;
 pub use handle::Logs;
-pub use printer::{Format, Printer};
+pub use printer::{Format, Names, Printer};
 pub use query::{LogQuery, Query, Unfinished};
 pub use types::{Gap, GapCause, Limits, LogEvent, LogItem, LogLine, Selector, Stream, StreamKey};

@@ -12,12 +12,18 @@ use svd_config::{Sgr, printable};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `HH:MM:SS web.1    | text`, local time.
-    Text {
-        /// Names coloured by process; for terminals.
-        color: bool,
-    },
+    Text(Names),
     /// One object a line, UTC.
     Json,
+}
+
+/// How names are shown in front of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// As they are.
+    Plain,
+    /// Coloured by process; for terminals.
+    Colored,
 }
 
 /// The name under which svd itself speaks.
@@ -88,8 +94,8 @@ impl<W: Write> Printer<W> {
             LogItem::Line(line) => {
                 let text = line.text.strip_suffix(b"\r").unwrap_or(&line.text);
                 match self.format {
-                    Format::Text { color } => {
-                        self.prefix(line.time_ns, &line.instance, color);
+                    Format::Text(names) => {
+                        self.prefix(line.time_ns, &line.instance, names);
                         self.text(&printable(text, Sgr::Keep));
                     }
                     Format::Json => self.object(&Object {
@@ -114,8 +120,8 @@ impl<W: Write> Printer<W> {
                     }
                 };
                 match self.format {
-                    Format::Text { color } => {
-                        self.prefix(gap.time_ns, &gap.instance, color);
+                    Format::Text(names) => {
+                        self.prefix(gap.time_ns, &gap.instance, names);
                         self.text(&message);
                     }
                     Format::Json => self.object(&Object {
@@ -141,8 +147,8 @@ impl<W: Write> Printer<W> {
     pub fn system(&mut self, time_ns: u64, text: &str) -> io::Result<()> {
         for line in text.lines() {
             match self.format {
-                Format::Text { color } => {
-                    self.prefix(time_ns, OWN_NAME, color);
+                Format::Text(names) => {
+                    self.prefix(time_ns, OWN_NAME, names);
                     self.text(&printable(line.as_bytes(), Sgr::Keep));
                 }
                 Format::Json => self.object(&Object {
@@ -190,10 +196,13 @@ impl<W: Write> Printer<W> {
         Ok(())
     }
 
-    fn prefix(&mut self, time_ns: u64, name: &str, color: bool) {
+    fn prefix(&mut self, time_ns: u64, name: &str, names: Names) {
         self.width = self.width.max(name.len());
         let width = self.width;
-        let (on, off) = if color { (self.color(name), "\x1b[0m") } else { ("", "") };
+        let (on, off) = match names {
+            Names::Plain => ("", ""),
+            Names::Colored => (self.color(name), "\x1b[0m"),
+        };
         let time = instant(time_ns).to_zoned(self.zone.clone());
         let time = (time.hour(), time.minute(), time.second());
         // Writing to a Vec cannot fail.

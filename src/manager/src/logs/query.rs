@@ -3,7 +3,7 @@
 //! answers.
 
 use super::cursor::{Begin, Cursor};
-use super::follow::Follow;
+use super::follow::{Follow, Source};
 use super::index;
 use super::merge::Merge;
 use super::progress::{Ear, Progress};
@@ -127,8 +127,9 @@ impl Query {
     /// Goes on with what is written from here on, without a gap and without a line twice. What was not taken from
     /// this iterator is given first. Use [`Unfinished::Keep`], or an unfinished line comes in two pieces.
     pub fn follow(self) -> Follow {
-        let grep = self.query.grep.clone();
-        Follow::resume(self.root, self.query.selector, grep, self.merge, self.last, self.progress, self.ear)
+        let LogQuery { selector, grep, .. } = self.query;
+        let source = Source { root: self.root, selector, grep, progress: self.progress, ear: self.ear };
+        Follow::resume(source, self.merge, self.last.unwrap_or_default())
     }
 }
 

@@ -47,13 +47,8 @@ impl Place {
 
     /// All segments, oldest first. None where the directory does not exist.
     pub fn segments(&self) -> io::Result<Vec<Segment>> {
-        let entries = match fs::read_dir(&self.dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
         let mut found = Vec::new();
-        for entry in entries {
+        for entry in entries(&self.dir)? {
             let entry = entry?;
             let Some(number) = entry.file_name().to_str().and_then(|name| self.number_of(name)) else { continue };
             // Deleted since it was listed: it is not there.
@@ -125,15 +120,19 @@ impl Place {
     }
 }
 
+/// What a directory holds: nothing where it does not exist.
+fn entries(dir: &Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Every stream that has files below `root`, also of instances that no longer run.
 pub(super) fn places(root: &Path) -> io::Result<Vec<Place>> {
-    let entries = match fs::read_dir(root) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
     let mut found = Vec::new();
-    for entry in entries {
+    for entry in entries(root)? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 use crate::cli::LogFormat;
-use crate::logs::{Foreground, Format, Logs, Printer, Selector};
+use crate::logs::{Foreground, Format, Logs, Names, Printer, Selector};
 
 /// The printing of a manager's life.
 pub struct Terminal {
@@ -35,7 +35,7 @@ impl Terminal {
             plan.processes.iter().map(|process| format!("{}.{}", process.name, process.count.max(1))).collect();
         let format = match format {
             LogFormat::Json => Format::Json,
-            LogFormat::Text => Format::Text { color: colour_wanted() },
+            LogFormat::Text => Format::Text(names_shown()),
         };
         let printer = Printer::new(std::io::stdout(), format, names.iter().map(String::as_str));
         let started = logs.follow(Selector::default(), None).and_then(|follow| Foreground::start(follow, printer));
@@ -57,8 +57,10 @@ impl Terminal {
     }
 }
 
-fn colour_wanted() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+/// no-color.org: set and not empty, whatever the value.
+fn names_shown() -> Names {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if std::io::stdout().is_terminal() && !refused { Names::Colored } else { Names::Plain }
 }
 
 /// Ends when the main loop has dropped its sender.

@@ -1,7 +1,9 @@
 //! What readers get.
 
 use super::rig::{DEADLINE, LARGE, Rig, text, texts, write};
-use crate::logs::{Follow, Foreground, Format, Limits, LogItem, LogQuery, Printer, Selector, Stream, Unfinished};
+use crate::logs::{
+    Follow, Foreground, Format, Limits, LogItem, LogQuery, Names, Printer, Selector, Stream, Unfinished,
+};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -180,11 +182,11 @@ fn printed(format: Format) -> String {
 
 #[test]
 fn the_foreground_shows_name_and_text_in_columns_and_no_escape_gets_through() {
-    let text = printed(Format::Text { color: false });
+    let text = printed(Format::Text(Names::Plain));
     let mut lines: Vec<_> = text.lines().map(|line| line.split_at(9).1).collect();
     lines.sort_unstable();
     assert_eq!(lines, ["svd       | web.1 started", "web.1     | half", "web.1     | hello \\x1b[2J"]);
-    let text = printed(Format::Text { color: true });
+    let text = printed(Format::Text(Names::Colored));
     assert!(text.contains("web.1     |\x1b[0m hello"), "{text:?}");
 }
 
