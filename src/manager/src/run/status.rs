@@ -1,10 +1,13 @@
 //! The tree as the API shows it.
 
 use svd_api as api;
-use svd_core::{InstanceName, InstanceView, State, Time};
+use svd_config::plan::ProcessPlan;
+use svd_core::{InstanceName, InstanceView, State};
+use svd_sys::clock::Now;
 
 use super::app::{App, Stopping};
 use super::reports::api_exit;
+use super::usage::Taken;
 use crate::ask::Usage;
 use crate::instant::instant;
 
@@ -18,39 +21,9 @@ impl App {
             Usage::Skip => Default::default(),
         };
         let clock = svd_sys::clock::now();
-        let since = |at: Time| {
-            let ago = clock.boot_ns.saturating_sub(at.0);
-            format!("{:.6}", instant(clock.real_ns.saturating_sub(ago)))
-        };
-        let mut processes: Vec<api::Process> = self
-            .core
-            .plan()
-            .processes
-            .iter()
-            .map(|process| api::Process {
-                name: process.name.clone(),
-                want: self.core.want(&process.name),
-                ready: 0,
-                oneshot: process.oneshot,
-                disabled: self.core.desired().disabled.contains(process.name.as_str()),
-                listeners: Vec::new(),
-                instances: Vec::new(),
-            })
-            .collect();
+        let mut processes = self.configured();
         for view in &views {
-            let taken = view.pid.and_then(|pid| sampled.get(&pid));
-            let instance = api::Instance {
-                id: view.name.to_string(),
-                pid: view.pid,
-                state: view.state.word().to_owned(),
-                release: None,
-                since: since(view.since),
-                restarts: view.restarts,
-                exit: view.exit.map(api_exit),
-                reason: self.reason(view),
-                cpu_percent: taken.map(|taken| taken.cpu_percent),
-                memory_bytes: taken.map(|taken| taken.memory_bytes),
-            };
+            let instance = self.instance(view, clock, view.pid.and_then(|pid| sampled.get(&pid)));
             let process = match processes.iter_mut().find(|process| *process.name == *view.name.process) {
                 Some(process) => process,
                 None => {
@@ -85,6 +58,37 @@ impl App {
             jobs: Vec::new(),
             deploy: None,
             warnings: self.all_warnings(),
+        }
+    }
+
+    /// The processes of the config, without their instances.
+    fn configured(&self) -> Vec<api::Process> {
+        let process = |process: &ProcessPlan| api::Process {
+            name: process.name.clone(),
+            want: self.core.want(&process.name),
+            ready: 0,
+            oneshot: process.oneshot,
+            disabled: self.core.desired().disabled.contains(process.name.as_str()),
+            listeners: Vec::new(),
+            instances: Vec::new(),
+        };
+        self.core.plan().processes.iter().map(process).collect()
+    }
+
+    fn instance(&self, view: &InstanceView, clock: Now, taken: Option<&Taken>) -> api::Instance {
+        // The core counts from the boot; people want to know the time of day.
+        let ago = clock.boot_ns.saturating_sub(view.since.0);
+        api::Instance {
+            id: view.name.to_string(),
+            pid: view.pid,
+            state: view.state.word().to_owned(),
+            release: None,
+            since: format!("{:.6}", instant(clock.real_ns.saturating_sub(ago))),
+            restarts: view.restarts,
+            exit: view.exit.map(api_exit),
+            reason: self.reason(view),
+            cpu_percent: taken.map(|taken| taken.cpu_percent),
+            memory_bytes: taken.map(|taken| taken.memory_bytes),
         }
     }
 
