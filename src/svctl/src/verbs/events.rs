@@ -3,13 +3,11 @@
 use svd_api::Event;
 
 use super::Session;
+use super::reconnect::{Brought, Next, Reconnect};
 use crate::client::{Error, Query};
 use crate::failure::Failure;
 use crate::screen::Format;
 use crate::view;
-
-/// Connections that brought nothing before they were cut, in a row, after which following is given up.
-pub(crate) const EMPTY_CONNECTIONS: u32 = 5;
 
 pub(crate) async fn run(
     session: &mut Session<'_, '_>,
@@ -30,23 +28,14 @@ pub(crate) async fn run(
     if !follow {
         return Ok(());
     }
-    let mut empty = 0;
+    let mut reconnect = Reconnect::default();
     loop {
         let before = last;
-        match follow_once(session, target, &mut last).await? {
-            Some(Error::NotRunning(_)) => {
-                session.screen.note("svctl: svd has ended");
-                return Ok(());
-            }
-            Some(error @ (Error::Denied | Error::Connect(_) | Error::Late(_))) => {
-                return Err(session.client.failure(error));
-            }
-            // The manager is being replaced: its socket stays open, and the next one goes on behind the last event.
-            Some(Error::Cut(_)) | None => {}
-        }
-        empty = if last == before { empty + 1 } else { 0 };
-        if empty == EMPTY_CONNECTIONS {
-            return Err(Failure::Failed(format!("svd cut the connection {empty} times without a new event")));
+        let end = follow_once(session, target, &mut last).await?;
+        let brought = if last == before { Brought::Nothing } else { Brought::Something };
+        match reconnect.after(session, end, brought)? {
+            Next::Connect => {}
+            Next::Stop => return Ok(()),
         }
     }
 }

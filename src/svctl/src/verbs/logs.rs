@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use svd_api::LogLine;
 
 use super::Session;
-use super::events::EMPTY_CONNECTIONS;
+use super::reconnect::{Brought, Next, Reconnect};
 use crate::args::{Logs, Stream};
 use crate::client::{Error, Query};
 use crate::failure::Failure;
@@ -66,26 +66,20 @@ async fn follow(
     let mut seen = Seen::default();
     let mut prefixes = Prefixes::default();
     let mut query = first.with("follow", "true");
-    let mut empty = 0;
+    let mut reconnect = Reconnect::default();
+    let mut first_time = true;
     loop {
         let before = seen.lines;
-        match show(session, &query, &mut seen, &mut prefixes).await? {
-            Some(Error::NotRunning(error)) if before == 0 && empty == 0 => {
-                return Err(session.client.failure(Error::NotRunning(error)));
-            }
-            Some(Error::NotRunning(_)) => {
-                session.screen.note("svctl: svd has ended");
-                return Ok(());
-            }
-            Some(error @ (Error::Denied | Error::Connect(_) | Error::Late(_))) => {
-                return Err(session.client.failure(error));
-            }
-            // The manager is being replaced: its socket stays open, and its successor takes the connection.
-            Some(Error::Cut(_)) | None => {}
+        let end = show(session, &query, &mut seen, &mut prefixes).await?;
+        if first_time && let Some(error @ Error::NotRunning(_)) = end {
+            // It has not ended: it was not there.
+            return Err(session.client.failure(error));
         }
-        empty = if seen.lines == before { empty + 1 } else { 0 };
-        if empty == EMPTY_CONNECTIONS {
-            return Err(Failure::Failed(format!("svd cut the connection {empty} times without a new line")));
+        first_time = false;
+        let brought = if seen.lines == before { Brought::Nothing } else { Brought::Something };
+        match reconnect.after(session, end, brought)? {
+            Next::Connect => {}
+            Next::Stop => return Ok(()),
         }
         query = selection.clone().with("since", &seen.resume(begun).to_string()).with("follow", "true");
     }

@@ -6,6 +6,7 @@ pub(crate) mod env;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod logs;
+mod reconnect;
 pub(crate) mod status;
 pub(crate) mod wait;
 pub(crate) mod why;

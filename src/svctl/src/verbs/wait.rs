@@ -6,12 +6,12 @@ use svd_api::WaitReply;
 use tokio::time::Instant;
 
 use super::Session;
+use super::reconnect::EMPTY_CONNECTIONS;
 use crate::args::WaitState;
 use crate::client::{Error, LOOK, Query};
 use crate::failure::{FAILED, Failure};
 use crate::screen::Format;
 use crate::text;
-use crate::verbs::events::EMPTY_CONNECTIONS;
 
 /// The longest that the server waits at once.
 const SLICE: Duration = Duration::from_secs(3600);
