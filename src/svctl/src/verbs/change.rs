@@ -67,7 +67,11 @@ pub(crate) async fn command(session: &mut Session<'_, '_>, kind: CommandKind, ch
     let (targets, options) = (&change.targets, &change.options);
     let body = CommandRequest { targets: targets.clone(), reason: options.reason.clone(), dry_run: options.dry_run };
     let route = format!("/processes/{verb}");
-    carry_out(session, Order { route: &route, verb, targets, options, body, end: End::Unexpected, plan: Plan::WithOutcome }).await
+    carry_out(
+        session,
+        Order { route: &route, verb, targets, options, body, end: End::Unexpected, plan: Plan::WithOutcome },
+    )
+    .await
 }
 
 pub(crate) async fn scale(
@@ -83,8 +87,15 @@ pub(crate) async fn scale(
     }
     let targets: Vec<String> = named.keys().cloned().collect();
     let body = ScaleRequest { counts: named, reason: options.reason.clone(), dry_run: options.dry_run };
-    let order =
-        Order { route: "/processes/scale", verb: "scale", targets: &targets, options, body, end: End::Unexpected, plan: Plan::WithOutcome };
+    let order = Order {
+        route: "/processes/scale",
+        verb: "scale",
+        targets: &targets,
+        options,
+        body,
+        end: End::Unexpected,
+        plan: Plan::WithOutcome,
+    };
     carry_out(session, order).await
 }
 
@@ -100,7 +111,15 @@ pub(crate) async fn signal(
         reason: options.reason.clone(),
         dry_run: options.dry_run,
     };
-    let order = Order { route: "/processes/signal", verb: "signal", targets, options, body, end: End::Unexpected, plan: Plan::WithOutcome };
+    let order = Order {
+        route: "/processes/signal",
+        verb: "signal",
+        targets,
+        options,
+        body,
+        end: End::Unexpected,
+        plan: Plan::WithOutcome,
+    };
     carry_out(session, order).await
 }
 
@@ -146,7 +165,11 @@ async fn show_plan(
 pub(crate) async fn shutdown(session: &mut Session<'_, '_>, now: bool, options: &ChangeOptions) -> Result<(), Failure> {
     let body = ShutdownRequest { now, reason: options.reason.clone(), dry_run: options.dry_run };
     let end = if options.dry_run { End::Unexpected } else { End::Asked };
-    carry_out(session, Order { route: "/shutdown", verb: "shutdown", targets: &[], options, body, end, plan: Plan::WithOutcome }).await
+    carry_out(
+        session,
+        Order { route: "/shutdown", verb: "shutdown", targets: &[], options, body, end, plan: Plan::WithOutcome },
+    )
+    .await
 }
 
 async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_, T>) -> Result<(), Failure> {
