@@ -13,7 +13,7 @@ use crate::name::{InstanceName, SpawnId};
 use crate::service::{Climb, End, Life, Readiness, STUCK_AFTER, Spawn, Told, Tree};
 use crate::state::Reason;
 use crate::time::Time;
-use crate::tree::{self, Aim, Instance, Listing, Process};
+use crate::tree::{self, Aim, Instance, Listing, Planned, Process};
 
 /// While no manager lived, nobody looked for readiness: so long at least is looked for it again, that no healthy
 /// process is ended for the manager's death.
@@ -34,7 +34,7 @@ impl Core {
     fn take_up(&mut self, adopted: Adopted, out: &mut Vec<Action>) {
         let (id, name, now) = (adopted.spawn, adopted.instance.clone(), self.now);
         let process = self.processes.entry(name.process.clone()).or_insert_with(|| Process {
-            plan: tree::unknown_process(&name.process),
+            plan: Planned::Unknown(Box::new(tree::unknown_process(&name.process))),
             listing: Listing::Retired,
             instances: Default::default(),
         });
@@ -43,7 +43,7 @@ impl Core {
             Aim::Run => Reason::Restart,
         };
         let spawn = taken_up(&process.plan, adopted, reason, now);
-        let instance = process.instances.entry(name.index).or_insert_with(|| Instance::new(now));
+        let instance = process.instances.entry(name.index).or_insert_with(|| Box::new(Instance::new(now)));
         if let Life::Ended { at, .. } = spawn.life {
             instance.idle_since = at;
         }

@@ -186,7 +186,7 @@ impl Core {
     /// A start is refused where it could only wait for ever, or would put a second copy beside a stuck one.
     fn check_start(&self, name: &Arc<str>, process: &Process, choice: &Choice, chosen: &Chosen) -> Result<(), String> {
         for index in &choice.indexes {
-            if process.instances.get(index).is_some_and(Instance::is_stuck) {
+            if process.instances.get(index).is_some_and(|instance| instance.is_stuck()) {
                 return Err(format!(
                     "{name}.{index} is stuck: KILL did not end it, and no second copy is started beside it"
                 ));
@@ -221,7 +221,8 @@ impl Core {
 
     /// A generation that no instance of the process has had: instances raised together are replaced one by one.
     fn next_generation(&self, name: &Arc<str>, process: &Process) -> u64 {
-        let spawned = process.instances.values().flat_map(Instance::spawns).map(|spawn| spawn.lineage.generation);
+        let spawned =
+            process.instances.values().flat_map(|instance| instance.spawns()).map(|spawn| spawn.lineage.generation);
         let desired = self.desired.generation.iter().filter(|(n, _)| n.process == *name).map(|(_, g)| *g);
         spawned.chain(desired).max().unwrap_or(0).saturating_add(1)
     }
@@ -377,7 +378,7 @@ impl Core {
 
     /// Why an instance that is to stop cannot: told at once instead of after a wait.
     pub(crate) fn is_stuck(&self, name: &InstanceName) -> bool {
-        self.instance(name).is_some_and(Instance::is_stuck)
+        self.instance(name).is_some_and(|instance| instance.is_stuck())
     }
 }
 

@@ -156,7 +156,12 @@ impl Core {
 
     /// How many instances of a process are wanted; 0 for one that the plan does not have.
     pub fn want(&self, process: &str) -> u32 {
-        self.plan.process(process).map_or(0, |plan| tree::want(&self.desired, plan))
+        match self.processes.get(process) {
+            Some(Process { listing: Listing::Retired, .. }) => 0,
+            Some(known) => tree::want(&self.desired, &known.plan),
+            // Before the inventory is complete nothing is known yet but the plan.
+            None => self.plan.process(process).map_or(0, |plan| tree::want(&self.desired, plan)),
+        }
     }
 
     /// Something is in progress: a command, a start, a stop, or a timer. The keeper had better watch the manager.
@@ -169,7 +174,7 @@ impl Core {
     }
 
     pub(crate) fn instance(&self, name: &InstanceName) -> Option<&Instance> {
-        self.processes.get(&name.process)?.instances.get(&name.index)
+        self.processes.get(&name.process)?.instances.get(&name.index).map(Box::as_ref)
     }
 
     /// What is to become of an instance, the end of everything included.
@@ -183,7 +188,7 @@ impl Core {
     /// What is to become of an instance as far as people and the config say.
     pub(crate) fn lasting_aim(&self, name: &Arc<str>, process: &Process, index: u32) -> Aim {
         let plan = match process.listing {
-            Listing::Listed => Some(&process.plan),
+            Listing::Listed => Some(&*process.plan),
             Listing::Retired => None,
         };
         tree::aim(&self.desired, name, plan, index)
@@ -256,7 +261,7 @@ impl Core {
     }
 
     pub(crate) fn instance_mut(&mut self, name: &InstanceName) -> Option<&mut Instance> {
-        self.processes.get_mut(&name.process)?.instances.get_mut(&name.index)
+        self.processes.get_mut(&name.process)?.instances.get_mut(&name.index).map(Box::as_mut)
     }
 
     /// Lets a spawn take something in. Reports about spawns that are no longer remembered are late doubles.

@@ -235,7 +235,7 @@ impl Core {
 
     fn finish(&mut self, out: &mut Vec<Action>) {
         let Course::Ending { ops, .. } = &self.course else { return };
-        let all = || self.processes.values().flat_map(|process| process.instances.values());
+        let all = || self.processes.values().flat_map(|process| process.instances.values().map(Box::as_ref));
         if !all().all(Instance::is_at_rest) {
             return;
         }

@@ -2,6 +2,7 @@
 //! one instance; it takes no action.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,30 @@ use crate::time::Time;
 /// A process and its instances.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
-    pub plan: ProcessPlan,
+    pub plan: Planned,
     pub listing: Listing,
-    pub instances: BTreeMap<u32, Instance>,
+    /// Boxed: a node of the map has room for eleven, and nearly every process has one.
+    pub instances: BTreeMap<u32, Box<Instance>>,
+}
+
+/// What a process is like. A thousand processes are not kept twice: it points into the plan that has it.
+#[derive(Clone, Debug)]
+pub(crate) enum Planned {
+    /// By this plan, in this place.
+    By(Arc<Plan>, usize),
+    /// No plan has it.
+    Unknown(Box<ProcessPlan>),
+}
+
+impl Deref for Planned {
+    type Target = ProcessPlan;
+
+    fn deref(&self) -> &ProcessPlan {
+        match self {
+            Planned::By(plan, at) => &plan.processes[*at],
+            Planned::Unknown(plan) => plan,
+        }
+    }
 }
 
 /// Whether the plan has the process.
@@ -120,7 +142,7 @@ pub(crate) fn generation(desired: &Desired, process: &Arc<str>, index: u32) -> u
 
 /// The table for a plan: its processes, each with as many instances as are wanted; what `old` knows is kept.
 pub(crate) fn grow(
-    plan: &Plan,
+    plan: &Arc<Plan>,
     desired: &Desired,
     old: BTreeMap<Arc<str>, Process>,
     now: Time,
@@ -129,18 +151,17 @@ pub(crate) fn grow(
     for process in processes.values_mut() {
         process.listing = Listing::Retired;
     }
-    for listed in &plan.processes {
+    for (at, listed) in plan.processes.iter().enumerate() {
+        let planned = Planned::By(plan.clone(), at);
         let process = processes.entry(Arc::from(listed.name.as_str())).or_insert_with(|| Process {
-            plan: listed.clone(),
+            plan: planned.clone(),
             listing: Listing::Listed,
             instances: BTreeMap::new(),
         });
-        if process.plan != *listed {
-            process.plan = listed.clone();
-        }
+        process.plan = planned;
         process.listing = Listing::Listed;
         for index in 1..=want(desired, listed) {
-            process.instances.entry(index).or_insert_with(|| Instance::new(now));
+            process.instances.entry(index).or_insert_with(|| Box::new(Instance::new(now)));
         }
     }
     processes
