@@ -69,7 +69,8 @@ pub struct Sought<'a> {
     pub keeper: i32,
     /// The instance's main process, alive or not: it led its own session and group.
     pub main: i32,
-    /// A variable and value that only this instance's processes have in their environment. It finds those that left
+    /// A variable and a value that only this instance's processes have in their environment, alone or as one of several
+    /// that `/` separates (those of a supervisor below it have both marks). It finds those that left
     /// the session, and excludes strangers who got the number of a main process that is gone.
     pub cookie: Option<(&'a str, &'a str)>,
 }
@@ -110,7 +111,9 @@ impl Scan {
         let below_main = self.below(sought.main);
         let mut members = Vec::new();
         for proc in self.procs.iter().filter(|proc| !proc.has_ended() && ours.contains(&proc.pid)) {
-            let cookie = sought.cookie.map(|(key, value)| environ_cookie(proc.pid, key).map(|found| found == value));
+            let cookie = sought.cookie.map(|(key, value)| {
+                environ_cookie(proc.pid, key).map(|found| found.split('/').any(|part| part == value))
+            });
             let related = proc.pid == sought.main
                 || below_main.contains(&proc.pid)
                 || proc.session == sought.main

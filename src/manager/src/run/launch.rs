@@ -103,6 +103,15 @@ impl Surroundings<'_> {
         env
     }
 
+    /// What marks the processes of a spawn. An svd that is itself run by an svd adds to the mark it was given, so that its
+    /// processes are found by both.
+    fn mark(&self, cookie: &str) -> String {
+        match self.inherited.get(COOKIE) {
+            Some(outer) => format!("{outer}/{cookie}"),
+            None => cookie.to_owned(),
+        }
+    }
+
     /// The argument vector of a command, its words expanded.
     fn argv(run: &Run, env: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
         match run {
@@ -130,7 +139,7 @@ impl Surroundings<'_> {
         cookie: &str,
     ) -> Result<SpawnSpec, SpawnFailure> {
         let mut env = self.environment(process, index);
-        env.insert(COOKIE.into(), cookie.to_owned());
+        env.insert(COOKIE.into(), self.mark(cookie));
         self.spec(&process.exec, run, &env)
     }
 
@@ -173,7 +182,7 @@ impl Surroundings<'_> {
         tag: Vec<u8>,
     ) -> Result<Launch, SpawnFailure> {
         let mut env = self.environment(process, instance.index);
-        env.insert(COOKIE.into(), cookie.to_owned());
+        env.insert(COOKIE.into(), self.mark(cookie));
         let mut kit = Kit::default();
         let resources = |error: io::Error| SpawnFailure {
             message: format!("svd has no descriptors or memory left for it: {error}"),
