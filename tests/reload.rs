@@ -125,6 +125,34 @@ fn a_config_with_errors_ends_the_start_with_2_and_all_of_them_at_once() {
     assert_eq!(Reply::of(usage).code, Some(2));
 }
 
+#[test]
+fn svd_and_svctl_find_the_same_in_the_same_files() {
+    // given a config that is good, one with errors, and none
+    let app = App::new(GOOD);
+    let configs = [Some(GOOD), Some("[process.web]\nrun = \"sleep 1\"\nrestrat = \"always\"\ncount = -1\n"), None];
+    for config in configs {
+        match config {
+            Some(text) => std::fs::write(app.path("Procfile.toml"), text).unwrap(),
+            None => std::fs::remove_file(app.path("Procfile.toml")).unwrap(),
+        }
+        for arguments in [&["check"][..], &["check", "--json"]] {
+            // when
+            let mut svd = std::process::Command::new(env!("CARGO_BIN_EXE_svd"));
+            svd.args(arguments).current_dir(app.path(""));
+            let mut svctl = std::process::Command::new(env!("CARGO_BIN_EXE_svctl"));
+            svctl.args(arguments).current_dir(app.path(""));
+            let (svd, svctl) = (Reply::of(svd), Reply::of(svctl));
+            // then
+            assert_eq!(
+                (svd.code, &svd.out, &svd.err),
+                (svctl.code, &svctl.out, &svctl.err),
+                "{arguments:?} {config:?}"
+            );
+            assert_eq!(svd.code, Some(if config == Some(GOOD) { 0 } else { 2 }));
+        }
+    }
+}
+
 fn check(app: &App) -> Reply {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_svd"));
     command.arg("check").current_dir(app.path(""));

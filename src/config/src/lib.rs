@@ -4,6 +4,7 @@
 //! They ask [`wanted()`] what else to read, then hand over all [`Sources`] to [`plan()`]. The way of a text is
 //! tree → document or procfile → draft → plan; problems are collected on the way and told together.
 
+mod check;
 mod diff;
 mod document;
 mod envfile;
@@ -28,10 +29,10 @@ mod schema;
 pub mod source;
 mod tree;
 mod values;
-mod verdict;
 mod wanted;
 mod words;
 
+pub use check::CheckResult;
 pub use diff::{Change, ChangeKind, Effect, diff, needs_new_start};
 pub use error::{Errors, Problem, Warning};
 pub use files::{Files, LoadOptions, ReadError, app_in, find, read};
@@ -44,6 +45,5 @@ pub use resolve::{app_of_dir, plan};
 pub use schema::schema;
 pub use source::{Source, SourceKind, Sources};
 pub use values::typed_duration;
-pub use verdict::Verdict;
 pub use wanted::{Need, Wanted, wanted, wanted_by_included};
 pub use words::{ExpandError, expand};

@@ -2,22 +2,22 @@
 
 use std::io::Write;
 
-use svd_config::Verdict;
+use svd_config::CheckResult;
 
 use crate::cli::{CheckArgs, RunArgs};
 use crate::plan::{self, LoadError};
 
-/// Prints the verdict. 0: the config is good; 2: it is not.
+/// Prints what is found. 0: the config is good; 2: it is not.
 pub fn check(args: &CheckArgs) -> u8 {
     if args.schema {
         print(&serde_json::to_string_pretty(&svd_config::schema()).unwrap_or_default());
         return 0;
     }
-    let verdict = judge(args).unwrap_or_else(LoadError::into_verdict);
-    let (remarks, sentence) = (verdict.remarks(), verdict.sentence());
+    let result = judge(args).unwrap_or_else(LoadError::into_check_result);
+    let (remarks, sentence) = (result.remarks(), result.sentence());
     if args.json {
-        print(&verdict.json().to_string());
-        return verdict.exit_code();
+        print(&result.json().to_string());
+        return result.exit_code();
     }
     if !remarks.is_empty() {
         crate::say::line(&remarks);
@@ -25,10 +25,10 @@ pub fn check(args: &CheckArgs) -> u8 {
     if !sentence.is_empty() {
         print(&sentence);
     }
-    verdict.exit_code()
+    result.exit_code()
 }
 
-fn judge(args: &CheckArgs) -> Result<Verdict, LoadError> {
+fn judge(args: &CheckArgs) -> Result<CheckResult, LoadError> {
     let inherited =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let run = RunArgs {
@@ -37,7 +37,7 @@ fn judge(args: &CheckArgs) -> Result<Verdict, LoadError> {
         ..RunArgs::default()
     };
     let loaded = plan::from_disk(&run, &inherited.collect())?;
-    Ok(Verdict::good(&loaded.sources.main.path, &loaded.plan, loaded.warnings))
+    Ok(CheckResult::good(&loaded.sources.main.path, &loaded.plan, loaded.warnings))
 }
 
 /// A reader that has closed its end has seen what it wanted.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use svd_api as api;
-use svd_config::{Plan, Sources, Verdict};
+use svd_config::{CheckResult, Plan, Sources};
 
 use super::Accounts;
 use crate::cli::RunArgs;
@@ -48,11 +48,11 @@ impl From<svd_config::ReadError> for LoadError {
 
 impl LoadError {
     /// As `svd check` tells it.
-    pub fn into_verdict(self) -> Verdict {
+    pub fn into_check_result(self) -> CheckResult {
         match self {
-            LoadError::File(fault) => Verdict::Bad { faults: vec![fault], problems: Vec::new() },
+            LoadError::File(fault) => CheckResult::Bad { faults: vec![fault], problems: Vec::new() },
             LoadError::Config(errors) => errors.into(),
-            LoadError::Machine(faults) => Verdict::Bad { faults, problems: Vec::new() },
+            LoadError::Machine(faults) => CheckResult::Bad { faults, problems: Vec::new() },
         }
     }
 
@@ -170,9 +170,9 @@ mod tests {
             excerpt: "x = 1\n^".to_owned(),
         };
         // when
-        let verdict = Verdict::from(svd_config::Errors { problems: vec![problem.clone()] }).json();
+        let result = CheckResult::from(svd_config::Errors { problems: vec![problem.clone()] }).json();
         // then
-        let told: api::Problem = serde_json::from_value(verdict["problems"][0].clone()).unwrap();
+        let told: api::Problem = serde_json::from_value(result["problems"][0].clone()).unwrap();
         assert_eq!(told, super::problem(&problem));
     }
 }

@@ -3,25 +3,25 @@
 
 use std::path::Path;
 
-use svd_config::{LoadOptions, ReadError, Verdict};
+use svd_config::{CheckResult, LoadOptions, ReadError};
 
 use crate::disk::Disk;
 use crate::failure::Failure;
 use crate::find::Caller;
 use crate::screen::{Format, Screen};
 
-/// Tells the verdict on a config; the exit code is the verdict's too.
+/// Tells what is found, with its exit code.
 pub(crate) fn run(
     screen: &mut Screen<'_>,
     caller: &Caller,
     file: Option<&Path>,
     environment: Option<&str>,
 ) -> Result<(), Failure> {
-    let verdict = judge(caller, file, environment).unwrap_or_else(Verdict::from);
+    let result = judge(caller, file, environment).unwrap_or_else(CheckResult::from);
     match screen.format {
-        Format::Json => screen.print_json(&verdict.json())?,
+        Format::Json => screen.print_json(&result.json())?,
         Format::Human => {
-            let (remarks, sentence) = (verdict.remarks(), verdict.sentence());
+            let (remarks, sentence) = (result.remarks(), result.sentence());
             if !remarks.is_empty() {
                 screen.note(&remarks);
             }
@@ -30,7 +30,7 @@ pub(crate) fn run(
             }
         }
     }
-    match verdict.exit_code() {
+    match result.exit_code() {
         0 => Ok(()),
         code => Err(Failure::Told(code)),
     }
@@ -42,12 +42,12 @@ pub(crate) fn schema(screen: &mut Screen<'_>) -> Result<(), Failure> {
     screen.print(&format!("{}\n", text.map_err(|error| Failure::Failed(error.to_string()))?))
 }
 
-fn judge(caller: &Caller, file: Option<&Path>, environment: Option<&str>) -> Result<Verdict, ReadError> {
+fn judge(caller: &Caller, file: Option<&Path>, environment: Option<&str>) -> Result<CheckResult, ReadError> {
     let path = svd_config::find(file, &caller.cwd, &Disk)?;
     let options =
         LoadOptions { environment: environment.map(str::to_owned), only: Vec::new(), inherited: caller.env.clone() };
     let sources = svd_config::read(&path, options, &Disk)?;
     let (plan, warnings) = svd_config::plan(&sources).map_err(ReadError::Config)?;
     let warnings = warnings.iter().map(ToString::to_string).collect();
-    Ok(Verdict::good(&sources.main.path, &plan, warnings))
+    Ok(CheckResult::good(&sources.main.path, &plan, warnings))
 }

@@ -1,4 +1,4 @@
-//! The verdict on a config, told in the same words by `svd check` and `svctl check`.
+//! What a check of a config finds, told in the same words by `svd check` and `svctl check`.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::printable::{Sgr, printable};
 
 /// Whether a config can be run, and what there is to say about that.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub enum CheckResult {
     /// It can.
     Good {
         /// The main file.
@@ -32,10 +32,10 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl CheckResult {
     /// On a config that has a plan.
-    pub fn good(file: &Path, plan: &Plan, warnings: Vec<String>) -> Verdict {
-        Verdict::Good {
+    pub fn good(file: &Path, plan: &Plan, warnings: Vec<String>) -> CheckResult {
+        CheckResult::Good {
             file: file.display().to_string(),
             app: plan.app.clone(),
             processes: plan.processes.iter().map(|process| process.name.clone()).collect(),
@@ -46,18 +46,18 @@ impl Verdict {
     /// 0, or 2 where the config cannot be run.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Verdict::Good { .. } => 0,
-            Verdict::Bad { .. } => 2,
+            CheckResult::Good { .. } => 0,
+            CheckResult::Bad { .. } => 2,
         }
     }
 
     /// For programs. A problem has the fields that the control API gives it.
     pub fn json(&self) -> Value {
         match self {
-            Verdict::Good { file: _, app, processes, warnings } => {
+            CheckResult::Good { file: _, app, processes, warnings } => {
                 json!({"ok": true, "app": app, "processes": processes, "warnings": warnings, "problems": []})
             }
-            Verdict::Bad { problems, .. } => {
+            CheckResult::Bad { problems, .. } => {
                 let error = self.remarks();
                 let error = error.lines().next().unwrap_or_default();
                 let problems: Vec<Value> = problems.iter().map(problem).collect();
@@ -69,19 +69,19 @@ impl Verdict {
     /// For people, on standard output: one line, or nothing.
     pub fn sentence(&self) -> String {
         match self {
-            Verdict::Good { file, app, processes, .. } => {
+            CheckResult::Good { file, app, processes, .. } => {
                 let processes = if processes.is_empty() { "none".to_owned() } else { processes.join(", ") };
                 format!("{} is good: app {app}, processes {processes}", printable(file.as_bytes(), Sgr::Show))
             }
-            Verdict::Bad { .. } => String::new(),
+            CheckResult::Bad { .. } => String::new(),
         }
     }
 
     /// For people, on standard error: warnings, or all that is wrong. Printable; empty where there is nothing to say.
     pub fn remarks(&self) -> String {
         let texts: Vec<String> = match self {
-            Verdict::Good { warnings, .. } => warnings.clone(),
-            Verdict::Bad { faults, problems } => {
+            CheckResult::Good { warnings, .. } => warnings.clone(),
+            CheckResult::Bad { faults, problems } => {
                 faults.iter().cloned().chain(problems.iter().map(ToString::to_string)).collect()
             }
         };
@@ -90,16 +90,16 @@ impl Verdict {
     }
 }
 
-impl From<Errors> for Verdict {
-    fn from(errors: Errors) -> Verdict {
-        Verdict::Bad { faults: Vec::new(), problems: errors.problems }
+impl From<Errors> for CheckResult {
+    fn from(errors: Errors) -> CheckResult {
+        CheckResult::Bad { faults: Vec::new(), problems: errors.problems }
     }
 }
 
-impl From<ReadError> for Verdict {
-    fn from(error: ReadError) -> Verdict {
+impl From<ReadError> for CheckResult {
+    fn from(error: ReadError) -> CheckResult {
         match error {
-            ReadError::File(fault) => Verdict::Bad { faults: vec![fault], problems: Vec::new() },
+            ReadError::File(fault) => CheckResult::Bad { faults: vec![fault], problems: Vec::new() },
             ReadError::Config(errors) => errors.into(),
         }
     }
@@ -120,13 +120,13 @@ mod tests {
     use super::*;
     use crate::{Source, SourceKind, Sources};
 
-    fn verdict(text: &str) -> Verdict {
+    fn check(text: &str) -> CheckResult {
         let main = Source { path: "Procfile.toml".into(), kind: SourceKind::Toml, text: text.to_owned(), mode: 0o600 };
         let (others, only, inherited) = Default::default();
         let sources = Sources { main, dir: "/shop".into(), others, environment: None, only, inherited };
         match crate::plan(&sources) {
             Ok((plan, warnings)) => {
-                Verdict::good(&sources.main.path, &plan, warnings.iter().map(ToString::to_string).collect())
+                CheckResult::good(&sources.main.path, &plan, warnings.iter().map(ToString::to_string).collect())
             }
             Err(errors) => errors.into(),
         }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_good_config_is_told_in_one_line_and_with_0() {
-        let good = verdict("[process]\nweb = \"web\"\n");
+        let good = check("[process]\nweb = \"web\"\n");
         assert_eq!(good.exit_code(), 0);
         assert_eq!(good.sentence(), "Procfile.toml is good: app shop, processes web");
         assert_eq!(good.remarks(), "");
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_told_with_2_and_steers_no_terminal() {
-        let bad = verdict("[process.web]\nrun = \"web\"\n\"\\u001b[2J\" = 1\ncount = -1\n");
+        let bad = check("[process.web]\nrun = \"web\"\n\"\\u001b[2J\" = 1\ncount = -1\n");
         assert_eq!(bad.exit_code(), 2);
         assert_eq!(bad.sentence(), "");
         assert!(bad.remarks().contains("Procfile.toml:4:9: "), "{}", bad.remarks());
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_is_told_with_2() {
-        let bad = Verdict::from(ReadError::File("there is no Procfile".to_owned()));
+        let bad = CheckResult::from(ReadError::File("there is no Procfile".to_owned()));
         assert_eq!((bad.exit_code(), bad.remarks().as_str()), (2, "there is no Procfile"));
         assert_eq!(bad.json(), json!({"ok": false, "error": "there is no Procfile", "problems": []}));
     }
