@@ -4,7 +4,6 @@ mod common;
 
 use common::{App, ask, connect, request, skipped};
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -134,8 +133,11 @@ fn as_user(app: &App, uid: u32, gid: u32, args: &[&str]) -> common::Reply {
     // Where the build directory is in somebody's home, others cannot run what is in it.
     let copy = app.path("svctl-for-all");
     if !copy.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_svctl"), &copy).unwrap();
-        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: a descriptor of ours for writing to it would be in the children of other tests for a
+        // moment, and a program that is open for writing cannot be run.
+        let mut install = Command::new("install");
+        install.args(["-m", "755", env!("CARGO_BIN_EXE_svctl")]).arg(&copy);
+        assert!(install.status().unwrap().success());
     }
     let mut command = Command::new(copy);
     command.arg("--socket").arg(app.socket()).args(args).current_dir("/").uid(uid).gid(gid);

@@ -314,9 +314,7 @@ fn a_shutdown_goes_on_where_a_killed_manager_left_it() {
     app.until_state("base.1", "stopping");
     // when
     svd_sys::tree::kill_verified(&manager(&app).unwrap(), 9).unwrap();
-    let status = app.until("the next manager", |status| {
-        (status["svd"]["manager_starts"] == 2).then(|| status.clone())
-    });
+    let status = app.until("the next manager", |status| (status["svd"]["manager_starts"] == 2).then(|| status.clone()));
     // then: it knows that svd is stopping, starts nothing, and comes to the end
     assert_eq!(status["svd"]["state"], "stopping", "{status:#}");
     assert_eq!(app.instance("web.1")["pid"], Value::Null);

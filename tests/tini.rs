@@ -133,7 +133,8 @@ while True: signal.pause()
     let mut child = Ends(svd(&[common::python(), script.to_str().unwrap()]).spawn().unwrap());
     let lines = Lines::of(child.0.stdout.take().unwrap());
     lines.containing("made");
-    let left: i32 = lines.containing("left").split(' ').nth(1).unwrap().parse().unwrap();
+    let line = lines.containing("left");
+    let left: i32 = line.strip_prefix("left ").and_then(|pid| pid.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
     // then: no zombie
     let pid = child.0.id().cast_signed();
     eventually("no zombies", || common::zombies_below(pid) == 0);
