@@ -27,8 +27,9 @@ use tokio::sync::oneshot;
 
 /// Bytes a stream may move in its turn, so that a flood does not starve others.
 const BUDGET: u64 = 1024 * 1024;
-/// Tracks whose files are open at once.
+/// Tracks whose files are open at once, two each; and the part of all descriptors that these may take.
 const OPEN_TRACKS: usize = 256;
+const PART_OF_DESCRIPTORS: u64 = 8;
 /// In a flood of small pieces the pump pauses so long and finds them collected: a fifth of the processor time, see
 /// the head of the module.
 const PACE: Duration = Duration::from_micros(50);
@@ -75,6 +76,7 @@ struct State {
     watch_behind: bool,
     turns: u64,
     open: usize,
+    open_tracks: usize,
     advanced: bool,
 }
 
@@ -93,6 +95,7 @@ impl Pump {
             watch_behind: false,
             turns: 0,
             open: 0,
+            open_tracks: open_tracks(),
             advanced: false,
             pump: self,
         };
@@ -101,6 +104,12 @@ impl Pump {
             state.run();
         })
     }
+}
+
+/// How many tracks may be open, so that descriptors are left for the pipes of new starts and for the control API.
+fn open_tracks() -> usize {
+    let files = svd_sys::limits::nofile().map_or(u64::MAX, |limit| limit.soft) / PART_OF_DESCRIPTORS;
+    usize::try_from(files / 2).unwrap_or(OPEN_TRACKS).clamp(4, OPEN_TRACKS)
 }
 
 impl State {
@@ -240,7 +249,7 @@ impl State {
         let track = self.tracks.get_mut(&source.track)?;
         track.used = self.turns;
         let was_open = track.is_open();
-        if !was_open && self.open >= OPEN_TRACKS {
+        if !was_open && self.open >= self.open_tracks {
             self.close_idle();
         }
         let mut patience = Patience::Ask;

@@ -58,11 +58,15 @@ impl Inventory {
             let (report, mut fds) = link.recv().await?;
             match report {
                 Report::Held { name } => {
-                    if let Some(fd) = fds.pop() {
-                        inventory.named.insert(name, fd);
-                    }
+                    let fd = fds.pop().ok_or(LinkError::DescriptorsLost)?;
+                    inventory.named.insert(name, fd);
                 }
-                Report::Instance(instance) => inventory.spawns.push(Found::new(*instance, fds)),
+                Report::Instance(instance) => {
+                    if fds.len() != instance.held.len() + usize::from(instance.pidfd) {
+                        return Err(LinkError::DescriptorsLost);
+                    }
+                    inventory.spawns.push(Found::new(*instance, fds));
+                }
                 Report::InventoryEnd { .. } => return Ok(inventory),
                 other => {
                     return Err(LinkError::OutOfTurn { wanted: "the inventory", got: format!("{other:?}") });

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use svd_sys::packet::PacketSocket;
+use svd_sys::packet::{Packet, PacketSocket};
 use svd_wire::{DecodeError, EncodeError, MAX_MESSAGE, Report, Request, decode_report, encode_request};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
@@ -15,6 +15,9 @@ pub enum LinkError {
     /// The socket failed.
     #[error("the link to the keeper failed: {0}")]
     Io(#[from] io::Error),
+    /// Descriptors that are needed did not arrive.
+    #[error("descriptors were lost: at the limit of open files")]
+    DescriptorsLost,
     /// The keeper is gone.
     #[error("the keeper closed the link")]
     Closed,
@@ -80,32 +83,41 @@ impl Link {
             if !guard.ready().is_readable() {
                 continue;
             }
-            match self.socket.get_ref().recv(&mut self.buffer) {
-                Ok(None) => return Err(LinkError::Closed),
-                Ok(Some((len, fds))) => {
-                    let bytes = self.buffer.get(..len).unwrap_or_default();
-                    let (_header, report) = decode_report(bytes, fds.len())?;
-                    return Ok((report, fds));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    guard.clear_ready_matching(Ready::READABLE);
-                }
-                Err(error) => return Err(error.into()),
+            match take(self.socket.get_ref(), &mut self.buffer)? {
+                Some(received) => return Ok(received),
+                None => guard.clear_ready_matching(Ready::READABLE),
             }
         }
     }
 
     /// The next report, if one is there already.
     pub fn try_recv(&mut self) -> Result<Option<(Report, Vec<OwnedFd>)>, LinkError> {
-        match self.socket.get_ref().recv(&mut self.buffer) {
-            Ok(None) => Err(LinkError::Closed),
-            Ok(Some((len, fds))) => {
-                let bytes = self.buffer.get(..len).unwrap_or_default();
-                let (_header, report) = decode_report(bytes, fds.len())?;
-                Ok(Some((report, fds)))
+        take(self.socket.get_ref(), &mut self.buffer)
+    }
+}
+
+/// The next report, if one is there. Where no descriptor is free, it comes without those that it says it has: only the
+/// inventory needs them, and looks. What a later keeper says and an earlier manager may pass over is passed over.
+fn take(socket: &PacketSocket, buffer: &mut [u8]) -> Result<Option<(Report, Vec<OwnedFd>)>, LinkError> {
+    loop {
+        let (len, fds, are_lost) = match socket.recv_even_without_fds(buffer) {
+            Ok(None) => return Err(LinkError::Closed),
+            Ok(Some(Packet::Whole { len, fds })) => (len, fds, false),
+            Ok(Some(Packet::FdsLost { len })) => (len, Vec::new(), true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let bytes = buffer.get(..len).unwrap_or_default();
+        let decoded = match decode_report(bytes, fds.len()) {
+            Err(DecodeError::Descriptors { announced, .. }) if are_lost => decode_report(bytes, announced.into()),
+            other => other,
+        };
+        match decoded {
+            Ok((_header, report)) => return Ok(Some((report, fds))),
+            Err(DecodeError::Skip(kind)) => {
+                tracing::info!(kind, "the keeper said something that this build passes over")
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
         }
     }
 }
