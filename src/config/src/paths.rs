@@ -76,8 +76,13 @@ pub fn user_state(uid: u32, env: &BTreeMap<String, String>) -> PathBuf {
     }
     match absolute(env, "HOME") {
         Some(home) => home.join(".local/state/svd"),
-        None => PathBuf::from(format!("/tmp/svd-{uid}")),
+        None => temporary(uid),
     }
+}
+
+/// `/tmp/svd-UID`: where a user's apps go who have no other place. Anybody could have made it: check whose it is.
+pub fn temporary(uid: u32) -> PathBuf {
+    PathBuf::from(format!("/tmp/svd-{uid}"))
 }
 
 fn chosen_root(env: &BTreeMap<String, String>, root: Option<&Path>) -> Option<PathBuf> {

@@ -90,7 +90,8 @@ fn candidates(app: &str, caller: &Caller) -> Vec<PathBuf> {
         in_slash(caller, &Path::new(paths::SYSTEM_RUNTIME).join(app).join(paths::SOCKET_NAME)),
         in_slash(caller, &paths::user_state(caller.uid, &env).join(app).join("run").join(paths::SOCKET_NAME)),
     ];
-    let fallback = in_slash(caller, &fallback_dir(caller));
+    // Where an svd goes whose state directory cannot be written.
+    let fallback = in_slash(caller, &paths::temporary(caller.uid));
     if is_own(&fallback, caller.uid) {
         sockets.push(fallback.join(app).join("run").join(paths::SOCKET_NAME));
     }
@@ -144,16 +145,11 @@ fn directories(caller: &Caller) -> Vec<AppsDir> {
     }
     let state = in_slash(caller, &paths::user_state(caller.uid, &caller.env));
     dirs.push(AppsDir { path: state.clone(), below: in_run() });
-    let fallback = in_slash(caller, &fallback_dir(caller));
+    let fallback = in_slash(caller, &paths::temporary(caller.uid));
     if fallback != state && is_own(&fallback, caller.uid) {
         dirs.push(AppsDir { path: fallback, below: in_run() });
     }
     dirs
-}
-
-/// Where an svd goes whose state directory cannot be written. Anybody could have made it.
-fn fallback_dir(caller: &Caller) -> PathBuf {
-    PathBuf::from(format!("/tmp/svd-{}", caller.uid))
 }
 
 fn is_own(dir: &Path, uid: u32) -> bool {

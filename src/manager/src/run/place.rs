@@ -33,7 +33,7 @@ impl Place {
             (Err(error), RootAsked::Default) => {
                 let uid = svd_sys::process::uid();
                 let candidates =
-                    [PathBuf::from(format!("/run/svd/{app}/state")), PathBuf::from(format!("/tmp/svd-{uid}/{app}"))];
+                    [PathBuf::from(format!("/run/svd/{app}/state")), svd_config::paths::temporary(uid).join(app)];
                 let found = candidates.into_iter().find(|dir| make(dir).is_ok());
                 let Some(instead) = found else {
                     return Err(format!(
@@ -122,7 +122,7 @@ fn passable(dir: &Path, mode: u32) -> io::Result<()> {
 
 /// The parts of a path below `/tmp/svd-UID`, where everybody may have made them first.
 fn in_tmp(dir: &Path, uid: u32) -> impl Iterator<Item = &Path> {
-    let own = PathBuf::from(format!("/tmp/svd-{uid}"));
+    let own = svd_config::paths::temporary(uid);
     dir.ancestors().filter(move |part| part.starts_with(&own))
 }
 
