@@ -27,6 +27,20 @@ struct Asked {
     reply: Option<Answer>,
 }
 
+impl Asked {
+    /// What history keeps of it.
+    fn event(&self, kind: &str, message: String) -> NewEvent {
+        NewEvent {
+            time_ns: svd_sys::clock::now().real_ns,
+            kind: kind.to_owned(),
+            actor: self.actor.as_ref().map(|actor| actor.name.clone()),
+            reason: self.reason.clone(),
+            message,
+            ..NewEvent::default()
+        }
+    }
+}
+
 impl App {
     /// Answers, or begins what will be answered.
     pub(super) fn ask(&mut self, ask: Ask) -> Result<(), LinkError> {
@@ -131,22 +145,20 @@ impl App {
                 }
             }
             api::CommandKind::Reload => {
-                let signals: Vec<(InstanceName, i32)> = {
-                    let (_, instances) = self.names();
-                    let plan = self.core.plan();
-                    let signal = |name: &InstanceName| plan.process(&name.process).map_or(1, |p| p.reload_signal);
-                    targets::instances_of(&targets, &instances)
-                        .into_iter()
-                        .map(|name| {
-                            let signal = signal(&name);
-                            (name, signal)
-                        })
-                        .collect()
-                };
+                let signals = self.reload_signals(&targets);
                 return self.send_signals(asked, signals);
             }
         };
         self.begin(asked, command)
+    }
+
+    /// Each instance with the signal on which its process reads its config again.
+    fn reload_signals(&self, targets: &[Target]) -> Vec<(InstanceName, i32)> {
+        let (_, instances) = self.names();
+        let plan = self.core.plan();
+        // One that is no longer in the config is on its way out; SIGHUP is the default of the key.
+        let signal = |name: &InstanceName| plan.process(&name.process).map_or(1, |process| process.reload_signal);
+        targets::instances_of(targets, &instances).into_iter().map(|name| (name.clone(), signal(&name))).collect()
     }
 
     fn scale(&mut self, request: api::ScaleRequest, actor: Actor, reply: Answer) -> Result<(), LinkError> {
@@ -166,8 +178,7 @@ impl App {
                 }
             };
             if self.core.plan().process(name).is_none() {
-                let known: Vec<&str> = self.core.plan().processes.iter().map(|p| p.name.as_str()).collect();
-                wrong = Some(format!("there is no process \"{name}\"; there are: {}", known.join(", ")));
+                wrong = Some(no_process(name, self.core.plan()));
             } else if wanted > 1000 {
                 wrong = Some(format!("{name}={wanted} is more than svd runs of one process (1000)"));
             }
@@ -228,17 +239,13 @@ impl App {
                 continue;
             }
             self.link.send(&Request::Signal { spawn: to_wire(spawn), signal }, Vec::new())?;
+            let message = format!("was sent {signal_name}: {}", asked.words);
             self.commits.event(NewEvent {
-                time_ns: svd_sys::clock::now().real_ns,
-                kind: "instance.signalled".into(),
                 process: Some(name.process.to_string()),
                 instance: Some(name.to_string()),
                 spawn: Some(spawn.0),
                 pid: Some(pid),
-                actor: asked.actor.as_ref().map(|actor| actor.name.clone()),
-                reason: asked.reason.clone(),
-                message: format!("was sent {signal_name}: {}", asked.words),
-                ..NewEvent::default()
+                ..asked.event("instance.signalled", message)
             });
         }
         if changes.is_empty() {
@@ -249,10 +256,15 @@ impl App {
         } else {
             (api::OutcomeWord::Done, "sent".to_owned())
         };
-        if let Some(reply) = asked.reply {
-            self.commits.reply((reply, api::CommandResult { outcome, message, changes, problems: Vec::new() }));
-        }
+        self.answer(asked, api::CommandResult { outcome, message, changes, problems: Vec::new() });
         Ok(())
+    }
+
+    /// Answers when what is stored before has reached the disk.
+    fn answer(&mut self, asked: Asked, result: api::CommandResult) {
+        if let Some(reply) = asked.reply {
+            self.commits.reply((reply, result));
+        }
     }
 
     /// Gives a command to the core, or tells what it would do.
@@ -269,20 +281,11 @@ impl App {
                 changes,
                 problems: Vec::new(),
             };
-            if let Some(reply) = asked.reply {
-                self.commits.reply((reply, result));
-            }
+            self.answer(asked, result);
             return Ok(());
         }
         let kind = format!("command.{}", asked.words.split_ascii_whitespace().next().unwrap_or("unknown"));
-        self.commits.event(NewEvent {
-            time_ns: svd_sys::clock::now().real_ns,
-            kind,
-            actor: asked.actor.as_ref().map(|actor| actor.name.clone()),
-            reason: asked.reason.clone(),
-            message: asked.words.clone(),
-            ..NewEvent::default()
-        });
+        self.commits.event(asked.event(&kind, asked.words.clone()));
         let op = Op { reply: asked.reply, actor: asked.actor, reason: asked.reason, words: asked.words, changes };
         self.order(op, command)
     }
@@ -293,19 +296,10 @@ impl App {
 
     fn refuse_with(&mut self, asked: Asked, message: String, problems: Vec<api::Problem>) -> Result<(), LinkError> {
         if !asked.dry_run {
-            self.commits.event(NewEvent {
-                time_ns: svd_sys::clock::now().real_ns,
-                kind: "command.refused".into(),
-                actor: asked.actor.as_ref().map(|actor| actor.name.clone()),
-                reason: asked.reason.clone(),
-                message: format!("{}: {message}", asked.words),
-                ..NewEvent::default()
-            });
+            self.commits.event(asked.event("command.refused", format!("{}: {message}", asked.words)));
         }
-        if let Some(reply) = asked.reply {
-            let outcome = api::OutcomeWord::Refused;
-            self.commits.reply((reply, api::CommandResult { outcome, message, changes: Vec::new(), problems }));
-        }
+        let outcome = api::OutcomeWord::Refused;
+        self.answer(asked, api::CommandResult { outcome, message, changes: Vec::new(), problems });
         Ok(())
     }
 
@@ -372,10 +366,7 @@ impl App {
             if !asked.dry_run {
                 self.adopt_sources(&loaded)?;
             }
-            if let Some(reply) = asked.reply {
-                let result = api::CommandResult { outcome, message, changes: words, problems: Vec::new() };
-                self.commits.reply((reply, result));
-            }
+            self.answer(asked, api::CommandResult { outcome, message, changes: words, problems: Vec::new() });
             return Ok(());
         }
         let restart: Vec<Arc<str>> = changes
@@ -388,14 +379,7 @@ impl App {
         if let Err(message) = self.core.dry_run(&command) {
             return self.refuse(asked, message);
         }
-        self.commits.event(NewEvent {
-            time_ns: svd_sys::clock::now().real_ns,
-            kind: "command.apply".into(),
-            actor: asked.actor.as_ref().map(|actor| actor.name.clone()),
-            reason: asked.reason.clone(),
-            message: format!("{}: {}", asked.words, words.join("; ")),
-            ..NewEvent::default()
-        });
+        self.commits.event(asked.event("command.apply", format!("{}: {}", asked.words, words.join("; "))));
         self.adopt_sources(&loaded)?;
         let op =
             Op { reply: asked.reply, actor: asked.actor, reason: asked.reason, words: asked.words, changes: words };
@@ -445,8 +429,7 @@ impl App {
     fn env(&self, process: &str) -> Result<api::EnvReply, String> {
         let plan = self.core.plan();
         let Some(found) = plan.process(process) else {
-            let known: Vec<&str> = plan.processes.iter().map(|p| p.name.as_str()).collect();
-            return Err(format!("there is no process \"{process}\"; there are: {}", known.join(", ")));
+            return Err(no_process(process, plan));
         };
         let dirs = self.dirs();
         let environment = self.surroundings(plan, &dirs).environment(found, 1);
@@ -474,12 +457,7 @@ impl App {
             None => plan.processes.first(),
         };
         let Some(found) = found else {
-            let known: Vec<&str> = plan.processes.iter().map(|p| p.name.as_str()).collect();
-            return Err(format!(
-                "there is no process \"{}\"; there are: {}",
-                process.unwrap_or_default(),
-                known.join(", ")
-            ));
+            return Err(no_process(process.unwrap_or_default(), &plan));
         };
         let dirs = self.dirs();
         let mut env = self.surroundings(&plan, &dirs).environment(found, 1);
@@ -504,6 +482,11 @@ impl App {
             umask: found.exec.umask,
         })
     }
+}
+
+fn no_process(name: &str, plan: &svd_config::Plan) -> String {
+    let known: Vec<&str> = plan.processes.iter().map(|process| process.name.as_str()).collect();
+    format!("there is no process \"{name}\"; there are: {}", known.join(", "))
 }
 
 /// A difference between two configs, as the plan of `apply` shows it. Names of variables, never their values.
