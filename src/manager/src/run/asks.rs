@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use svd_api as api;
-use svd_config::{Change, ChangeKind, Effect};
 use svd_core::{Command, InstanceName, State, Target};
 use svd_wire::Request;
 use tokio::sync::oneshot;
@@ -12,24 +11,23 @@ use super::app::{App, Op};
 use super::spawns::to_wire;
 use super::targets;
 use crate::ask::{Actor, Ask};
-use crate::plan::{self, Loaded};
 use crate::seam::LinkError;
 use crate::store::NewEvent;
 
-type Answer = oneshot::Sender<api::CommandResult>;
+pub(super) type Answer = oneshot::Sender<api::CommandResult>;
 
 /// What goes with every command.
-struct Asked {
-    words: String,
-    actor: Option<Actor>,
-    reason: Option<String>,
-    dry_run: bool,
-    reply: Option<Answer>,
+pub(super) struct Asked {
+    pub words: String,
+    pub actor: Option<Actor>,
+    pub reason: Option<String>,
+    pub dry_run: bool,
+    pub reply: Option<Answer>,
 }
 
 impl Asked {
     /// What history keeps of it.
-    fn event(&self, kind: &str, message: String) -> NewEvent {
+    pub fn event(&self, kind: &str, message: String) -> NewEvent {
         NewEvent {
             time_ns: svd_sys::clock::now().real_ns,
             kind: kind.to_owned(),
@@ -261,7 +259,7 @@ impl App {
     }
 
     /// Answers when what is stored before has reached the disk.
-    fn answer(&mut self, asked: Asked, result: api::CommandResult) {
+    pub(super) fn answer(&mut self, asked: Asked, result: api::CommandResult) {
         if let Some(reply) = asked.reply {
             self.commits.reply((reply, result));
         }
@@ -290,139 +288,21 @@ impl App {
         self.order(op, command)
     }
 
-    fn refuse(&mut self, asked: Asked, message: String) -> Result<(), LinkError> {
+    pub(super) fn refuse(&mut self, asked: Asked, message: String) -> Result<(), LinkError> {
         self.refuse_with(asked, message, Vec::new())
     }
 
-    fn refuse_with(&mut self, asked: Asked, message: String, problems: Vec<api::Problem>) -> Result<(), LinkError> {
+    pub(super) fn refuse_with(
+        &mut self,
+        asked: Asked,
+        message: String,
+        problems: Vec<api::Problem>,
+    ) -> Result<(), LinkError> {
         if !asked.dry_run {
             self.commits.event(asked.event("command.refused", format!("{}: {message}", asked.words)));
         }
         let outcome = api::OutcomeWord::Refused;
         self.answer(asked, api::CommandResult { outcome, message, changes: Vec::new(), problems });
-        Ok(())
-    }
-
-    /// `kill -HUP` of svd: as `svctl apply`, the outcome is in history and in svd's own log.
-    pub(super) fn apply_by_signal(&mut self) -> Result<(), LinkError> {
-        let asked = Asked {
-            words: "apply".into(),
-            actor: Some(Actor { uid: 0, name: "signal HUP".into(), role: crate::ask::Role::Operate }),
-            reason: None,
-            dry_run: false,
-            reply: None,
-        };
-        self.apply_asked(asked, None)
-    }
-
-    fn apply(&mut self, request: api::ApplyRequest, actor: Actor, reply: Answer) -> Result<(), LinkError> {
-        let asked = Asked {
-            words: match &request.file {
-                Some(file) => format!("apply {file}"),
-                None => "apply".into(),
-            },
-            actor: Some(actor),
-            reason: request.reason,
-            dry_run: request.dry_run,
-            reply: Some(reply),
-        };
-        self.apply_asked(asked, request.file)
-    }
-
-    /// Reads the config again; everything is checked before anything is touched.
-    fn apply_asked(&mut self, asked: Asked, file: Option<String>) -> Result<(), LinkError> {
-        let loaded = match plan::recheck(&self.snapshot.sources, file.as_deref()) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                self.invalid = Some(error.summary());
-                let (message, problems) = error.into_reply();
-                return self.refuse_with(asked, message, problems);
-            }
-        };
-        let old = self.core.plan().clone();
-        if let Err(message) = self.runnable(&old, &loaded) {
-            self.invalid = Some(message.clone());
-            return self.refuse(asked, message);
-        }
-        if !asked.dry_run {
-            self.invalid = None;
-        }
-        let fixed = svd_config::needs_new_start(&old, &loaded.plan);
-        if !fixed.is_empty() {
-            let message = format!(
-                "{} cannot be changed while svd runs: stop svd and start it again, or put the old value back; nothing was changed",
-                fixed.join(", ")
-            );
-            return self.refuse(asked, message);
-        }
-        let changes = svd_config::diff(&old, &loaded.plan);
-        let words: Vec<String> = changes.iter().map(describe).collect();
-        if asked.dry_run || changes.is_empty() {
-            let (outcome, message) = match (asked.dry_run, changes.is_empty()) {
-                (_, true) => (api::OutcomeWord::Done, "nothing to change".to_owned()),
-                (true, false) => (api::OutcomeWord::Planned, "nothing was changed (dry run)".to_owned()),
-                (false, false) => (api::OutcomeWord::Done, String::new()),
-            };
-            if !asked.dry_run {
-                self.adopt_sources(&loaded)?;
-            }
-            self.answer(asked, api::CommandResult { outcome, message, changes: words, problems: Vec::new() });
-            return Ok(());
-        }
-        let restart: Vec<Arc<str>> = changes
-            .iter()
-            .filter(|change| matches!(change.kind, ChangeKind::Changed { effect: Effect::Restart, .. }))
-            .map(|change| Arc::from(change.process.as_str()))
-            .collect();
-        let plan = Arc::new(loaded.plan.clone());
-        let command = Command::Apply { plan, restart };
-        if let Err(message) = self.core.dry_run(&command) {
-            return self.refuse(asked, message);
-        }
-        self.commits.event(asked.event("command.apply", format!("{}: {}", asked.words, words.join("; "))));
-        self.adopt_sources(&loaded)?;
-        let op =
-            Op { reply: asked.reply, actor: asked.actor, reason: asked.reason, words: asked.words, changes: words };
-        self.order(op, command)
-    }
-
-    /// From now on a new manager begins with this config.
-    fn adopt_sources(&mut self, loaded: &Loaded) -> Result<(), LinkError> {
-        self.snapshot.sources = loaded.sources.clone();
-        self.snapshot.accounts = loaded.accounts.clone();
-        self.accounts = loaded.accounts.clone();
-        self.warnings = loaded.warnings.clone();
-        self.commits.config(self.snapshot.to_memfd()?);
-        Ok(())
-    }
-
-    /// Whether what the new config adds or changes can be started here: its program and directory are there. What waits
-    /// for a one-shot is left out, since that may bring the program about.
-    fn runnable(&self, old: &svd_config::Plan, loaded: &Loaded) -> Result<(), String> {
-        let dirs = self.dirs();
-        let surroundings = super::launch::Surroundings {
-            accounts: &loaded.accounts,
-            inherited: &loaded.sources.inherited,
-            ..self.surroundings(&loaded.plan, &dirs)
-        };
-        for process in &loaded.plan.processes {
-            let unchanged = old.process(&process.name).is_some_and(|before| before.exec == process.exec);
-            if unchanged || !process.after.is_empty() {
-                continue;
-            }
-            let at = |what: String| format!("[process.{}]: {what}; the running config stays", process.name);
-            if !process.exec.cwd.is_dir() {
-                return Err(at(format!("its directory {} does not exist", process.exec.cwd.display())));
-            }
-            match surroundings.program(process) {
-                Err(what) => return Err(at(what)),
-                Ok((_, plan::Lookup::Found(_))) => {}
-                Ok((name, plan::Lookup::NotExecutable(path))) => {
-                    return Err(at(format!("\"{name}\" ({}) is not executable", path.display())));
-                }
-                Ok((name, plan::Lookup::Missing(_))) => return Err(at(format!("there is no program \"{name}\""))),
-            }
-        }
         Ok(())
     }
 
@@ -487,20 +367,4 @@ impl App {
 fn no_process(name: &str, plan: &svd_config::Plan) -> String {
     let known: Vec<&str> = plan.processes.iter().map(|process| process.name.as_str()).collect();
     format!("there is no process \"{name}\"; there are: {}", known.join(", "))
-}
-
-/// A difference between two configs, as the plan of `apply` shows it. Names of variables, never their values.
-fn describe(change: &Change) -> String {
-    let process = &change.process;
-    match &change.kind {
-        ChangeKind::Added => format!("+ {process}: new, is started"),
-        ChangeKind::Removed => format!("- {process}: no longer in the config, is stopped"),
-        ChangeKind::Changed { keys, effect: Effect::Restart } => {
-            format!("~ {process}: {} changed, its instances are replaced one by one", keys.join(", "))
-        }
-        ChangeKind::Changed { keys, effect: Effect::Live } => {
-            format!("~ {process}: {} changed, takes effect without a restart", keys.join(", "))
-        }
-        ChangeKind::Count { from, to } => format!("~ {process}: count {from} -> {to}"),
-    }
 }

@@ -1,6 +1,7 @@
 //! The main loop: one event at a time to the core, its actions performed, results back as events.
 
 mod app;
+mod apply;
 mod asks;
 mod boot;
 mod commits;
