@@ -48,3 +48,43 @@ fn a_group_that_does_not_exist_ends_svd_before_anything_is_started() {
         assert_eq!(app.over(), Some(1));
     }
 }
+
+#[test]
+fn a_second_svd_with_another_state_directory_leaves_the_control_socket_of_the_first() {
+    if svd_sys::process::uid() != 0 {
+        return skipped("only root can start svd as a user of its own choice");
+    }
+    // given a user with one runtime directory, whose svd runs
+    let app = App::new("app = \"twin\"\n[process]\nweb = \"sleep 1000\"");
+    for dir in ["runtime", "first", "second"] {
+        std::fs::create_dir(app.path(dir)).unwrap();
+        std::os::unix::fs::chown(app.path(dir), Some(65534), Some(65534)).unwrap();
+    }
+    let svd = |state: &str| {
+        let mut command = Command::new(app.command().get_program());
+        command
+            .env_remove("SVD_ROOT")
+            .env("XDG_RUNTIME_DIR", app.path("runtime"))
+            .env("XDG_STATE_HOME", app.path(state));
+        command.current_dir(app.path(".")).env("SVD_TEST_DIR", app.path(".")).stdin(std::process::Stdio::null());
+        std::os::unix::process::CommandExt::uid(&mut command, 65534);
+        std::os::unix::process::CommandExt::gid(&mut command, 65534);
+        command.stdout(std::process::Stdio::piped());
+        command
+    };
+    let mut first = svd("first").spawn().unwrap();
+    let mut line = String::new();
+    let mut out = std::io::BufReader::new(first.stdout.take().unwrap());
+    while !line.contains("ready") {
+        assert_ne!(std::io::BufRead::read_line(&mut out, &mut line).unwrap(), 0, "{line}");
+    }
+    // when another one is started for the same app, from another state directory
+    let second = svd("second").stderr(std::process::Stdio::piped()).output().unwrap();
+    // then
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another svd runs this app already"));
+    let socket = app.path("runtime/svd/twin/control.sock");
+    assert_eq!(common::request(&socket, "GET", "/v1/status", None).unwrap().status, 200);
+    assert_eq!(common::request(&socket, "POST", "/v1/shutdown", Some("{}")).unwrap().status, 200);
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+}

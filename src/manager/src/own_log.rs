@@ -1,5 +1,6 @@
 //! svd's own log: `svd-log/` in the state directory, a file a day, kept a week.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use tracing_appender::rolling::{Builder, Rotation};
@@ -11,7 +12,7 @@ const DAYS: usize = 7;
 pub fn start(root: &Path) {
     let dir = root.join("svd-log");
     // The appender complains aloud about a directory that is not there before it makes it.
-    let _made = std::fs::create_dir_all(&dir);
+    let _made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(&dir);
     let built = Builder::new()
         .rotation(Rotation::DAILY)
         .filename_prefix("svd")

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub const CONFIG: &str = "config";
 const CONTROL: &str = "control";
 /// Name under which the keeper holds the lock.
 const LOCK: &str = "lock";
+/// Name under which the keeper holds the lock of the runtime directory, where that is not in the state directory.
+const RUNTIME_LOCK: &str = "runtime-lock";
 /// Name under which the keeper is told that svd stops all.
 pub const STOPPING: &str = "stopping";
 /// How long open answers of the API may take at the end.
@@ -139,28 +142,40 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     if let Some(told) = &place.volatile {
         crate::say::line(&format!("svd: {told}"));
     }
-    let lock = match inventory.named.remove(LOCK) {
-        Some(held) => held,
-        None => lock_file(&place.lock(), inventory.keeper_pid).map_err(|error| match error {
-            LockError::LockedBy { pid } => BootError::Other(format!(
-                "another svd runs this app already{}: {} is locked; stop it first (svctl -a {app} shutdown) or choose another --root",
-                pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(),
-                place.root.display(),
-            )),
-            LockError::Io(error) => BootError::Other(format!("{} cannot be locked: {error}", place.lock().display())),
-        })?,
-    };
+    let mut locks = Vec::new();
+    for (name, dir) in [(LOCK, Some(&place.root)), (RUNTIME_LOCK, place.runtime_apart())] {
+        let Some(dir) = dir else { continue };
+        let lock = match inventory.named.remove(name) {
+            Some(held) => held,
+            None => lock(dir, app, inventory.keeper_pid).map_err(BootError::Other)?,
+        };
+        locks.push((name, lock));
+    }
     let groups = control_groups(&loaded.plan.control).map_err(BootError::Other)?;
     place.prepare_notify().map_err(BootError::Other)?;
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
     let control = bind_control(&place, loaded.plan.control.socket_mode, groups).map_err(BootError::Other)?;
     let snapshot = snapshot(&loaded, &place, groups);
     let io = |error: io::Error| BootError::Link(error.into());
-    link.send(&Request::Hold { name: LOCK.into() }, vec![lock])?;
+    for (name, lock) in locks {
+        link.send(&Request::Hold { name: name.into() }, vec![lock])?;
+    }
     link.send(&Request::Hold { name: CONTROL.into() }, vec![control.try_clone().map_err(io)?.into()])?;
     // Last: a successor that finds the config finds everything.
     link.send(&Request::Hold { name: CONFIG.into() }, vec![snapshot.to_memfd().map_err(io)?])?;
     Ok(Ground { loaded, place, groups, control, store, desired, warnings })
+}
+
+/// One svd for each directory that it changes.
+fn lock(dir: &Path, app: &str, keeper: i32) -> Result<OwnedFd, String> {
+    lock_file(&Place::lock(dir), keeper).map_err(|error| match error {
+        LockError::LockedBy { pid } => format!(
+            "another svd runs this app already{}: {} is locked; stop it first (svctl -a {app} shutdown) or choose another --root",
+            pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(),
+            dir.display(),
+        ),
+        LockError::Io(error) => format!("{} cannot be locked: {error}", Place::lock(dir).display()),
+    })
 }
 
 fn snapshot(loaded: &Loaded, place: &Place, groups: ControlGroups) -> Snapshot {

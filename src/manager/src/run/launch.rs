@@ -267,7 +267,10 @@ fn fits(spec: &SpawnSpec) -> Result<(), SpawnFailure> {
     const ALL: usize = 6 * 1024 * 1024;
     let strings = || spec.argv.iter().chain(&spec.env);
     if let Some(long) = strings().find(|string| string.len() > LONGEST) {
-        let start = String::from_utf8_lossy(long.get(..40).unwrap_or(long)).into_owned();
+        // Of a variable the name, never its value.
+        let name = long.split(|byte| *byte == b'=').next().filter(|_| spec.env.contains(long));
+        let start = name.unwrap_or(long).get(..40).or(name).unwrap_or(long);
+        let start = String::from_utf8_lossy(start).into_owned();
         let message = format!(
             "cannot run it: {start:?}… is longer than the 128 KiB that the kernel takes as one argument or variable"
         );

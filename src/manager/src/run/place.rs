@@ -76,9 +76,15 @@ impl Place {
         self.runtime.join(svd_config::paths::SOCKET_NAME)
     }
 
-    /// The lock that one svd holds for its life.
-    pub fn lock(&self) -> PathBuf {
-        self.root.join("lock")
+    /// The lock of a directory, which one svd holds for its life.
+    pub fn lock(dir: &Path) -> PathBuf {
+        dir.join("lock")
+    }
+
+    /// The runtime directory where the lock of the state directory does not cover it: two svds with one of these and two
+    /// state directories would take each other's control socket away.
+    pub fn runtime_apart(&self) -> Option<&PathBuf> {
+        (!self.runtime.starts_with(&self.root)).then_some(&self.runtime)
     }
 
     /// Directory of the notify sockets.
