@@ -1,4 +1,4 @@
-//! Descriptors: pipes, sealed memfds, flags.
+//! Descriptors: pipes, memfds, flags.
 
 use crate::cvt::{cvt, cvt_long, errno};
 use std::ffi::CString;
@@ -60,6 +60,15 @@ pub fn memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     // SAFETY: fcntl with an integer argument.
     cvt(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
     Ok(file.into())
+}
+
+/// An empty memfd that everybody who holds it can write to.
+pub fn shared_memfd(name: &str) -> io::Result<OwnedFd> {
+    let name = CString::new(name).map_err(|_| errno(libc::EINVAL))?;
+    // SAFETY: a NUL-terminated name.
+    let raw = cvt(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    // SAFETY: just created, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
 /// The contents of a sealed memfd. EINVAL where it is not sealed against writing or is larger than `limit` bytes.
@@ -163,6 +172,17 @@ mod tests {
         assert_eq!(file.write_at(b"x", 0).unwrap_err().raw_os_error(), Some(libc::EPERM));
         assert_eq!(read_memfd(memfd.try_clone().unwrap(), 5).unwrap(), b"hello");
         assert!(read_memfd(memfd, 4).is_err());
+    }
+
+    #[test]
+    fn what_is_written_to_a_shared_memfd_is_seen_through_every_copy_and_it_counts_as_unsealed() {
+        let memfd = shared_memfd("notes").unwrap();
+        let copy = std::fs::File::from(memfd.try_clone().unwrap());
+        std::fs::File::from(memfd.try_clone().unwrap()).write_all_at(b"hello", 3).unwrap();
+        let mut bytes = [0; 8];
+        copy.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(&bytes, b"\0\0\0hello");
+        assert!(read_memfd(memfd, 8).is_err());
     }
 
     #[test]

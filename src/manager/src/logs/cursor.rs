@@ -26,6 +26,21 @@ pub(super) enum Begin {
     WithinLine,
 }
 
+impl Begin {
+    /// How a reader begins at `at` that was given nothing before it: the rest of a line is of no use to it.
+    pub fn at(place: &Place, at: Position) -> io::Result<Begin> {
+        if at.offset == 0 {
+            return Ok(Begin::AtLine);
+        }
+        let mut before = [0];
+        match place.open_log(at.segment).and_then(|log| log.read_exact_at(&mut before, at.offset - 1)) {
+            Ok(()) if before[0] != b'\n' => Ok(Begin::WithinLine),
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => Err(error),
+            _ => Ok(Begin::AtLine),
+        }
+    }
+}
+
 /// The marks of the segment that is being read, a block at a time.
 #[derive(Debug, Default)]
 struct Marks {
@@ -56,7 +71,10 @@ pub(super) struct Cursor {
     line: Vec<u8>,
     head: Option<Head>,
     begin: Begin,
-    ready: VecDeque<LogItem>,
+    /// Each with the place behind it: where a reader goes on that was given it.
+    ready: VecDeque<(LogItem, Position)>,
+    /// The place behind what was given last.
+    behind: Position,
 }
 
 impl Cursor {
@@ -71,23 +89,13 @@ impl Cursor {
             head: None,
             begin,
             ready: VecDeque::new(),
+            behind: at,
         }
     }
 
     /// A cursor at `at`, which leaves out the rest of a line that began before it.
     pub fn at_next_line(place: Place, at: Position) -> io::Result<Cursor> {
-        let mut begin = Begin::AtLine;
-        if at.offset > 0 {
-            let mut before = [0];
-            let read = place.open_log(at.segment).and_then(|log| log.read_exact_at(&mut before, at.offset - 1));
-            match read {
-                Ok(()) if before[0] != b'\n' => begin = Begin::WithinLine,
-                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {
-                    return Err(error);
-                }
-                _ => {}
-            }
-        }
+        let begin = Begin::at(&place, at)?;
         Ok(Cursor::new(place, at, begin))
     }
 
@@ -99,20 +107,28 @@ impl Cursor {
         self.at
     }
 
+    /// The place behind the item that was given last: a new cursor there, with [`Begin::AtLine`], gives what follows it.
+    pub fn behind(&self) -> Position {
+        self.behind
+    }
+
+    fn give(&mut self) -> Option<LogItem> {
+        let (item, behind) = self.ready.pop_front()?;
+        self.behind = behind;
+        Some(item)
+    }
+
     /// The next line or gap before `limit`; `None` where there is none yet.
     pub fn next(&mut self, limit: Position) -> io::Result<Option<LogItem>> {
         loop {
-            if let Some(item) = self.ready.pop_front() {
+            if let Some(item) = self.give() {
                 return Ok(Some(item));
             }
             if self.used == self.piece.len() && !self.fetch(limit)? {
                 // Thousands of idle cursors keep no buffers.
                 self.piece = Vec::new();
                 self.used = 0;
-                match self.ready.pop_front() {
-                    Some(item) => return Ok(Some(item)),
-                    None => return Ok(None),
-                }
+                return Ok(self.give());
             }
             self.take_run()?;
         }
@@ -121,7 +137,7 @@ impl Cursor {
     /// What has been read of a line that is not finished.
     pub fn take_unfinished(&mut self) -> Option<LogItem> {
         self.break_line();
-        self.ready.pop_front()
+        self.give()
     }
 
     /// Gets more bytes; false at the limit.
@@ -186,9 +202,11 @@ impl Cursor {
             self.break_line();
             let time_ns = self.place.open_log(found.number).and_then(|log| modified_ns(&log)).unwrap_or(0);
             let time_ns = gap_at.filter(|time| *time > 0).unwrap_or(time_ns);
+            self.enter(found.number);
             self.push_gap(time_ns, GapCause::Deleted);
+        } else {
+            self.enter(found.number);
         }
-        self.enter(found.number);
         Ok(true)
     }
 
@@ -198,10 +216,10 @@ impl Cursor {
         if self.at.segment == 0 {
             let first = self.place.segments()?.first().map(|first| first.number);
             if let Some(first) = first {
+                self.enter(first);
                 if first > 1 {
                     self.push_gap(0, GapCause::Deleted);
                 }
-                self.enter(first);
             }
             return Ok(first.is_some());
         }
@@ -211,7 +229,8 @@ impl Cursor {
 
     fn push_gap(&mut self, time_ns: u64, cause: GapCause) {
         let id = self.place.id();
-        self.ready.push_back(LogItem::Gap(Gap { time_ns, instance: id.instance.clone(), stream: id.stream, cause }));
+        let gap = Gap { time_ns, instance: id.instance.clone(), stream: id.stream, cause };
+        self.ready.push_back((LogItem::Gap(gap), self.at));
     }
 
     /// Takes bytes up to the next newline, mark, or end of the piece.
@@ -253,14 +272,15 @@ impl Cursor {
         self.begin = Begin::AtLine;
         let Some(head) = self.head.take() else { return };
         let id = self.place.id();
-        self.ready.push_back(LogItem::Line(LogLine {
+        let line = LogLine {
             time_ns: head.time_ns,
             instance: id.instance.clone(),
             stream: id.stream,
             spawn: head.spawn,
             text: std::mem::take(&mut self.line),
             partial,
-        }));
+        };
+        self.ready.push_back((LogItem::Line(line), self.at));
     }
 
     /// What follows is not the rest of this line.

@@ -3,6 +3,7 @@
 
 use super::cursor::{Begin, Cursor};
 use super::merge::Merge;
+use super::printed::Printed;
 use super::progress::{Ear, Progress};
 use super::segment::{Place, places};
 use super::types::{LogItem, Position, Selector, TrackId};
@@ -49,6 +50,25 @@ impl Follow {
             }
         }
         Ok(Follow::resume(source, merge, VecDeque::new()))
+    }
+
+    /// From where the foreground of the manager before has printed.
+    pub(super) fn from_printed(source: Source, printed: &Printed) -> io::Result<Follow> {
+        let mut merge = Merge::default();
+        for place in places(&source.root)? {
+            let end = match source.progress.get(place.id()) {
+                Some(end) => end,
+                None => place.end()?,
+            };
+            let spot = printed.spot(&place)?;
+            merge.add(Cursor::new(place, spot.at, spot.begin), end);
+        }
+        Ok(Follow::resume(source, merge, VecDeque::new()))
+    }
+
+    /// Up to where a stream has been given with the item that was given last.
+    pub(super) fn given(&self) -> Option<(&TrackId, Position)> {
+        self.merge.given()
     }
 
     /// Gives what was read before, then goes on from where reading is.

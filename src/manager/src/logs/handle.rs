@@ -1,6 +1,7 @@
 //! The manager's handle on the log thread: cheap to clone, never waits for the disk.
 
 use super::follow::{Follow, Source};
+use super::printed::Printed;
 use super::progress::{Ear, Progress};
 use super::pump::{Command, Pump};
 use super::query::{LogQuery, Query};
@@ -85,13 +86,20 @@ impl Logs {
     /// # Errors
     /// The directory cannot be read.
     pub fn follow(&self, selector: Selector, grep: Option<Regex>) -> io::Result<Follow> {
-        Follow::from_now(Source {
-            root: self.0.root.clone(),
-            selector,
-            grep,
-            progress: self.0.progress.clone(),
-            ear: self.0.ear.clone(),
-        })
+        Follow::from_now(self.source(selector, grep))
+    }
+
+    /// All lines from where `printed` says that they were printed, also of instances that came after it was noted.
+    ///
+    /// # Errors
+    /// As [`Logs::follow`].
+    pub fn follow_printed(&self, printed: &Printed) -> io::Result<Follow> {
+        Follow::from_printed(self.source(Selector::default(), None), printed)
+    }
+
+    fn source(&self, selector: Selector, grep: Option<Regex>) -> Source {
+        let (progress, ear) = (self.0.progress.clone(), self.0.ear.clone());
+        Source { root: self.0.root.clone(), selector, grep, progress, ear }
     }
 
     /// What is stored. Reads files: with `last` and a rare pattern possibly a lot of them, before it returns.

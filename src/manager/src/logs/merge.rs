@@ -20,6 +20,8 @@ pub(super) struct Merge {
     by_track: HashMap<TrackId, usize>,
     /// (time, lane) of each lane that has a head.
     heads: BinaryHeap<Reverse<(u64, usize)>>,
+    /// Lane of the item that was given last, and the place behind that item.
+    given: Option<(usize, Position)>,
 }
 
 impl Merge {
@@ -62,9 +64,17 @@ impl Merge {
     /// The earliest item; `None` when all lanes are at their limits.
     pub fn next(&mut self) -> io::Result<Option<LogItem>> {
         let Some(Reverse((_, number))) = self.heads.pop() else { return Ok(None) };
-        let item = self.lanes[number].head.take();
+        let lane = &mut self.lanes[number];
+        let item = lane.head.take();
+        self.given = Some((number, lane.cursor.behind()));
         self.pull(number)?;
         Ok(item)
+    }
+
+    /// Up to where a stream has been given with what [`Merge::next`] gave last.
+    pub fn given(&self) -> Option<(&TrackId, Position)> {
+        let (number, behind) = self.given?;
+        Some((self.lanes.get(number)?.cursor.place().id(), behind))
     }
 
     /// What has been read of unfinished lines, in time order.

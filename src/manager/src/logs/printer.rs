@@ -45,7 +45,7 @@ const PALETTE: [&str; 10] = [
     "\x1b[1;34m",
 ];
 
-/// Formats and writes, in chunks: call [`Printer::flush`] when nothing more is to come for now. An end that nobody
+/// Formats and collects: call [`Printer::flush`] when nothing more is to come for now and when [`Printer::is_full`]. An end that nobody
 /// reads any more is not an error: printing stops.
 pub struct Printer<W> {
     out: W,
@@ -85,10 +85,25 @@ impl<W: Write> Printer<W> {
         self.closed
     }
 
+    /// Nothing is collected.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// Enough is collected.
+    pub fn is_full(&self) -> bool {
+        self.buffer.len() >= CHUNK
+    }
+
+    /// Ends a line that somebody else may have left incomplete.
+    pub fn end_line(&mut self) {
+        self.buffer.push(b'\n');
+    }
+
     /// Prints a line or a gap.
     ///
     /// # Errors
-    /// The output cannot be written, except that nobody reads it.
+    /// It cannot be formatted.
     pub fn item(&mut self, item: &LogItem) -> io::Result<()> {
         match item {
             LogItem::Line(line) => {
@@ -137,7 +152,7 @@ impl<W: Write> Printer<W> {
                 }
             }
         }
-        self.write_if_much()
+        Ok(())
     }
 
     /// Prints a line of svd itself.
@@ -163,13 +178,13 @@ impl<W: Write> Printer<W> {
                 })?,
             }
         }
-        self.write_if_much()
+        Ok(())
     }
 
     /// Writes out what has been collected.
     ///
     /// # Errors
-    /// As [`Printer::item`].
+    /// The output cannot be written, except that nobody reads it.
     pub fn flush(&mut self) -> io::Result<()> {
         if self.closed {
             self.buffer.clear();
@@ -184,10 +199,6 @@ impl<W: Write> Printer<W> {
             }
             other => other,
         }
-    }
-
-    fn write_if_much(&mut self) -> io::Result<()> {
-        if self.buffer.len() < CHUNK { Ok(()) } else { self.flush() }
     }
 
     fn object(&mut self, object: &Object<'_>) -> io::Result<()> {

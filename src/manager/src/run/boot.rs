@@ -27,7 +27,7 @@ use super::usage::UsageSampler;
 use crate::ask::Handle;
 use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
-use crate::logs::{Limits, Logs, Stream};
+use crate::logs::{Limits, Logs, Printed, Stream};
 use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
 use crate::seam::{Found, Inventory, Link, LinkError, Purpose, Tag, decode_note};
 use crate::store::{NewEvent, Place as StorePlace, Store};
@@ -40,6 +40,8 @@ const CONTROL: &str = "control";
 const LOCK: &str = "lock";
 /// Name under which the keeper holds the lock of the runtime directory, where that is not in the state directory.
 const RUNTIME_LOCK: &str = "runtime-lock";
+/// Name under which the keeper holds the notes of what the foreground has printed.
+const PRINTED: &str = "printed";
 /// Name under which the keeper is told that svd stops all.
 pub const STOPPING: &str = "stopping";
 /// How long open answers of the API may take at the end.
@@ -65,6 +67,8 @@ struct Ground {
     place: Place,
     groups: ControlGroups,
     control: UnixListener,
+    /// What the foreground has printed; `None` where that is not known.
+    printed: Option<Printed>,
     store: Store,
     desired: svd_core::Desired,
     warnings: Vec<String>,
@@ -161,9 +165,14 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
         link.send(&Request::Hold { name: name.into() }, vec![lock])?;
     }
     link.send(&Request::Hold { name: CONTROL.into() }, vec![control.try_clone().map_err(io)?.into()])?;
+    // With every stream of earlier runs in it, or a successor would take them for new.
+    let printed = noted(Printed::begin(&place.logs()));
+    if let Some(printed) = &printed {
+        link.send(&Request::Hold { name: PRINTED.into() }, vec![printed.share().map_err(io)?])?;
+    }
     // Last: a successor that finds the config finds everything.
     link.send(&Request::Hold { name: CONFIG.into() }, vec![snapshot.to_memfd().map_err(io)?])?;
-    Ok(Ground { loaded, place, groups, control, store, desired, warnings })
+    Ok(Ground { loaded, place, groups, control, printed, store, desired, warnings })
 }
 
 /// One svd for each directory that it changes.
@@ -201,7 +210,15 @@ async fn take_over(config: OwnedFd, inventory: &mut Inventory) -> Result<Ground,
     let control =
         inventory.named.remove(CONTROL).ok_or_else(|| BootError::Other("the keeper holds no control socket".into()))?;
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
-    Ok(Ground { loaded, place, groups, control: control.into(), store, desired, warnings })
+    let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
+    Ok(Ground { loaded, place, groups, control: control.into(), printed, store, desired, warnings })
+}
+
+/// Without notes the output is printed from now on.
+fn noted(printed: io::Result<Printed>) -> Option<Printed> {
+    printed
+        .inspect_err(|error| crate::say::line(&format!("svd: it is not known what was printed already: {error}")))
+        .ok()
 }
 
 async fn open_store(place: &Place, boot: [u8; 16]) -> Result<(Store, svd_core::Desired, Vec<String>), BootError> {
@@ -260,7 +277,7 @@ fn control_groups(control: &ControlPlan) -> Result<ControlGroups, String> {
 
 /// Puts everything together and runs the main loop.
 async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) -> Result<u8, BootError> {
-    let Ground { loaded, place, groups, control, store, desired, mut warnings } = ground;
+    let Ground { loaded, place, groups, control, printed, store, desired, mut warnings } = ground;
     let (log_events, logs_in) = mpsc::unbounded_channel();
     let (inner, inner_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(256);
@@ -269,7 +286,7 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
     let (end_api, api_end) = watch::channel(false);
     let logs = Logs::start(place.logs(), log_events)
         .map_err(|error| BootError::Other(format!("the log thread cannot be started: {error}")))?;
-    let terminal = Terminal::start(args.log_format, &loaded.plan, &logs, events.subscribe());
+    let terminal = Terminal::start(args.log_format, &loaded.plan, &logs, printed, events.subscribe());
     let handle = Handle { asks, events: events.clone(), version: version_in };
     let access = Access { own_uid: svd_sys::process::uid(), socket_group: groups.socket, read_group: groups.read };
     let api = ApiState { handle, store: store.clone(), access, logs: logs.clone() };
@@ -319,6 +336,7 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
     if inventory.named.contains_key(STOPPING) {
         let op = Op { reply: None, actor: None, reason: None, words: "shutdown".into(), changes: Vec::new() };
         app.order(op, Command::Shutdown { now: false })?;
+        app.stopping = Stopping::Inherited;
     }
     let Ended { code, mut link } = app.run(Sources { asks: asks_in, inner: inner_in, logs: logs_in }).await?;
     // Whoever asked for the end gets an answer. The API may already have ended by itself; both ways it is over.

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 use crate::cli::LogFormat;
-use crate::logs::{Foreground, Format, Logs, Names, Printer, Selector};
+use crate::logs::{Foreground, Format, Logs, Names, Printed, Printer, Selector};
 
 /// The printing of a manager's life.
 pub struct Terminal {
@@ -24,11 +24,13 @@ struct Running {
 }
 
 impl Terminal {
-    /// Prints all output from now on, and the events that people care about. Where that cannot be, svd runs without.
+    /// Prints all output from where `printed` says, or else from now on, and the events that people care about. Where
+    /// that cannot be, svd runs without.
     pub fn start(
         format: LogFormat,
         plan: &Plan,
         logs: &Logs,
+        printed: Option<Printed>,
         events: broadcast::Receiver<Arc<api::Event>>,
     ) -> Terminal {
         let names: Vec<String> =
@@ -38,7 +40,11 @@ impl Terminal {
             LogFormat::Text => Format::Text(names_shown()),
         };
         let printer = Printer::new(std::io::stdout(), format, names.iter().map(String::as_str));
-        let started = logs.follow(Selector::default(), None).and_then(|follow| Foreground::start(follow, printer));
+        let follow = match &printed {
+            Some(printed) => logs.follow_printed(printed),
+            None => logs.follow(Selector::default(), None),
+        };
+        let started = follow.and_then(|follow| Foreground::start(follow, printer, printed));
         match started {
             Ok(foreground) => Terminal { state: Some(Running { events: tokio::spawn(tell(foreground, events)) }) },
             Err(error) => {

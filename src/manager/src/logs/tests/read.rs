@@ -170,7 +170,7 @@ fn printed(format: Format) -> String {
     let rig = Rig::new();
     let paper = Paper::default();
     let follow = rig.logs.follow(Selector::default(), None).unwrap();
-    let foreground = Foreground::start(follow, Printer::new(paper.clone(), format, ["worker.12"])).unwrap();
+    let foreground = Foreground::start(follow, Printer::new(paper.clone(), format, ["worker.12"]), None).unwrap();
     let out = rig.attach("web.1", Stream::Stdout, 7, LARGE);
     write(&out, b"hello \x1b[2J\r\nhalf");
     assert!(rig.runtime.block_on(rig.logs.shutdown(DEADLINE)));
