@@ -62,19 +62,6 @@ fn parse_stat(stat: &[u8]) -> Option<Proc> {
     Some(Proc { pid: head.trim().parse().ok()?, ppid, pgrp, session, starttime, state, flags })
 }
 
-/// Whom to look for in [`Scan::members`].
-#[derive(Clone, Copy, Debug)]
-pub struct Sought<'a> {
-    /// The keeper: nobody outside its descendants is ever a member.
-    pub keeper: i32,
-    /// The instance's main process, alive or not: it led its own session and group.
-    pub main: i32,
-    /// A variable and a value that only this instance's processes have in their environment, alone or as one of several
-    /// that `/` separates (those of a supervisor below it have both marks). It finds those that left
-    /// the session, and excludes strangers who got the number of a main process that is gone.
-    pub cookie: Option<(&'a str, &'a str)>,
-}
-
 /// All processes at about one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Scan {
@@ -104,46 +91,60 @@ impl Scan {
         self.procs.iter().filter(|proc| below.contains(&proc.pid)).copied().collect()
     }
 
-    /// The processes of an instance that have not ended: below its main process, in its session or group, or with
-    /// its cookie.
-    pub fn members(&self, sought: &Sought<'_>) -> Vec<Proc> {
-        let ours = self.below(sought.keeper);
-        let below_main = self.below(sought.main);
-        let mut members = Vec::new();
-        for proc in self.procs.iter().filter(|proc| !proc.has_ended() && ours.contains(&proc.pid)) {
-            let cookie = sought.cookie.map(|(key, value)| {
-                environ_cookie(proc.pid, key).map(|found| found.split('/').any(|part| part == value))
-            });
-            let related = proc.pid == sought.main
-                || below_main.contains(&proc.pid)
-                || proc.session == sought.main
-                || proc.pgrp == sought.main;
-            let member = match cookie.flatten() {
-                Some(same) => same || below_main.contains(&proc.pid),
-                None => related,
-            };
-            if member {
-                members.push(*proc);
-            }
-        }
-        members
+    /// Everybody below the keeper who has not ended, for questions about any number of instances. Nobody else is ever a
+    /// member of one. `key` is the variable whose value only one instance's processes have in their environment: it
+    /// finds those that left the session, and excludes strangers who got the number of a main process that is gone.
+    pub fn kin(&self, keeper: i32, key: &str) -> Kin {
+        let children = self.children();
+        let ours = below(&children, keeper);
+        let alive = self.procs.iter().filter(|proc| !proc.has_ended() && ours.contains(&proc.pid));
+        let procs = alive.map(|proc| (*proc, environ_cookie(proc.pid, key))).collect();
+        Kin { children, procs }
     }
 
     fn below(&self, root: i32) -> HashSet<i32> {
+        below(&self.children(), root)
+    }
+
+    fn children(&self) -> HashMap<i32, Vec<i32>> {
         let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
         for proc in &self.procs {
             children.entry(proc.ppid).or_default().push(proc.pid);
         }
-        let mut below = HashSet::new();
-        let mut open = vec![root];
-        while let Some(parent) = open.pop() {
-            for child in children.get(&parent).into_iter().flatten() {
-                if *child != root && below.insert(*child) {
-                    open.push(*child);
-                }
+        children
+    }
+}
+
+fn below(children: &HashMap<i32, Vec<i32>>, root: i32) -> HashSet<i32> {
+    let mut below = HashSet::new();
+    let mut open = vec![root];
+    while let Some(parent) = open.pop() {
+        for child in children.get(&parent).into_iter().flatten() {
+            if *child != root && below.insert(*child) {
+                open.push(*child);
             }
         }
-        below
+    }
+    below
+}
+
+/// The living processes below a keeper, each with its cookie. Made by [`Scan::kin`].
+#[derive(Clone, Debug)]
+pub struct Kin {
+    children: HashMap<i32, Vec<i32>>,
+    procs: Vec<(Proc, Option<String>)>,
+}
+
+impl Kin {
+    /// The processes of an instance: below its main process, which led its own session and group, alive or not; in
+    /// that session or group; or with its cookie.
+    pub fn members(&self, main: i32, cookie: &str) -> Vec<Proc> {
+        let below_main = below(&self.children, main);
+        let is_member = |(proc, found): &&(Proc, Option<String>)| match found {
+            Some(found) => found == cookie || below_main.contains(&proc.pid),
+            None => proc.pid == main || below_main.contains(&proc.pid) || proc.session == main || proc.pgrp == main,
+        };
+        self.procs.iter().filter(is_member).map(|(proc, _)| *proc).collect()
     }
 }
 
@@ -213,8 +214,9 @@ mod tests {
         let found = scan.descendants(me).into_iter().find(|proc| proc.pid == pid).unwrap();
         // Command::spawn returns after exec, so the environment is the child's own.
         assert_eq!(environ_cookie(pid, "SVD_TEST_COOKIE").as_deref(), Some("yes"));
-        let sought = Sought { keeper: me, main: i32::MAX, cookie: Some(("SVD_TEST_COOKIE", "yes")) };
-        assert_eq!(scan.members(&sought).iter().map(|proc| proc.pid).collect::<Vec<_>>(), [pid]);
+        let kin = scan.kin(me, "SVD_TEST_COOKIE");
+        assert_eq!(kin.members(i32::MAX, "yes").iter().map(|proc| proc.pid).collect::<Vec<_>>(), [pid]);
+        assert!(kin.members(pid, "no").is_empty(), "a stranger's cookie excludes it");
         let stranger = Proc { starttime: found.starttime + 1, ..found };
         assert_eq!(kill_verified(&stranger, 9).unwrap(), Delivery::Gone);
         assert_eq!(kill_verified(&found, 9).unwrap(), Delivery::Delivered);

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use svd_core::{SpawnId, Sweep};
-use svd_sys::tree::{Proc, Scan, Sought, kill_verified};
+use svd_sys::tree::{Proc, Scan, kill_verified};
 use svd_sys::{fd, pidfd};
 use tokio::io::Interest;
 use tokio::sync::mpsc;
@@ -226,6 +226,7 @@ fn look(keeper: i32, jobs: &BTreeMap<SpawnId, Job>, known: &BTreeSet<i32>) -> Ve
         left.iter_mut().for_each(|found| found.sight = Sight::Some);
         return left;
     };
+    let kin = scan.kin(keeper, COOKIE);
     for found in &mut left {
         let Some(job) = jobs.get(&found.spawn) else { continue };
         // A number whose process ended and that is in use again belongs to a stranger; then the kernel also guarantees
@@ -233,8 +234,7 @@ fn look(keeper: i32, jobs: &BTreeMap<SpawnId, Job>, known: &BTreeSet<i32>) -> Ve
         let reused =
             job.main_is == Main::Ended && scan.procs().iter().any(|proc| proc.pid == job.main && !proc.has_ended());
         let main = if reused { i32::MAX } else { job.main };
-        let sought = Sought { keeper, main, cookie: Some((COOKIE, &job.cookie)) };
-        found.procs = scan.members(&sought);
+        found.procs = kin.members(main, &job.cookie);
         for proc in &found.procs {
             signal(job, proc);
             match watchable(proc) {
