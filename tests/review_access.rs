@@ -88,3 +88,20 @@ fn a_second_svd_with_another_state_directory_leaves_the_control_socket_of_the_fi
     assert_eq!(common::request(&socket, "POST", "/v1/shutdown", Some("{}")).unwrap().status, 200);
     assert_eq!(first.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_control_socket_that_was_removed_is_there_again_under_the_next_manager() {
+    // given
+    let mut app = App::start("[process]\nweb = \"sleep 1000\"");
+    app.wait("web", "ready");
+    let (pid, manager) = (app.pid("web.1"), app.status()["svd"]["manager_pid"].as_i64().unwrap());
+    let manager = svd_sys::pidfd::open(i32::try_from(manager).unwrap()).unwrap();
+    // when the file is removed and the manager replaced
+    std::fs::remove_file(app.socket()).unwrap();
+    svd_sys::pidfd::send_signal(std::os::fd::AsFd::as_fd(&manager), 9).unwrap();
+    // then
+    common::wait_path(&app.socket());
+    app.until("the next manager", |status| (status["svd"]["manager_starts"] == 2).then_some(()));
+    assert_eq!(app.pid("web.1"), pid);
+    assert_eq!(app.stop(), Some(0));
+}

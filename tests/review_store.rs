@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{App, skipped};
+use common::{App, file_with, skipped};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -60,4 +61,28 @@ fn on_a_full_disk_commands_are_answered_and_what_waits_is_stored_when_there_is_r
     assert_eq!(restarts, 6);
     assert_eq!(app.stop(), Some(0));
     drop(small);
+}
+
+/// The keeper tells the interrupt again, since it could not be stored that it was taken in.
+#[test]
+fn one_interrupt_stays_one_when_the_manager_is_killed_while_svd_stops() {
+    // given a service that takes its time to end
+    let mut app = App::new(
+        "[process.web]
+         run = [\"/bin/sh\", \"-c\", \"trap 'touch asked; sleep 1; touch ended; exit 0' TERM; echo up; while :; do sleep 0.05; done\"]
+         ready = { log = \"up\" }",
+    );
+    let Some(small) = Small::mount(app.path("root")) else { return skipped("no file system can be mounted here") };
+    app.boot();
+    app.wait("web", "ready");
+    let manager = i32::try_from(app.status()["svd"]["manager_pid"].as_i64().unwrap()).unwrap();
+    small.fill();
+    // when svd is interrupted once, and its manager is killed meanwhile
+    app.signal(2);
+    file_with(&app.path("asked"), |_| Some(()));
+    let manager = svd_sys::pidfd::open(manager).unwrap();
+    svd_sys::pidfd::send_signal(manager.as_fd(), 9).unwrap();
+    // then the service comes to its end by itself
+    assert_eq!(app.over(), Some(0));
+    assert!(app.path("ended").exists());
 }

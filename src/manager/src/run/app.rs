@@ -104,6 +104,8 @@ pub enum Stopping {
     No,
     /// A stop of everything was asked for.
     Asked,
+    /// The manager before was asked for it. What it was asked may be told again by the keeper, and is then no haste.
+    Inherited,
     /// Everything has stopped: svd ends with this code.
     Finished(u8),
 }

@@ -109,7 +109,7 @@ async fn begin(args: &RunArgs, socket: OwnedFd) -> Result<u8, BootError> {
     let mut link = Link::new(socket)?;
     let mut inventory = Inventory::take(&mut link).await?;
     let ground = match inventory.named.remove(CONFIG) {
-        Some(memfd) => take_over(memfd, &mut inventory).await?,
+        Some(memfd) => take_over(memfd, &mut link, &mut inventory).await?,
         None => afresh(args, &mut link, &mut inventory).await?,
     };
     crate::own_log::start(&ground.place.root);
@@ -198,7 +198,7 @@ fn snapshot(loaded: &Loaded, place: &Place, groups: ControlGroups) -> Snapshot {
 }
 
 /// A manager in the place of one that died: nothing is read from the config's files, and nobody is looked up.
-async fn take_over(config: OwnedFd, inventory: &mut Inventory) -> Result<Ground, BootError> {
+async fn take_over(config: OwnedFd, link: &mut Link, inventory: &mut Inventory) -> Result<Ground, BootError> {
     let other = |what: &str, error: &dyn std::fmt::Display| BootError::Other(format!("{what}: {error}"));
     let snapshot =
         Snapshot::from_memfd(config).map_err(|error| other("the keeper's copy of the config is broken", &error))?;
@@ -209,9 +209,17 @@ async fn take_over(config: OwnedFd, inventory: &mut Inventory) -> Result<Ground,
     let place = Place { root: snapshot.root, runtime: snapshot.runtime, volatile: None };
     let control =
         inventory.named.remove(CONTROL).ok_or_else(|| BootError::Other("the keeper holds no control socket".into()))?;
+    let mut control = UnixListener::from(control);
+    let missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+    if place.control().symlink_metadata().is_err_and(missing) {
+        // Somebody has removed the file, as those do who clear temporary directories: nobody can connect any more.
+        control = bind_control(&place, loaded.plan.control.socket_mode, groups).map_err(BootError::Other)?;
+        let copy = control.try_clone().map_err(LinkError::from)?;
+        link.send(&Request::Hold { name: CONTROL.into() }, vec![copy.into()])?;
+    }
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
     let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
-    Ok(Ground { loaded, place, groups, control: control.into(), printed, store, desired, warnings })
+    Ok(Ground { loaded, place, groups, control, printed, store, desired, warnings })
 }
 
 /// Without notes the output is printed from now on.
@@ -336,6 +344,7 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
     if inventory.named.contains_key(STOPPING) {
         let op = Op { reply: None, actor: None, reason: None, words: "shutdown".into(), changes: Vec::new() };
         app.order(op, Command::Shutdown { now: false })?;
+        app.stopping = Stopping::Inherited;
         app.stopping = Stopping::Inherited;
     }
     let Ended { code, mut link } = app.run(Sources { asks: asks_in, inner: inner_in, logs: logs_in }).await?;

@@ -49,7 +49,7 @@ impl App {
                 manager_starts: self.keeper.manager_starts,
                 state: match self.stopping {
                     Stopping::No => "running".to_owned(),
-                    Stopping::Asked | Stopping::Finished(_) => "stopping".to_owned(),
+                    Stopping::Asked | Stopping::Inherited | Stopping::Finished(_) => "stopping".to_owned(),
                 },
                 config: self.snapshot.sources.dir.join(&self.snapshot.sources.main.path).display().to_string(),
                 root: self.place.root.display().to_string(),
