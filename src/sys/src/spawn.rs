@@ -328,6 +328,26 @@ mod tests {
         CString::new(text).unwrap()
     }
 
+    /// A session of its own, and nothing else that is special.
+    fn plain<'a>(path: &'a CStr, null: BorrowedFd<'a>) -> Child<'a> {
+        Child {
+            program: Program::Path(path),
+            argv: &[],
+            env: &[],
+            cwd: None,
+            umask: None,
+            nice: None,
+            oom_score_adj: None,
+            identity: None,
+            limits: &[],
+            fds: &[],
+            others: Others::Close,
+            null,
+            session: Session::Own,
+            die_with: None,
+        }
+    }
+
     /// Starts a program, waits for it, and returns its progress, end and standard output.
     fn run(
         change: impl for<'a> FnOnce(&mut Child<'a>, BorrowedFd<'a>),
@@ -341,22 +361,7 @@ mod tests {
         let argv: Vec<CString> = args.iter().map(|arg| c(arg)).collect();
         let env: Vec<CString> = env.iter().map(|entry| c(entry)).collect();
         let fds = [(out_in.as_fd(), 1)];
-        let mut child = Child {
-            program: Program::Path(&path),
-            argv: &argv,
-            env: &env,
-            cwd: None,
-            umask: None,
-            nice: None,
-            oom_score_adj: None,
-            identity: None,
-            limits: &[],
-            fds: &fds,
-            others: Others::Close,
-            null: null.as_fd(),
-            session: Session::Own,
-            die_with: None,
-        };
+        let mut child = Child { argv: &argv, env: &env, fds: &fds, ..plain(&path, null.as_fd()) };
         change(&mut child, out_in.as_fd());
         let mut started = start(&child).unwrap();
         drop(out_in);
@@ -400,23 +405,9 @@ mod tests {
         let fds = [(first.as_fd(), targets[1]), (second.as_fd(), targets[0]), (out_in.as_fd(), 1)];
         let argv = [c("sh"), c("-c"), c(&script)];
         let path = c("/bin/sh");
-        let started = start(&Child {
-            program: Program::Path(&path),
-            argv: &argv,
-            env: &[c("PATH=/usr/bin:/bin")],
-            cwd: None,
-            umask: None,
-            nice: None,
-            oom_score_adj: None,
-            identity: None,
-            limits: &[],
-            fds: &fds,
-            others: Others::Close,
-            null: null.as_fd(),
-            session: Session::Own,
-            die_with: None,
-        })
-        .unwrap();
+        let started =
+            start(&Child { argv: &argv, env: &[c("PATH=/usr/bin:/bin")], fds: &fds, ..plain(&path, null.as_fd()) })
+                .unwrap();
         drop(out_in);
         let mut text = String::new();
         std::io::Read::read_to_string(&mut std::fs::File::from(out), &mut text).unwrap();
