@@ -139,6 +139,7 @@ impl App {
     /// The futures waited on are all cancel-safe: a message is taken whole or stays where it is.
     pub async fn run(mut self, mut sources: Sources) -> Result<Ended, LinkError> {
         self.turn(Event::AdoptEnd)?;
+        self.settle()?;
         loop {
             if let Stopping::Finished(code) = self.stopping {
                 return self.finish(code).await;
@@ -165,19 +166,32 @@ impl App {
         }
     }
 
-    /// Tells the core and performs what it wants, with all that follows at once.
+    /// Tells the core and performs what that asks for of the spawn in question. What follows for all others is worked out
+    /// once for everything that has come at once, at the end of the turn.
     pub(super) fn turn(&mut self, event: Event) -> Result<(), LinkError> {
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
-            for action in self.core.step(now(), event) {
+            for action in self.core.take(now(), event) {
                 self.perform(action)?;
             }
         }
         Ok(())
     }
 
+    /// Performs what follows from all that the core was told.
+    fn conclude(&mut self) -> Result<(), LinkError> {
+        loop {
+            for action in self.core.conclude(now()) {
+                self.perform(action)?;
+            }
+            let Some(event) = self.queue.pop_front() else { return Ok(()) };
+            self.turn(event)?;
+        }
+    }
+
     /// The end of a turn: what it gathered is sent on its way.
     fn settle(&mut self) -> Result<(), LinkError> {
+        self.conclude()?;
         self.commits.submit();
         if std::mem::take(&mut self.scan_due) {
             self.scan();
