@@ -42,7 +42,8 @@ pub async fn apply(state: &ApiState, caller: Caller, request: api::ApplyRequest)
         return Err(Failure::bad(format!("`file` has to be an absolute path, and `{file}` is not")));
     }
     if request.file.is_some() && caller.role < Role::Admin {
-        let message = "another config file is for root and the user svd runs as; without `file` the one in force is read again";
+        let message =
+            "another config file is for root and the user svd runs as; without `file` the one in force is read again";
         return Err(Failure::new(StatusCode::FORBIDDEN, message.to_owned()));
     }
     order(state, caller, |actor, reply| Ask::Apply { request, actor, reply }).await

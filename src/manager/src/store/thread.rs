@@ -55,10 +55,10 @@ impl Store {
                 worker.run(&queue);
             })
             .map_err(|error| StoreError::Open {
-            what: "start the thread for",
-            path: format!("{place:?}"),
-            error: error.to_string(),
-        })?;
+                what: "start the thread for",
+                path: format!("{place:?}"),
+                error: error.to_string(),
+            })?;
         Ok((Store { jobs }, Loaded { desired, warnings }))
     }
 
