@@ -130,18 +130,14 @@ impl App {
             api::CommandKind::Stop => Command::Stop(targets),
             api::CommandKind::Restart => Command::Restart(targets),
             api::CommandKind::Kill => Command::Kill(targets),
-            api::CommandKind::Enable | api::CommandKind::Disable => {
-                if let Some(one) = targets.iter().find(|target| target.index.is_some()) {
-                    let message =
-                        format!("{one} is one instance; {word} takes whole processes: svctl {word} {}", one.process);
-                    return self.refuse(asked, message);
-                }
-                let processes = targets.into_iter().map(|target| target.process).collect();
-                match kind {
-                    api::CommandKind::Enable => Command::Enable(processes),
-                    _ => Command::Disable(processes),
-                }
-            }
+            api::CommandKind::Enable => match whole_processes(word, targets) {
+                Ok(processes) => Command::Enable(processes),
+                Err(message) => return self.refuse(asked, message),
+            },
+            api::CommandKind::Disable => match whole_processes(word, targets) {
+                Ok(processes) => Command::Disable(processes),
+                Err(message) => return self.refuse(asked, message),
+            },
             api::CommandKind::Reload => {
                 let signals = self.reload_signals(&targets);
                 return self.send_signals(asked, signals);
@@ -361,6 +357,14 @@ impl App {
             groups: account.map(|account| account.groups.clone()).unwrap_or_default(),
             umask: found.exec.umask,
         })
+    }
+}
+
+/// The processes that targets name; an error where one of them is an instance.
+fn whole_processes<C: FromIterator<Arc<str>>>(word: &str, targets: Vec<Target>) -> Result<C, String> {
+    match targets.iter().find(|target| target.index.is_some()) {
+        Some(one) => Err(format!("{one} is one instance; {word} takes whole processes: svctl {word} {}", one.process)),
+        None => Ok(targets.into_iter().map(|target| target.process).collect()),
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) async fn run(
     match session.screen.format {
         // Followed, it is one object a line, since a list that never ends cannot be parsed.
         Format::Json if !follow => session.screen.print_json(&shown)?,
-        _ => shown.iter().try_for_each(|event| show(session, event))?,
+        Format::Json | Format::Human => shown.iter().try_for_each(|event| show(session, event))?,
     }
     if !follow {
         return Ok(());
