@@ -344,6 +344,7 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
     if inventory.named.contains_key(STOPPING) {
         let op = Op { reply: None, actor: None, reason: None, words: "shutdown".into(), changes: Vec::new() };
         app.order(op, Command::Shutdown { now: false })?;
+        app.stopping = Stopping::Inherited;
     }
     let Ended { code, mut link } = app.run(Sources { asks: asks_in, inner: inner_in, logs: logs_in }).await?;
     // Whoever asked for the end gets an answer. The API may already have ended by itself; both ways it is over.
