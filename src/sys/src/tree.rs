@@ -137,11 +137,12 @@ pub struct Kin {
 
 impl Kin {
     /// The processes of an instance: below its main process, which led its own session and group, alive or not; in
-    /// that session or group; or with its cookie.
+    /// that session or group; or with its cookie, alone or as one of several that `/` separates (those of a supervisor
+    /// that is run by another one carry both).
     pub fn members(&self, main: i32, cookie: &str) -> Vec<Proc> {
         let below_main = below(&self.children, main);
         let is_member = |(proc, found): &&(Proc, Option<String>)| match found {
-            Some(found) => found == cookie || below_main.contains(&proc.pid),
+            Some(found) => found.split('/').any(|part| part == cookie) || below_main.contains(&proc.pid),
             None => proc.pid == main || below_main.contains(&proc.pid) || proc.session == main || proc.pgrp == main,
         };
         self.procs.iter().filter(is_member).map(|(proc, _)| *proc).collect()
