@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -211,6 +211,10 @@ impl Surroundings<'_> {
     }
 }
 
+/// Descriptors that no start may take: for the control API, the store and the log files.
+const RESERVED: u64 = 48;
+const EMFILE: i32 = 24;
+
 /// Descriptors as they are gathered for a spawn.
 #[derive(Default)]
 struct Kit {
@@ -222,6 +226,11 @@ impl Kit {
     /// A pipe that the child writes to under `number`; the read end is held by the keeper and returned.
     fn pipe(&mut self, held: FdRole, number: u32) -> io::Result<OwnedFd> {
         let (read, write) = fd::pipe()?;
+        // The kernel gives the lowest free number, so a high one says that nearly all are used.
+        let limit = svd_sys::limits::nofile()?.soft;
+        if u64::try_from(write.as_raw_fd()).is_ok_and(|number| number >= limit.saturating_sub(RESERVED)) {
+            return Err(io::Error::from_raw_os_error(EMFILE));
+        }
         fd::set_nonblocking(std::os::fd::AsFd::as_fd(&read))?;
         let copy = read.try_clone()?;
         self.roles.extend([held, FdRole::Child(number)]);
