@@ -211,7 +211,7 @@ impl Surroundings<'_> {
     }
 }
 
-/// Descriptors that no start may take: for the control API, the store and the log files.
+/// Descriptors that no start may take, at most a quarter of all: for the control API, the store and the log files.
 const RESERVED: u64 = 48;
 const EMFILE: i32 = 24;
 
@@ -228,7 +228,8 @@ impl Kit {
         let (read, write) = fd::pipe()?;
         // The kernel gives the lowest free number, so a high one says that nearly all are used.
         let limit = svd_sys::limits::nofile()?.soft;
-        if u64::try_from(write.as_raw_fd()).is_ok_and(|number| number >= limit.saturating_sub(RESERVED)) {
+        if u64::try_from(write.as_raw_fd()).is_ok_and(|number| number >= limit.saturating_sub(RESERVED.min(limit / 4)))
+        {
             return Err(io::Error::from_raw_os_error(EMFILE));
         }
         fd::set_nonblocking(std::os::fd::AsFd::as_fd(&read))?;
