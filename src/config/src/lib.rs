@@ -25,6 +25,7 @@ mod process;
 mod procfile;
 mod report;
 mod resolve;
+pub mod schedule;
 mod schema;
 pub mod source;
 mod tree;
