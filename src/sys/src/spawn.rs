@@ -1,5 +1,5 @@
 //! Starting a process: everything that can be prepared is prepared here, before the fork; what can fail only in the
-//! child ([`crate::child`]) comes back over a close-on-exec pipe as (stage, errno).
+//! child (`child.rs`) comes back over a close-on-exec pipe as (stage, errno).
 //!
 //! It is a plain fork, not vfork: the parent never stands still because a child hangs in an open or exec. It must
 //! come from a small process; the cost of a fork grows with the memory of the forker.

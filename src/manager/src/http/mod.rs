@@ -1,6 +1,6 @@
 //! The control API: HTTP/1.1 and JSON over the control socket.
 //!
-//! The table in [`routes`] is all there is: it drives the dispatch, the roles and the OpenAPI document, and a request
+//! The table in `routes.rs` is all there is: it drives the dispatch, the roles and the OpenAPI document, and a request
 //! reaches nothing that it does not name. State belongs to the main loop, which is asked through [`crate::ask`].
 
 mod access;
