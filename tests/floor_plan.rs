@@ -22,7 +22,7 @@ const PLAN: &[Row] = &[
     Row { name: "svd-sys", ours: &[], others: &["nix", "libc"] },
     Row { name: "svd-wire", ours: &[], others: &[] },
     Row { name: "svd-keeper", ours: &["svd-sys", "svd-wire"], others: &[] },
-    Row { name: "svd-config", ours: &[], others: &["serde", "serde_json", "toml"] },
+    Row { name: "svd-config", ours: &[], others: &["serde", "serde_json", "toml", "cron", "chrono"] },
     Row { name: "svd-core", ours: &["svd-config"], others: &[] },
     Row { name: "svd-api", ours: &[], others: &["serde", "serde_json"] },
     Row {
@@ -59,6 +59,8 @@ const GUARDED: &[&str] = &[
     "serde",
     "serde_json",
     "toml",
+    "cron",
+    "chrono",
     "tokio",
     "axum",
     "hyper",

@@ -58,6 +58,9 @@ _svctl() {
             svctl,scale)
                 cmd="svctl__subcmd__scale"
                 ;;
+            svctl,schedule)
+                cmd="svctl__subcmd__schedule"
+                ;;
             svctl,shutdown)
                 cmd="svctl__subcmd__shutdown"
                 ;;
@@ -86,7 +89,7 @@ _svctl() {
 
     case "${cmd}" in
         svctl)
-            opts="-a -h -V --app --socket --root --json --color --help --version status ps why start stop restart reload kill enable disable scale signal logs exec apply env events wait shutdown check completions"
+            opts="-a -h -V --app --socket --root --json --color --help --version status ps why start stop restart reload kill enable disable scale signal logs exec apply env events wait shutdown check schedule completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -631,6 +634,56 @@ _svctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --app)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -a)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        svctl__subcmd__schedule)
+            opts="-n -a -h --timezone --after --count --app --socket --root --json --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timezone)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --after)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

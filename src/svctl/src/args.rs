@@ -165,6 +165,21 @@ pub(crate) enum Command {
         #[arg(long)]
         schema: bool,
     },
+    /// Tell when a schedule would run, in words and instants, without a running svd: exit 2 when it is invalid or never runs
+    Schedule {
+        /// Five fields in quotes, a macro, or an interval: "*/15 6-22 * * mon-fri", @daily, "every 90s"
+        #[arg(value_name = "EXPR")]
+        expression: String,
+        /// The zone whose clock counts: Europe/Berlin
+        #[arg(long, value_name = "ZONE", default_value = "UTC")]
+        timezone: String,
+        /// Begin after this instant, not now: 2026-11-23T14:30:00Z, or a time of the zone: "2026-11-23 14:30"
+        #[arg(long, value_name = "TIME", value_parser = values::when)]
+        after: Option<When>,
+        /// How many instants
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 5, value_parser = values::count)]
+        count: usize,
+    },
     /// Print a completion script
     Completions { shell: Shell },
 }

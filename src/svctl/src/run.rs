@@ -14,6 +14,7 @@ use crate::failure::{DONE, Failure};
 use crate::find::{self, Caller};
 use crate::pages;
 use crate::screen::{Format, Screen};
+use crate::verbs::schedule::Question;
 use crate::verbs::{self, Session};
 
 /// The whole of svctl.
@@ -86,6 +87,10 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
         Some(Command::Check { file, environment, schema: false }) => {
             return verbs::check::run(screen, caller, file.as_deref(), environment.as_deref());
         }
+        Some(Command::Schedule { expression, timezone, after, count }) => {
+            let question = Question { text: expression, zone: timezone, after: after.as_ref(), count: *count };
+            return verbs::schedule::run(screen, &question);
+        }
         Some(Command::Kill { now: false, .. }) => {
             return Err(Failure::Usage(
                 "kill ends whole process trees at once, without their stop signals and grace periods: say `svctl kill --now TARGET`, or `svctl stop TARGET` for an orderly end".to_owned(),
@@ -120,7 +125,7 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
         Some(Command::Wait { target, state, timeout }) => verbs::wait::run(session, target, *state, *timeout).await,
         Some(Command::Shutdown { now, options }) => verbs::change::shutdown(session, *now, options).await,
         // Dealt with above.
-        Some(Command::Check { .. } | Command::Completions { .. }) => Ok(()),
+        Some(Command::Check { .. } | Command::Completions { .. } | Command::Schedule { .. }) => Ok(()),
     }
 }
 

@@ -72,6 +72,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     svd_config::typed_duration(text).ok_or_else(help)
 }
 
+/// Reads a number of things to show, 1 to 10000.
+pub(crate) fn count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=10_000).contains(count));
+    count.ok_or_else(|| "write a number from 1 to 10000".to_owned())
+}
+
 /// Reads `web=4`, `web=+2`, `web=-1`.
 pub(crate) fn scale(text: &str) -> Result<(String, ScaleCount), String> {
     const HELP: &str = "write PROCESS=COUNT, as in web=4, web=+2 or web=-1";

@@ -292,8 +292,9 @@ impl Field {
             [first, .., last] => format!(", or {first} to {last}"),
             _ => String::new(),
         };
+        let article = if self.name == "hour" { "an" } else { "a" };
         format!(
-            "a {} is {low} to {high}{names}; allowed are *, N, A-B, */N, A-B/N and lists of them with commas",
+            "{article} {} is {low} to {high}{names}; allowed are *, N, A-B, */N, A-B/N and lists of them with commas",
             self.name
         )
     }

@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod logs;
 mod reconnect;
+pub(crate) mod schedule;
 pub(crate) mod status;
 pub(crate) mod wait;
 pub(crate) mod why;
