@@ -18,7 +18,7 @@ use super::usage::UsageSampler;
 use crate::ask::{Actor, Ask};
 use crate::logs::{LogEvent, Logs};
 use crate::plan::{Accounts, Snapshot};
-use crate::seam::{Link, LinkError};
+use crate::seam::{Link, LinkError, wish_to_memfd};
 
 /// How long the end of svd waits for its last history and output to reach the disk.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -86,6 +86,7 @@ pub struct App {
     pub(super) queue: VecDeque<Event>,
     pub(super) watched: Watched,
     pub(super) stopping: Stopping,
+    pub(super) wish: Wish,
 }
 
 /// Whether the keeper expects signs of life.
@@ -95,6 +96,15 @@ pub enum Watched {
     On,
     /// No: an idle svd does not wake up.
     Off,
+}
+
+/// Whether the keeper holds what is desired as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Yes.
+    Held,
+    /// It has changed since.
+    Changed,
 }
 
 /// Whether svd as a whole is stopping.
@@ -191,6 +201,11 @@ impl App {
 
     /// The end of a turn: what it gathered is sent on its way.
     fn settle(&mut self) -> Result<(), LinkError> {
+        if self.wish == Wish::Changed {
+            self.wish = Wish::Held;
+            let memfd = wish_to_memfd(self.core.desired())?;
+            self.link.send(&Request::Hold { name: super::boot::DESIRED.into() }, vec![memfd])?;
+        }
         self.conclude()?;
         self.commits.submit();
         if std::mem::take(&mut self.scan_due) {

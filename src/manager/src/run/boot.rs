@@ -15,7 +15,7 @@ use svd_sys::lock::{LockError, lock_file};
 use svd_wire::{FdRole, Life, Request};
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched};
+use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
 use super::commits::Commits;
 use super::launch::explain;
 use super::place::{Place, RootAsked};
@@ -29,7 +29,7 @@ use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
 use crate::logs::{Limits, Logs, Printed, Stream};
 use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
-use crate::seam::{Found, Inventory, Link, LinkError, Purpose, Tag, decode_note};
+use crate::seam::{Found, Inventory, Link, LinkError, Purpose, Tag, decode_note, wish_from_memfd};
 use crate::store::{NewEvent, Place as StorePlace, Store};
 
 /// Name under which the keeper holds the applied config.
@@ -42,6 +42,8 @@ const LOCK: &str = "lock";
 const RUNTIME_LOCK: &str = "runtime-lock";
 /// Name under which the keeper holds the notes of what the foreground has printed.
 const PRINTED: &str = "printed";
+/// Name under which the keeper holds what is desired, for a manager that cannot open the store.
+pub const DESIRED: &str = "desired";
 /// Name under which the keeper is told that svd stops all.
 pub const STOPPING: &str = "stopping";
 /// How long open answers of the API may take at the end.
@@ -217,7 +219,15 @@ async fn take_over(config: OwnedFd, link: &mut Link, inventory: &mut Inventory) 
         let copy = control.try_clone().map_err(LinkError::from)?;
         link.send(&Request::Hold { name: CONTROL.into() }, vec![copy.into()])?;
     }
-    let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
+    let held = inventory.named.remove(DESIRED).and_then(|memfd| wish_from_memfd(memfd).ok());
+    let (store, stored, warnings) = match (open_store(&place, inventory.boot).await, &held) {
+        (Ok(opened), _) => opened,
+        (Err(error), None) => return Err(error),
+        // The disk broke while svd ran. What runs goes on.
+        (Err(error), Some(_)) => without_store(&error)?,
+    };
+    // The keeper was told before the store was: it knows at least as much, also where the database was taken away.
+    let desired = held.unwrap_or(stored);
     let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
     Ok(Ground { loaded, place, groups, control, printed, store, desired, warnings })
 }
@@ -241,6 +251,14 @@ async fn open_store(place: &Place, boot: [u8; 16]) -> Result<(Store, svd_core::D
         crate::say::line(&format!("svd: {warning}"));
     }
     Ok((store, desired, loaded.warnings))
+}
+
+/// History is kept in memory.
+fn without_store(error: &BootError) -> Result<(Store, svd_core::Desired, Vec<String>), BootError> {
+    let (store, loaded) = Store::open(StorePlace::Memory).map_err(|error| BootError::Other(error.to_string()))?;
+    let told = format!("{error}; svd goes on without it: history and changes of scale are lost when its manager ends");
+    crate::say::line(&format!("svd: {told}"));
+    Ok((store, loaded.desired, vec![told]))
 }
 
 /// Binds the control socket. The lock is ours, so a file of that name is what a killed svd left.
@@ -336,6 +354,7 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
         queue: Default::default(),
         watched: Watched::Off,
         stopping: Stopping::No,
+        wish: Wish::Changed,
     };
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {

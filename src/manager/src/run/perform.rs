@@ -8,7 +8,7 @@ use svd_core::action::FactKind;
 use svd_core::{Action, Event, Fact, InstanceName, Lineage, OpId, Outcome, SpawnFailure, SpawnId, Sweep};
 use svd_wire::{FdRole, Request, SpawnSpec};
 
-use super::app::{App, Side, Stopping};
+use super::app::{App, Side, Stopping, Wish};
 use super::launch::{Launch, Surroundings};
 use super::probe::{self, Evidence};
 use super::spawns::{Output, Phase, Spawn, to_wire};
@@ -44,6 +44,7 @@ impl App {
             }
             Action::Persist(change) => {
                 self.commits.change(change);
+                self.wish = Wish::Changed;
                 Ok(())
             }
             Action::Record(fact) => {
@@ -145,7 +146,9 @@ impl App {
     }
 
     fn send_spawn(&mut self, id: svd_wire::SpawnId, spec: SpawnSpec, mut fds: Vec<OwnedFd>) -> Result<(), LinkError> {
-        let size: usize = spec.env.iter().chain(&spec.argv).map(|text| text.len().saturating_add(4)).sum();
+        let texts: usize = spec.env.iter().chain(&spec.argv).map(|text| text.len().saturating_add(4)).sum();
+        let groups = spec.credentials.as_ref().map_or(0, |account| account.groups.len().saturating_mul(4));
+        let size = texts.saturating_add(groups);
         if size <= INLINE {
             return self.link.send(&Request::Spawn { spawn: id, spec: Box::new(spec) }, fds);
         }

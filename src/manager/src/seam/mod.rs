@@ -3,7 +3,9 @@
 mod inventory;
 mod link;
 mod tag;
+mod wish;
 
 pub use inventory::{Found, Inventory};
 pub use link::{Link, LinkError};
 pub use tag::{Purpose, Tag, decode_note, encode_note};
+pub use wish::{wish_from_memfd, wish_to_memfd};
