@@ -35,6 +35,9 @@ pub(crate) fn run(screen: &mut Screen<'_>, question: &Question<'_>) -> Result<()
         Some(when) => when.resolve(&now).map_err(Failure::Usage)?,
         None => now.timestamp(),
     };
+    if after < Timestamp::UNIX_EPOCH {
+        return Err(Failure::Usage("--after is before 1970, where the calendar of schedules begins".to_owned()));
+    }
     let first = schedule.next(after, &zone);
     let next: Vec<Timestamp> =
         std::iter::successors(first, |last| schedule.next(*last, &zone)).take(question.count).collect();
@@ -179,6 +182,13 @@ mod tests {
             ran.out,
             "{\"error\":\"never runs: the selected months have no day 30; the longest of them has 29 days\"}\n"
         );
+    }
+
+    #[test]
+    fn what_the_calendar_does_not_reach_is_a_usage_error() {
+        let ran = schedule(&["@daily", "--after", "1969-12-31T23:59:59Z"]);
+        assert_eq!(ran.code, 2);
+        assert!(ran.err.contains("--after is before 1970"), "{}", ran.err);
     }
 
     #[test]
