@@ -45,6 +45,6 @@ pub use printable::{Sgr, is_printable, printable};
 pub use resolve::{app_of_dir, plan};
 pub use schema::schema;
 pub use source::{Source, SourceKind, Sources};
-pub use values::typed_duration;
+pub use values::{signal_name, typed_duration};
 pub use wanted::{Need, Wanted, wanted, wanted_by_included};
 pub use words::{ExpandError, expand};

@@ -63,6 +63,12 @@ pub(crate) const RLIMITS: &[(&str, u32)] = &[
     ("rttime", 15),
 ];
 
+/// A signal's name without SIG; the number where it has none.
+pub fn signal_name(number: i32) -> String {
+    let known = SIGNALS.iter().find(|(_, n)| *n == number);
+    known.map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
+}
+
 /// `TERM` or `SIGTERM`.
 pub(crate) fn signal(text: &str) -> Option<i32> {
     let name = text.strip_prefix("SIG").unwrap_or(text);

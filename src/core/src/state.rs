@@ -66,8 +66,10 @@ impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ExitStatus::Code(code) => write!(f, "exited with code {code}"),
-            ExitStatus::Signal { signal, core: false } => write!(f, "ended by signal {signal}"),
-            ExitStatus::Signal { signal, core: true } => write!(f, "ended by signal {signal} (core dumped)"),
+            ExitStatus::Signal { signal, core } => {
+                let dumped = if *core { " (core dumped)" } else { "" };
+                write!(f, "ended by signal {}{dumped}", svd_config::signal_name(*signal))
+            }
             ExitStatus::Unknown => write!(f, "ended, status unknown"),
         }
     }

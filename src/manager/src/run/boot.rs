@@ -365,10 +365,13 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
         app.order(op, Command::Shutdown { now: false })?;
         app.stopping = Stopping::Inherited;
     }
+    let socket = app.place.control();
     let Ended { code, mut link } = app.run(Sources { asks: asks_in, inner: inner_in, logs: logs_in }).await?;
     // Whoever asked for the end gets an answer. The API may already have ended by itself; both ways it is over.
     let _ended = end_api.send(true);
     let _late = tokio::time::timeout(API_END, api).await;
+    // Nobody answers there any more. A socket that somebody removed already is as good.
+    let _gone = std::fs::remove_file(socket);
     terminal.finish(LAST_WORDS).await;
     link.send(&Request::Exit { code }, Vec::new())?;
     link.flush().await?;

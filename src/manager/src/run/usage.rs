@@ -4,6 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+/// Over less time than this, milliseconds, a share of the processor says nothing: the kernel counts in hundredths of a
+/// second, and ages in whole ones.
+const SHORTEST: u64 = 1_000;
+
 /// What one tree uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Taken {
@@ -34,7 +38,7 @@ impl UsageSampler {
                 *cpu = cpu.saturating_add(process.accumulated_cpu_time());
                 *memory = memory.saturating_add(process.memory());
                 if process.pid().as_u32().cast_signed() == main {
-                    *age = process.run_time().saturating_mul(1000).max(1);
+                    *age = process.run_time().saturating_mul(1000);
                 }
             }
         }
@@ -45,7 +49,7 @@ impl UsageSampler {
                 Some((before, at)) => (cpu.saturating_sub(*before), now.saturating_sub(*at) / 1_000_000),
                 None => (cpu, age),
             };
-            let cpu_percent = if elapsed == 0 { 0.0 } else { spent as f32 * 100.0 / elapsed as f32 };
+            let cpu_percent = spent as f32 * 100.0 / elapsed.max(SHORTEST) as f32;
             looked.insert(main, (cpu, now));
             taken.insert(main, Taken { cpu_percent, memory_bytes });
         }
