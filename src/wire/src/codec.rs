@@ -71,7 +71,7 @@ pub enum DecodeError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// It would be larger than [`MAX_MESSAGE`]: a spawn spec then travels in a memfd
-    /// ([`Request::SpawnMemfd`](crate::Request::SpawnMemfd)).
+    /// ([`Request::SpawnMemfd`]).
     #[error("message of {0} bytes is larger than allowed")]
     TooLarge(usize),
     /// More descriptors than [`MAX_FDS`].
