@@ -255,8 +255,13 @@ impl Core {
                 return Err(format!("{name} cannot have {to} instances: at most {MAX_INSTANCES}"));
             }
             let from = self.want(name);
+            // The config's own count is no wish beside it: from then on the config is followed again.
+            let config = self.plan.process(name).map(|process| process.count);
+            let wish = if config == Some(*to) { None } else { Some(*to) };
+            if self.desired.scale.get(name).copied() != wish {
+                intent.changes.push(Change::Scale(name.clone(), wish));
+            }
             if from != *to {
-                intent.changes.push(Change::Scale(name.clone(), Some(*to)));
                 intent.facts.push(FactKind::Scaled { from, to: *to });
                 intent.words.push(format!("scale {name} from {from} to {to}"));
             }

@@ -229,6 +229,12 @@ impl App {
     fn inner(&mut self, inner: Inner) -> Result<(), LinkError> {
         match inner {
             Inner::Evidence(spawn) => self.evidence(spawn),
+            Inner::ProbeFailed(spawn, why) => {
+                if let Some(known) = self.spawns.get_mut(&spawn) {
+                    known.not_ready = Some(why);
+                }
+                Ok(())
+            }
             Inner::ProbeAgain(spawn) => self.probe_command(spawn),
             Inner::Swept(found) => {
                 let (empty, due) = self.sweeper.take(found);

@@ -66,7 +66,7 @@ impl App {
             return self.refuse(asked, message);
         }
         let changes = svd_config::diff(&old, &loaded.plan);
-        let words: Vec<String> = changes.iter().map(describe).collect();
+        let words: Vec<String> = changes.iter().map(|change| describe(change, self.core.desired())).collect();
         if asked.dry_run || changes.is_empty() {
             let (outcome, message) = match (asked.dry_run, changes.is_empty()) {
                 (_, true) => (api::OutcomeWord::Done, "nothing to change".to_owned()),
@@ -138,7 +138,7 @@ impl App {
 }
 
 /// A difference between two configs, as the plan of `apply` shows it. Names of variables, never their values.
-fn describe(change: &Change) -> String {
+fn describe(change: &Change, desired: &svd_core::Desired) -> String {
     let process = &change.process;
     match &change.kind {
         ChangeKind::Added => format!("+ {process}: new, is started"),
@@ -149,6 +149,12 @@ fn describe(change: &Change) -> String {
         ChangeKind::Changed { keys, effect: Effect::Live } => {
             format!("~ {process}: {} changed, takes effect without a restart", keys.join(", "))
         }
-        ChangeKind::Count { from, to } => format!("~ {process}: count {from} -> {to}"),
+        ChangeKind::Count { from, to } => match desired.scale.get(process.as_str()) {
+            None => format!("~ {process}: count {from} -> {to}"),
+            Some(scaled) => format!(
+                "~ {process}: count {from} -> {to} in the config; it stays at {scaled}, as it was scaled; \
+                 `svctl scale {process}={to}` has it follow the config again"
+            ),
+        },
     }
 }

@@ -430,6 +430,7 @@ impl App {
             probe: None,
             probe_command: None,
             probing: false,
+            not_ready: None,
             forgettable: false,
         };
         let boot = |stamp: svd_wire::Stamp| Time(stamp.boot_ns);

@@ -324,14 +324,13 @@ pub fn explain(error: svd_wire::SpawnError, program: &Path, cwd: &Path) -> Spawn
         Stage::Directory => (format!("cannot change to its directory {}: {os}", cwd.display()), 200, false),
         Stage::Descriptors => (format!("its descriptors cannot be placed: {os}"), 202, true),
         Stage::Exec => match kind {
+            io::ErrorKind::NotFound if program.is_relative() => {
+                (format!("cannot run \"{shown}\": no such program in its PATH"), 127, false)
+            }
             io::ErrorKind::NotFound if program.exists() => {
                 (format!("cannot run {shown}: the interpreter that its first line names does not exist"), 127, false)
             }
-            io::ErrorKind::NotFound => (
-                format!("cannot run {shown}: no such program; looked for it in PATH and in {}", cwd.display()),
-                127,
-                false,
-            ),
+            io::ErrorKind::NotFound => (format!("cannot run {shown}: no such program"), 127, false),
             io::ErrorKind::PermissionDenied => {
                 (format!("cannot run {shown}: not executable (chmod +x?) or no permission"), 126, false)
             }
@@ -347,7 +346,11 @@ pub fn explain(error: svd_wire::SpawnError, program: &Path, cwd: &Path) -> Spawn
     SpawnFailure { message, code, transient }
 }
 
-/// Where the keeper was told to find the program of a spec.
+/// The program of a spec as messages name it: its path, or the bare name that no directory of its PATH has.
 pub fn program_of(spec: &SpawnSpec) -> PathBuf {
-    PathBuf::from(std::ffi::OsStr::from_bytes(&spec.path))
+    let path = PathBuf::from(std::ffi::OsStr::from_bytes(&spec.path));
+    match spec.argv.first() {
+        Some(name) if !name.contains(&b'/') && !path.exists() => std::ffi::OsStr::from_bytes(name).into(),
+        Some(_) | None => path,
+    }
 }

@@ -26,6 +26,8 @@ pub use boot::run;
 pub enum Inner {
     /// The evidence of readiness is there.
     Evidence(SpawnId),
+    /// A try to find it failed, for this reason.
+    ProbeFailed(SpawnId, String),
     /// The pause between two tries of a readiness command is over.
     ProbeAgain(SpawnId),
     /// A scan of the process tree has ended.

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use svd_api as api;
 use svd_config::plan::{LogPlan, ReadyBy};
 use svd_core::action::FactKind;
-use svd_core::{Action, Event, Fact, InstanceName, Lineage, OpId, Outcome, SpawnFailure, SpawnId, Sweep};
+use svd_core::{Action, Event, Fact, InstanceName, Lineage, OpId, Outcome, Reason, SpawnFailure, SpawnId, Sweep};
 use svd_wire::{FdRole, Request, SpawnSpec};
 
 use super::app::{App, Side, Stopping, Wish};
@@ -95,6 +95,7 @@ impl App {
             probe: None,
             probe_command: None,
             probing: false,
+            not_ready: None,
             forgettable: false,
         };
         let Some(process) = plan.process(&instance.process) else {
@@ -325,8 +326,13 @@ impl App {
         let name = |signal: i32| svd_sys::signal::name(signal);
         let message = match &fact.kind {
             FactKind::Signalled(signal) => format!("was sent {}", name(*signal)),
+            FactKind::ReadyTimeout(_) => {
+                let why = fact.spawn.and_then(|spawn| self.spawns.get(&spawn)?.not_ready.as_ref());
+                why.map_or_else(|| fact.kind.to_string(), |why| format!("{}; last try: {why}", fact.kind))
+            }
             other => other.to_string(),
         };
+        let op = op.filter(|_| is_asked(&fact.kind));
         let event = NewEvent {
             time_ns: svd_sys::clock::now().real_ns,
             kind: fact.kind.name().to_owned(),
@@ -391,6 +397,29 @@ impl App {
             let result = api::CommandResult { outcome: word, message, changes: op.changes, problems: Vec::new() };
             self.commits.reply((reply, result));
         }
+    }
+}
+
+/// Whether a fact is what a command asked for, and not what came of it by itself.
+fn is_asked(kind: &FactKind) -> bool {
+    match kind {
+        FactKind::Starting | FactKind::Scaled { .. } | FactKind::ShuttingDown => true,
+        FactKind::Stopping(reason) => !matches!(reason, Reason::ReadyTimeout(_) | Reason::BySelf),
+        FactKind::Started(_)
+        | FactKind::Ready(_)
+        | FactKind::StartFailed(_)
+        | FactKind::ReadyTimeout(_)
+        | FactKind::Exited(_)
+        | FactKind::Backoff(..)
+        | FactKind::Failed(_)
+        | FactKind::Completed
+        | FactKind::Signalled(_)
+        | FactKind::Escalated
+        | FactKind::LeftOver
+        | FactKind::Stuck
+        | FactKind::Stopped
+        | FactKind::Adopted
+        | FactKind::EssentialFailed => false,
     }
 }
 

@@ -18,7 +18,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const ONE_TRY: Duration = Duration::from_secs(5);
 /// Longest status line of an HTTP answer that is read.
-const STATUS_LINE: usize = 64;
+const STATUS_LINE: u64 = 64;
+/// How much of an answer is read and thrown away.
+const LONGEST_ANSWER: u64 = 1 << 20;
 
 /// What is looked for.
 pub enum Evidence {
@@ -33,10 +35,13 @@ pub enum Evidence {
 /// Looks for it in a task of its own, which ends with [`Inner::Evidence`] or in vain.
 pub fn watch(spawn: SpawnId, evidence: Evidence, inner: mpsc::UnboundedSender<Inner>) -> AbortHandle {
     tokio::spawn(async move {
+        let told = |why: String| {
+            let _ending = inner.send(Inner::ProbeFailed(spawn, why));
+        };
         let found = match evidence {
             Evidence::Line(pipe) => line(pipe).await,
-            Evidence::Tcp(port) => again(|| connect(port)).await,
-            Evidence::Http(port, path) => again(|| http(port, path.clone())).await,
+            Evidence::Tcp(port) => again(|| connect(port), &told).await,
+            Evidence::Http(port, path) => again(|| http(port, path.clone()), &told).await,
         };
         if found {
             // A closed channel means that the manager is ending.
@@ -80,42 +85,57 @@ async fn line(pipe: OwnedFd) -> bool {
     }
 }
 
-/// Tries until it succeeds.
-async fn again<F, T>(mut attempt: F) -> bool
+/// Tries until it succeeds; tells why it did not, once for each reason in a row.
+async fn again<F, T>(mut attempt: F, told: &impl Fn(String)) -> bool
 where
     F: FnMut() -> T,
-    T: Future<Output = std::io::Result<()>>,
+    T: Future<Output = Result<(), String>>,
 {
     let mut pause = FIRST_PAUSE;
+    let mut last = String::new();
     loop {
-        if let Ok(Ok(())) = tokio::time::timeout(ONE_TRY, attempt()).await {
-            return true;
+        let why = match tokio::time::timeout(ONE_TRY, attempt()).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(why)) => why,
+            Err(_late) => format!("no answer within {} s", ONE_TRY.as_secs()),
+        };
+        if why != last {
+            told(why.clone());
+            last = why;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-async fn connect(port: u16) -> std::io::Result<()> {
-    TcpStream::connect(("127.0.0.1", port)).await.map(drop)
+async fn connect(port: u16) -> Result<(), String> {
+    TcpStream::connect(("127.0.0.1", port)).await.map(drop).map_err(|error| format!("port {port}: {error}"))
 }
 
-async fn http(port: u16, path: String) -> std::io::Result<()> {
+async fn http(port: u16, path: String) -> Result<(), String> {
+    let code = get(port, &path).await.map_err(|error| format!("GET {path} on port {port}: {error}"))?;
+    match code {
+        Some(200..=399) => Ok(()),
+        Some(code) => Err(format!("GET {path} on port {port}: answer {code}")),
+        None => Err(format!("GET {path} on port {port}: the answer is not HTTP")),
+    }
+}
+
+/// The status of the answer; `None` where it has none.
+async fn get(port: u16, path: &str) -> std::io::Result<Option<u16>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: svd\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut status = Vec::with_capacity(STATUS_LINE);
-    stream.take(STATUS_LINE as u64).read_to_end(&mut status).await?;
-    let code = status
+    let mut status = Vec::new();
+    (&mut stream).take(STATUS_LINE).read_to_end(&mut status).await?;
+    // The rest is read too: a server whose answer is hung up on complains in its log.
+    tokio::io::copy(&mut stream.take(LONGEST_ANSWER), &mut tokio::io::sink()).await?;
+    Ok(status
         .strip_prefix(b"HTTP/1.")
         .and_then(|rest| rest.get(2..5))
         .and_then(|code| std::str::from_utf8(code).ok())
-        .and_then(|code| code.parse::<u16>().ok());
-    match code {
-        Some(200..=399) => Ok(()),
-        Some(_) | None => Err(std::io::ErrorKind::InvalidData.into()),
-    }
+        .and_then(|code| code.parse::<u16>().ok()))
 }
 
 #[cfg(test)]

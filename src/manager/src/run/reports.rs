@@ -147,6 +147,7 @@ impl App {
         if exit == Exit::Code(0) {
             return self.evidence(side.of);
         }
+        known.not_ready = Some(format!("the command {}", exit_status(exit)));
         if let Some(process) = plan.process(&known.instance.process)
             && let ReadyBy::Run { every, .. } = &process.ready.by
         {

@@ -75,6 +75,8 @@ pub struct Spawn {
     pub probe_command: Option<u64>,
     /// Readiness is being looked for.
     pub probing: bool,
+    /// Why it was not found ready when that was last tried.
+    pub not_ready: Option<String>,
     /// The core needs its record no more.
     pub forgettable: bool,
 }

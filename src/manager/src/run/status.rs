@@ -2,7 +2,7 @@
 
 use svd_api as api;
 use svd_config::plan::ProcessPlan;
-use svd_core::{InstanceName, InstanceView, State};
+use svd_core::{InstanceName, InstanceView, Reason, State};
 use svd_sys::clock::Now;
 
 use super::app::{App, Stopping};
@@ -105,10 +105,18 @@ impl App {
 
     /// Why it is not well; or what it says of itself.
     fn reason(&self, view: &InstanceView) -> Option<String> {
+        let spawn = view.spawn.and_then(|spawn| self.spawns.get(&spawn));
         if let Some(reason) = &view.reason {
-            return Some(reason.to_string());
+            let why = spawn.and_then(|spawn| spawn.not_ready.as_ref());
+            return Some(match (reason, why) {
+                (Reason::ReadyTimeout(_), Some(why)) => format!("{reason}; last try: {why}"),
+                (Reason::RestartLimit { last, .. }, Some(why)) if last.starts_with("not ready") => {
+                    format!("{reason}; last try: {why}")
+                }
+                (_, _) => reason.to_string(),
+            });
         }
-        let spawn = self.spawns.get(&view.spawn?)?;
+        let spawn = spawn?;
         (!spawn.notify.status.is_empty()).then(|| spawn.notify.status.clone())
     }
 }
