@@ -43,7 +43,7 @@ fn a_group_that_does_not_exist_ends_svd_before_anything_is_started() {
         app.spawn(app.command());
         // then
         assert_eq!(app.ended().code(), Some(1));
-        assert_eq!(app.err().all().iter().filter(|line| line.contains("no-such-group")).count(), 1);
+        assert_eq!(app.err().closed().iter().filter(|line| line.contains("no-such-group")).count(), 1);
         assert!(!app.path("ran").exists());
         assert_eq!(app.over(), Some(1));
     }
