@@ -278,7 +278,7 @@ pub const KEYS: &[Key] = &[
         kinds: &[Kind::Int(0, 1000)],
         default: "1",
         allowed: "a whole number from 0 to 1000",
-        doc: "How many instances run.",
+        doc: "How many instances run, until `svctl scale` asks for another number, which then stays over applies and starts of svd; scaling to the number here follows the config again.",
         example: "count = 2",
         applies: Applies::Count,
     },

@@ -87,6 +87,8 @@ pub(crate) enum Command {
     /// Stop, and keep stopped even when svd is started again
     Disable(Change),
     /// Set how many instances run: web=4, worker=+2, db=-1; processes that are not named keep theirs
+    ///
+    /// The number stays over applies and new starts of svd. Scaling to the config's own count follows the config again.
     Scale {
         #[arg(required = true, value_name = "PROCESS=COUNT", value_parser = values::scale)]
         counts: Vec<(String, ScaleCount)>,
