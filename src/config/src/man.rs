@@ -75,6 +75,27 @@ Every instance gets a variable PORT. The base is PORT of the top\-level variable
 5000. The process web gets the base, whatever its place; the others get 100 more each, in the order of the
 file, and further instances 1 more each. A process with a PORT of its own starts there. No two processes get the same port
 by this rule.
+.SH WHAT AN INSTANCE GETS
+A session of its own, /dev/null as standard input, pipes of svd as standard output and error, no other descriptor than
+the announced ones, and an environment built afresh at each start: what keep_env lets through of svd's own, HOME, USER, LOGNAME
+and SHELL where it runs as another user, the variables of this file, and last
+.BR SVD_APP ,
+.BR SVD_ENVIRONMENT ,
+.B SVD_PROCESS
+(web),
+.B SVD_INSTANCE
+(web.1),
+.B SVD_INDEX
+(1),
+.B SVD_CONTROL
+(path of the control socket),
+.BR SVD_SPAWN ,
+by which svd finds its processes,
+.BR PORT ,
+.B PS
+(as SVD_INSTANCE), and
+.B NOTIFY_SOCKET
+with ready = { notify = true }.
 .SH VALUES
 Times are numbers with ms, s, m, h or d, such as 500ms or 1m30s, at most 365d. Sizes are bytes, or with K, M, G or T
 multiples of 1024. Signals are names with or without SIG.
