@@ -38,7 +38,11 @@ pub fn run_single(argv: Vec<OsString>, search_path: &OsStr) -> u8 {
     };
     let path = match find(&name, search_path) {
         Ok(path) => path,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return cannot_run(&error, NOT_FOUND),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let missing =
+                if name.as_encoded_bytes().contains(&b'/') { "no such program" } else { "no such program in PATH" };
+            return cannot_run(&missing, NOT_FOUND);
+        }
         Err(error) => return cannot_run(&error, NOT_EXECUTABLE),
     };
     match Single::start(&path, argv).and_then(Single::attend) {
