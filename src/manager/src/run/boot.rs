@@ -159,6 +159,7 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     }
     let groups = control_groups(&loaded.plan.control).map_err(BootError::Other)?;
     place.prepare_notify().map_err(BootError::Other)?;
+    end_leftovers(inventory.keeper_pid, &place).await;
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
     let control = bind_control(&place, loaded.plan.control.socket_mode, groups).map_err(BootError::Other)?;
     let snapshot = snapshot(&loaded, &place, groups);
@@ -259,6 +260,21 @@ fn without_store(error: &BootError) -> Result<(Store, svd_core::Desired, Vec<Str
     let told = format!("{error}; svd goes on without it: history and changes of scale are lost when its manager ends");
     crate::say::line(&format!("svd: {told}"));
     Ok((store, loaded.desired, vec![told]))
+}
+
+/// A control socket that is still there was left by an svd that did not end as asked, and maybe not it alone.
+async fn end_leftovers(keeper: i32, place: &Place) {
+    let control = place.control();
+    if !control.exists() {
+        return;
+    }
+    let ended = tokio::task::spawn_blocking(move || super::leftovers::end(keeper, &control)).await.unwrap_or_default();
+    if !ended.is_empty() {
+        let pids = ended.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        crate::say::line(&format!(
+            "svd: an earlier svd of this app was killed; what it had left running was ended: {pids}"
+        ));
+    }
 }
 
 /// Binds the control socket. The lock is ours, so a file of that name is what a killed svd left.

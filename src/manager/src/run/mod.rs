@@ -6,6 +6,7 @@ mod asks;
 mod boot;
 mod commits;
 mod launch;
+mod leftovers;
 mod perform;
 mod place;
 mod probe;
