@@ -153,7 +153,13 @@ impl StatusPipe {
                 Ok(0) => return self.verdict(),
                 Ok(count) => self.filled = self.filled.saturating_add(count).min(STATUS_LEN),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Pending,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A failure is told whole, in one write: there is no need to see the end of the pipe.
+                    return match self.verdict() {
+                        failed @ Progress::Failed(..) => failed,
+                        Progress::Pending | Progress::Execed | Progress::Died => Progress::Pending,
+                    };
+                }
                 Err(_) => return self.verdict(),
             }
         }
@@ -348,6 +354,16 @@ mod tests {
         }
     }
 
+    /// What has become of a child. Another test that forks in the same instant holds the pipe open until it execs.
+    fn outcome(status: &mut StatusPipe) -> Progress {
+        loop {
+            match status.progress() {
+                Progress::Pending => assert!(fd::wait_readable(status.as_fd(), Duration::from_secs(20)).unwrap()),
+                known => return known,
+            }
+        }
+    }
+
     /// Starts a program, waits for it, and returns its progress, end and standard output.
     fn run(
         change: impl for<'a> FnOnce(&mut Child<'a>, BorrowedFd<'a>),
@@ -368,7 +384,7 @@ mod tests {
         assert!(fd::wait_readable(started.pidfd.as_fd(), Duration::from_secs(20)).unwrap());
         let mut text = Vec::new();
         std::io::Read::read_to_end(&mut std::fs::File::from(out), &mut text).unwrap();
-        let progress = started.status.progress();
+        let progress = outcome(&mut started.status);
         let (ended, _usage) = wait::reap(started.pid).unwrap().unwrap();
         (progress, ended, String::from_utf8(text).unwrap())
     }
@@ -445,7 +461,7 @@ mod tests {
             change(&mut child, &missing, &low);
             let mut started = start(&child).unwrap();
             assert!(fd::wait_readable(started.pidfd.as_fd(), Duration::from_secs(20)).unwrap());
-            assert_eq!(started.status.progress(), Progress::Failed(stage, errno), "{path}");
+            assert_eq!(outcome(&mut started.status), Progress::Failed(stage, errno), "{path}");
             assert_eq!(wait::reap(started.pid).unwrap().unwrap().0, Ended::Code(code));
         };
         check(Stage::Exec, libc::ENOENT, 127, "/no/such/file", &|_, _, _| {});

@@ -213,8 +213,16 @@ mod tests {
         let pid = child.id().cast_signed();
         let scan = Scan::read().unwrap();
         let found = scan.descendants(me).into_iter().find(|proc| proc.pid == pid).unwrap();
-        // Command::spawn returns after exec, so the environment is the child's own.
-        assert_eq!(environ_cookie(pid, "SVD_TEST_COOKIE").as_deref(), Some("yes"));
+        // Command::spawn returns when exec closes the descriptors, an instant before the new environment is there.
+        let deadline = crate::clock::now().mono_ns + 20_000_000_000;
+        let cookie = loop {
+            let cookie = environ_cookie(pid, "SVD_TEST_COOKIE");
+            if cookie.is_some() || crate::clock::now().mono_ns > deadline {
+                break cookie;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(cookie.as_deref(), Some("yes"));
         let kin = scan.kin(me, "SVD_TEST_COOKIE");
         assert_eq!(kin.members(i32::MAX, "yes").iter().map(|proc| proc.pid).collect::<Vec<_>>(), [pid]);
         assert!(kin.members(pid, "no").is_empty(), "a stranger's cookie excludes it");
