@@ -19,6 +19,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const ONE_TRY: Duration = Duration::from_secs(5);
 /// Longest status line of an HTTP answer that is read.
 const STATUS_LINE: u64 = 64;
+/// Where the code ends in `HTTP/1.1 200`.
+const CODE_END: usize = 12;
+/// How long the rest of an answer is waited for.
+const DRAIN: Duration = Duration::from_millis(500);
 /// How much of an answer is read and thrown away.
 const LONGEST_ANSWER: u64 = 1 << 20;
 
@@ -128,9 +132,15 @@ async fn get(port: u16, path: &str) -> std::io::Result<Option<u16>> {
         format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: svd\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut status = Vec::new();
-    (&mut stream).take(STATUS_LINE).read_to_end(&mut status).await?;
-    // The rest is read too: a server whose answer is hung up on complains in its log.
-    tokio::io::copy(&mut stream.take(LONGEST_ANSWER), &mut tokio::io::sink()).await?;
+    // Until the code is there, and no further: a server may keep the connection open, whatever it was asked.
+    while status.len() < CODE_END {
+        if (&mut stream).take(STATUS_LINE).read_buf(&mut status).await? == 0 {
+            break;
+        }
+    }
+    // The rest is read too, for a moment: a server whose answer is hung up on complains in its log. It decides nothing.
+    let mut rest = stream.take(LONGEST_ANSWER);
+    let _read_or_not = tokio::time::timeout(DRAIN, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
     Ok(status
         .strip_prefix(b"HTTP/1.")
         .and_then(|rest| rest.get(2..5))
@@ -141,6 +151,25 @@ async fn get(port: u16, path: &str) -> std::io::Result<Option<u16>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_good_answer_counts_though_the_server_never_closes_the_connection() {
+        // given a server that ignores "Connection: close"
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            // Holds the connection open until the prober has left.
+            let mut rest = Vec::new();
+            let _left = stream.read_to_end(&mut rest).await;
+        });
+        // when
+        let probed = tokio::time::timeout(ONE_TRY, http(port, "/healthz".to_owned())).await;
+        // then
+        assert_eq!(probed, Ok(Ok(())));
+        server.await.unwrap();
+    }
 
     #[tokio::test]
     async fn the_newline_of_readiness_stays_for_a_later_manager() {
