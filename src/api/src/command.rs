@@ -120,9 +120,14 @@ pub enum OutcomeWord {
     Failed,
     /// Refused before anything was changed: exit 3.
     Refused,
+    /// Tried, and failed; what ran before runs on: exit 4.
+    #[serde(rename = "rolled_back")]
+    RolledBack,
+    /// Tried, and failed, and what was before could not be brought back either; nothing healthy was stopped: exit 5.
+    Held,
 }
 
-/// Answer to every command. HTTP status 200 for done and planned, 409 for refused, 500 for failed.
+/// Answer to every command. HTTP status 200 for done and planned, 409 for refused, 500 for failed, rolled back and held.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct CommandResult {
     /// How it ended.

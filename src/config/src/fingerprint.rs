@@ -35,7 +35,12 @@ pub(crate) fn announced(process: &ProcessPlan) -> Option<String> {
     match process.ready.by {
         ReadyBy::Notify => Some("notify".to_owned()),
         ReadyBy::Fd(fd) => Some(format!("fd {fd}")),
-        ReadyBy::Started | ReadyBy::Log(_) | ReadyBy::Run { .. } | ReadyBy::Tcp { .. } | ReadyBy::Http { .. } => None,
+        ReadyBy::Started
+        | ReadyBy::Listening
+        | ReadyBy::Log(_)
+        | ReadyBy::Run { .. }
+        | ReadyBy::Tcp { .. }
+        | ReadyBy::Http { .. } => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +53,195 @@ pub struct ProcessPlan {
     pub reload_signal: i32,
     /// Where its output goes.
     pub logs: LogPlan,
+    /// The sockets that svd holds for it, in the order of the config, each with a name and an address of its own. A change
+    /// needs a restart of the instances.
+    pub listen: Vec<ListenerPlan>,
+    /// How an instance gets them. A change needs a restart of the instances.
+    pub handoff: Handoff,
+    /// How running instances are replaced.
+    pub update: UpdatePlan,
+    /// What shows that a ready instance is still well.
+    pub health: Option<HealthPlan>,
+    /// The signal that tells an instance to take no new work; sent when its drain begins.
+    pub quiet: Option<i32>,
+    /// Proof that an instance has finished its work: its stop ladder begins only then.
+    pub drained: Option<DrainedPlan>,
+    /// When an instance is replaced although it is well.
+    pub recycle: RecyclePlan,
+}
+
+impl ProcessPlan {
+    /// Its generations accept from slots, and a gate picks the slot: new ones are proven before they see a user.
+    pub fn is_gated(&self) -> bool {
+        self.listen.iter().any(|listener| listener.traffic == Traffic::Gated)
+    }
+}
+
+/// A socket that svd holds for a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerPlan {
+    /// `[A-Za-z0-9_-]+`; its name in LISTEN_FDNAMES. One that is not named in the config is `http` for the first TCP
+    /// listener of the process.
+    pub name: String,
+    /// Where it listens.
+    pub address: ListenAddress,
+    /// How connections reach generations.
+    pub traffic: Traffic,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// Port 0: the kernel picks one, which stays for svd's life.
+    Tcp {
+        /// Address and port.
+        address: SocketAddr,
+        /// An IPv6 wildcard takes no IPv4 connections (else it takes both).
+        v6only: bool,
+    },
+    /// Datagrams.
+    Udp {
+        /// Address and port.
+        address: SocketAddr,
+        /// As for TCP.
+        v6only: bool,
+    },
+    /// A stream socket in the file system.
+    Unix {
+        /// Absolute path, at most 107 bytes.
+        path: PathBuf,
+        /// Permission bits.
+        mode: u32,
+        /// Owner, by name or number; `None`: the process's user.
+        user: Option<String>,
+        /// Group, by name or number; `None`: the process's group.
+        group: Option<String>,
+    },
+}
+
+/// How connections of a listener reach the generations of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// Each generation accepts from a slot of its own, and the gate picks the slot. TCP only.
+    Gated,
+    /// One queue for all.
+    Shared,
+}
+
+/// How an instance gets its listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handoff {
+    /// LISTEN_FDS, and interception for a program that binds by itself.
+    Auto,
+    /// LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES; descriptors from 3 on.
+    ListenFds,
+    /// What it binds by itself is put in the place of its own socket.
+    Intercept,
+    /// The only listener is descriptor 0.
+    Stdin,
+    /// Descriptors from 3 on, told in this variable.
+    Env {
+        /// The variable.
+        name: String,
+        /// Its value: `{fd}`, `{address}`, `{port}` and `{name}` are replaced, once for each listener, and the results are put
+        /// together.
+        template: String,
+    },
+    /// Not at all: svd only holds the address.
+    None,
+}
+
+/// How running instances are replaced by new ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdatePlan {
+    /// In which order.
+    pub strategy: Strategy,
+    /// So many instances more than wanted may run meanwhile, at least 1 (`Exclusive`: not used).
+    pub surge: u32,
+    /// So many instances may be missing meanwhile, at least 1 (used by `Exclusive` only).
+    pub unavailable: u32,
+    /// So long a new instance must have been well under traffic before an old one goes for it.
+    pub bake: Duration,
+    /// Shares of the traffic for the new generation, one after the other, before it gets all it is due.
+    pub canary: Vec<CanaryStep>,
+}
+
+impl Default for UpdatePlan {
+    fn default() -> UpdatePlan {
+        UpdatePlan { strategy: Strategy::Exclusive, surge: 1, unavailable: 1, bake: Duration::ZERO, canary: Vec::new() }
+    }
+}
+
+/// The order of a replacement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// Start the new one, wait until it is ready, turn the gate, drain the old one.
+    Overlap,
+    /// Quiet the old one, start the new one, drain the old one when the new one is ready.
+    Handover,
+    /// Stop the old one, then start the new one.
+    Exclusive,
+}
+
+/// One step of a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CanaryStep {
+    /// Share of the traffic, 1 to 99 percent.
+    pub percent: u8,
+    /// For so long.
+    pub hold: Duration,
+}
+
+/// What shows that a ready instance is well.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthPlan {
+    /// By what.
+    pub by: HealthBy,
+    /// Time between two probes.
+    pub every: Duration,
+    /// How long one may take.
+    pub timeout: Duration,
+    /// So many failures in a row and it is replaced; at least 1.
+    pub failures: u32,
+}
+
+/// A health probe.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HealthBy {
+    /// As [`ReadyBy::Http`].
+    Http {
+        /// The port.
+        port: Option<u16>,
+        /// The path, starting with `/`.
+        path: String,
+    },
+    /// As [`ReadyBy::Tcp`].
+    Tcp {
+        /// The port.
+        port: Option<u16>,
+    },
+    /// This command exits 0.
+    Run(Run),
+}
+
+/// Proof that an instance has finished its work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrainedPlan {
+    /// Exits 0 when it has.
+    pub run: Run,
+    /// Time between two tries.
+    pub every: Duration,
+    /// After so long the stop ladder begins in any case; `None`: never without the proof.
+    pub timeout: Option<Duration>,
+}
+
+/// When an instance is replaced although it is well. Nothing given: never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecyclePlan {
+    /// When its process tree uses so many bytes of memory (resident).
+    pub memory: Option<u64>,
+    /// So long after it became ready, and up to a tenth more, so that not all go at once.
+    pub age: Option<Duration>,
 }
 
 /// What is started and with what. Its `Debug` shows the names of the variables, never their values.
@@ -78,7 +268,8 @@ pub struct ExecPlan {
     pub keep_env: Vec<String>,
     /// Resource limits, in the kernel's numbers.
     pub rlimits: Vec<RlimitPlan>,
-    /// `PORT` of instance 1; instance n gets `port + n - 1`.
+    /// `PORT` of instance 1; instance n gets `port + n - 1`. A process with a TCP listener is told that one's port instead,
+    /// all its instances alike.
     pub port: u16,
 }
 
@@ -151,6 +342,18 @@ pub struct ReadyPlan {
     pub by: ReadyBy,
     /// How long it may take from exec on. Always given; it is not used for `Started`.
     pub timeout: Duration,
+    /// What it means when it takes longer.
+    pub late: Late,
+}
+
+/// What it means that an instance is not ready in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// It has failed.
+    Fails,
+    /// It counts as ready all the same: `web` of a plain Procfile, which may have its own idea of a port. One that replaces an
+    /// instance that was ready in time still fails.
+    Counts,
 }
 
 /// The evidence that an instance is ready.
@@ -158,6 +361,8 @@ pub struct ReadyPlan {
 pub enum ReadyBy {
     /// Exec succeeded.
     Started,
+    /// It was seen to listen on one of its listeners, or to accept from it.
+    Listening,
     /// `READY=1` over `$NOTIFY_SOCKET`.
     Notify,
     /// A newline written to this descriptor number, 3 to 255.
@@ -171,12 +376,14 @@ pub enum ReadyBy {
         /// Time between two tries.
         every: Duration,
     },
-    /// 127.0.0.1 accepts a connection on this port (`None`: the instance's `$PORT`).
+    /// 127.0.0.1 accepts a connection on this port (`None`: its first TCP listener, through the gate; without one the
+    /// instance's `$PORT`).
     Tcp {
         /// The port.
         port: Option<u16>,
     },
-    /// `GET path` on 127.0.0.1 and this port (`None`: the instance's `$PORT`) answers 200 to 399.
+    /// `GET path` on 127.0.0.1 and this port (`None`: its first TCP listener, through the gate; without one the instance's
+    /// `$PORT`) answers 200 to 399.
     Http {
         /// The port.
         port: Option<u16>,
@@ -237,6 +444,8 @@ pub enum StopStep {
     Signal(i32),
     /// Wait this long for the tree to end.
     Wait(Duration),
+    /// Wait without end (`"none"`); nothing comes after it.
+    Forever,
 }
 
 /// Where the output of a process goes.

@@ -9,8 +9,8 @@ use crate::environment::{self, EnvFiles, Variables};
 use crate::error::{Errors, Warning};
 use crate::order;
 use crate::plan::{
-    ControlPlan, Dependency, ExecPlan, LogPlan, Plan, ProcessPlan, ReadyBy, ReadyPlan, RestartLimit, RestartPlan,
-    RestartWhen, Run, StopStep, SuccessExit,
+    ControlPlan, Dependency, ExecPlan, Handoff, Late, LogPlan, Plan, ProcessPlan, ReadyBy, ReadyPlan, RecyclePlan,
+    RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit, UpdatePlan,
 };
 use crate::ports;
 use crate::process::{Raw, RawEvidence, RawRun};
@@ -234,6 +234,13 @@ impl Resolver<'_> {
             }),
             reload_signal: raw.reload.as_ref().map_or(1, |r| r.value),
             logs,
+            listen: Vec::new(),
+            handoff: Handoff::Auto,
+            update: UpdatePlan::default(),
+            health: None,
+            quiet: None,
+            drained: None,
+            recycle: RecyclePlan::default(),
         })
     }
 
@@ -305,7 +312,7 @@ impl Resolver<'_> {
     fn ready(&mut self, named: &Named, oneshot: bool, known: &Known<'_>) -> Option<ReadyPlan> {
         let minute = Duration::from_secs(60);
         let Some(At { value: ready, span }) = &named.raw.ready else {
-            return Some(ReadyPlan { by: ReadyBy::Started, timeout: minute });
+            return Some(ReadyPlan { by: ReadyBy::Started, timeout: minute, late: Late::Fails });
         };
         let name = &named.name.value;
         if oneshot && !matches!(ready.by, RawEvidence::Started) {
@@ -333,7 +340,7 @@ impl Resolver<'_> {
                 ReadyBy::Run { run, every }
             }
         };
-        Some(ReadyPlan { by, timeout: ready.timeout.unwrap_or(minute) })
+        Some(ReadyPlan { by, timeout: ready.timeout.unwrap_or(minute), late: Late::Fails })
     }
 
     fn restart(&mut self, named: &Named, oneshot: bool) -> RestartPlan {

@@ -41,7 +41,7 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
         after: Vec::new(),
         oneshot: false,
         essential: false,
-        ready: ReadyPlan { by: ReadyBy::Started, timeout: Duration::from_secs(60) },
+        ready: ReadyPlan { by: ReadyBy::Started, timeout: Duration::from_secs(60), late: Late::Fails },
         restart: RestartPlan {
             when: RestartWhen::Always,
             backoff_min: Duration::from_millis(500),
@@ -52,6 +52,13 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
         stop: vec![StopStep::Signal(15), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(9)],
         reload_signal: 1,
         logs: LogPlan::Segments { segment: 64 << 20, max_size: 1 << 30 },
+        listen: Vec::new(),
+        handoff: Handoff::Auto,
+        update: UpdatePlan::default(),
+        health: None,
+        quiet: None,
+        drained: None,
+        recycle: RecyclePlan::default(),
     }
 }
 
@@ -164,6 +171,7 @@ read_group = "svd-read"
         ready: ReadyPlan {
             by: ReadyBy::Http { port: None, path: "/healthz".to_owned() },
             timeout: Duration::from_secs(30),
+            late: Late::Fails,
         },
         restart: RestartPlan {
             when: RestartWhen::OnFailure,

@@ -1,10 +1,11 @@
 //! What the core wants done.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::desired::Change;
-use crate::event::{Lineage, Note};
+use crate::event::{Lineage, Note, Slot};
 use crate::name::{InstanceName, OpId, SpawnId};
 use crate::state::{ExitStatus, Reason};
 
@@ -48,6 +49,35 @@ pub enum Action {
         /// How.
         how: Sweep,
     },
+    /// Send new connections of the gated listeners of a process to these slots, by these weights. Asked for again after a
+    /// manager's death. A slot that is named and not there yet is made first.
+    Gate {
+        /// The process.
+        process: Arc<str>,
+        /// Slots with weights above 0; never empty.
+        weights: Vec<(Slot, u32)>,
+    },
+    /// No new connection goes to its slot any more: wait until nobody there waits to be accepted, handshakes that had begun
+    /// included. Answered by [`crate::Event::QueueEmpty`].
+    WatchQueue {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// Run the proof of its plan until it succeeds. Answered by [`crate::Event::Drained`].
+    ProveDrained {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// It is ready: look after its health and memory, as its plan says, until it ends. Answered by [`crate::Event::Worn`],
+    /// which may come again and again.
+    Watch {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// An apply has failed: the plan before it is in force again, and this one is what some spawns still run by.
+    TakeBack,
+    /// All instances run by the plan in force: the other one is needed no more.
+    DropOther,
     /// Write on a spawn for a later manager.
     Annotate {
         /// Which spawn.
@@ -87,6 +117,10 @@ pub enum Outcome {
     Failed(String),
     /// Refused before anything was changed: why, and the way out.
     Refused(String),
+    /// Tried, and failed; what ran before runs on: why.
+    RolledBack(String),
+    /// Tried, and failed, and what was before could not be brought back either: nothing healthy was stopped. Why.
+    Held(String),
 }
 
 /// Something that happened to an instance, for history.
@@ -121,6 +155,26 @@ pub enum FactKind {
     Backoff(Duration, u32),
     /// It is given up.
     Failed(Reason),
+    /// It takes traffic.
+    Admitted,
+    /// It was not seen to listen, and counts as ready all the same.
+    CountsAsReady(Duration),
+    /// One that was started beside it has taken its place.
+    Replaced,
+    /// It drains.
+    Draining(Reason),
+    /// It was told to take no new work.
+    Quieted(i32),
+    /// Its queue was not empty in time, or the proof that it is drained did not come: it is stopped all the same.
+    DrainTimeout(Duration),
+    /// Its health probes failed.
+    Unhealthy(String),
+    /// Its health probes succeed again.
+    Recovered,
+    /// It is due to be replaced: why.
+    Worn(String),
+    /// The replacement of a process is given up, what runs stays: why.
+    RolledBack(String),
     /// A one-shot has done its work.
     Completed,
     /// Its stop began.
@@ -162,6 +216,16 @@ impl FactKind {
             FactKind::Exited(_) => "instance.exited",
             FactKind::Backoff(..) => "instance.backoff",
             FactKind::Failed(_) => "instance.failed",
+            FactKind::Admitted => "instance.admitted",
+            FactKind::CountsAsReady(_) => "instance.ready",
+            FactKind::Replaced => "instance.replaced",
+            FactKind::Draining(_) => "instance.draining",
+            FactKind::Quieted(_) => "instance.quieted",
+            FactKind::DrainTimeout(_) => "instance.drain_timeout",
+            FactKind::Unhealthy(_) => "instance.unhealthy",
+            FactKind::Recovered => "instance.recovered",
+            FactKind::Worn(_) => "instance.worn",
+            FactKind::RolledBack(_) => "process.rolled_back",
             FactKind::Completed => "instance.completed",
             FactKind::Stopping(_) => "instance.stopping",
             FactKind::Signalled(_) => "instance.signalled",
@@ -190,6 +254,22 @@ impl fmt::Display for FactKind {
                 write!(f, "starts again in {:.1} s (failure {n} in a row)", pause.as_secs_f64())
             }
             FactKind::Failed(why) => write!(f, "failed: {why}"),
+            FactKind::Admitted => write!(f, "takes traffic"),
+            FactKind::CountsAsReady(after) => {
+                write!(f, "counts as ready after {:.1} s, though it was not seen to listen", after.as_secs_f64())
+            }
+            FactKind::Replaced => write!(f, "is replaced by the new one"),
+            FactKind::Draining(why) => write!(f, "finishes what it has: {why}"),
+            FactKind::Quieted(signal) => {
+                write!(f, "was told to take no new work by {}", svd_config::signal_name(*signal))
+            }
+            FactKind::DrainTimeout(after) => {
+                write!(f, "has not finished within {:.1} s: it is stopped all the same", after.as_secs_f64())
+            }
+            FactKind::Unhealthy(why) => write!(f, "is unhealthy: {why}"),
+            FactKind::Recovered => write!(f, "is healthy again"),
+            FactKind::Worn(why) => write!(f, "is to be replaced: {why}"),
+            FactKind::RolledBack(why) => write!(f, "the replacement was given up: {why}"),
             FactKind::Completed => write!(f, "completed"),
             FactKind::Stopping(why) => write!(f, "stopping: {why}"),
             FactKind::Signalled(signal) => write!(f, "was sent signal {signal}"),

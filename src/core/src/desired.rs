@@ -17,6 +17,20 @@ pub struct Desired {
     /// Which generation each instance is to have; an instance whose spawn has a smaller one is stale and is replaced. A
     /// restart raises it, so that a restart goes on where a killed manager left it. Absent: 0.
     pub generation: BTreeMap<InstanceName, u64>,
+    /// While an apply is in progress, which of the two plans each generation of a process runs by ([`Desired::runs_by`]):
+    /// ascending generations at which it changes. Absent: all run by the plan in force.
+    pub boundaries: BTreeMap<Arc<str>, Vec<u64>>,
+    /// The apply in progress was taken back: the plan in force is the one before it.
+    pub taken_back: bool,
+}
+
+/// Which of two plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one in force.
+    InForce,
+    /// The other one of an apply in progress: the one before it, or, where it was taken back, the one that failed.
+    Other,
 }
 
 /// One change of what is desired.
@@ -30,9 +44,20 @@ pub enum Change {
     Stopped(Target, bool),
     /// This generation.
     Generation(InstanceName, u64),
+    /// These boundaries; empty: none.
+    Boundaries(Arc<str>, Vec<u64>),
+    /// The apply in progress is taken back, or has ended.
+    TakenBack(bool),
 }
 
 impl Desired {
+    /// Which plan a generation of a process runs by: the newest generations by the one in force, and each boundary is where
+    /// it changes.
+    pub fn runs_by(&self, process: &str, generation: u64) -> Which {
+        let above = self.boundaries.get(process).map_or(0, |all| all.iter().filter(|at| generation < **at).count());
+        if above.is_multiple_of(2) { Which::InForce } else { Which::Other }
+    }
+
     /// Makes the change.
     pub fn apply(&mut self, change: &Change) {
         match change {
@@ -57,6 +82,13 @@ impl Desired {
             Change::Generation(instance, n) => {
                 self.generation.insert(instance.clone(), *n);
             }
+            Change::Boundaries(process, at) if at.is_empty() => {
+                self.boundaries.remove(process);
+            }
+            Change::Boundaries(process, at) => {
+                self.boundaries.insert(process.clone(), at.clone());
+            }
+            Change::TakenBack(taken_back) => self.taken_back = *taken_back,
         }
     }
 }

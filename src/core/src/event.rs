@@ -20,6 +20,28 @@ pub struct Lineage {
     pub failures: u32,
     /// When the restarts inside the limit's rolling window happened; never longer than the limit's count.
     pub recent: Vec<Time>,
+    /// The slot of the process's gated listeners that it accepts from; 0 where it has none.
+    pub slot: Slot,
+    /// How it came to be started.
+    pub origin: Origin,
+}
+
+/// A slot: the half of a gated listener that one generation of a process accepts from. Counted from 0, in the order in which
+/// the sockets were bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u8);
+
+/// More slots than these are never made for a listener.
+pub const MAX_SLOTS: u8 = 8;
+
+/// How a spawn came to be started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// In the place of nothing, or of what had ended.
+    #[default]
+    Place,
+    /// Beside a running one that it is to replace.
+    Beside,
 }
 
 /// What a manager writes on a spawn for its successor.
@@ -31,6 +53,16 @@ pub struct Note {
     pub swept: bool,
     /// Its end was asked for (stop, restart, scaling down, shutdown): no failure, whatever its status.
     pub asked: bool,
+    /// It counts as ready although it was not seen to be ([`svd_config::plan::Late`]).
+    pub late: bool,
+    /// Since when its slot's share of the traffic counts it.
+    pub admitted: Option<Time>,
+    /// One that was started beside another has taken its place.
+    pub promoted: bool,
+    /// It was told to take no new work.
+    pub quiet: bool,
+    /// Since when it drains: it is to end, and finishes what it has first.
+    pub draining: Option<Time>,
 }
 
 /// A spawn in the keeper's inventory, as a new manager finds it.
@@ -96,6 +128,17 @@ pub struct SpawnFailure {
     pub transient: bool,
 }
 
+/// Why a running instance is to be replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wear {
+    /// Its health probes failed as often as its plan allows; what the last one saw.
+    Unhealthy(String),
+    /// Its tree uses so many bytes.
+    Memory(u64),
+    /// It is so old.
+    Age(std::time::Duration),
+}
+
 /// A command of a user.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -107,6 +150,10 @@ pub enum Command {
     Restart(Vec<Target>),
     /// Stop without the ladder: KILL to the whole tree at once; stays stopped.
     Kill(Vec<Target>),
+    /// KILL to what is left of earlier instances that were replaced and still finish their work; their successors stay.
+    KillReplaced(Vec<Target>),
+    /// Tell it to take no new work, wait until it has finished, stop; stays stopped until started.
+    Drain(Vec<Target>),
     /// Allow and start.
     Enable(Vec<Arc<str>>),
     /// Stop and keep stopped over restarts of svd.
@@ -164,6 +211,28 @@ pub enum Event {
     },
     /// It said `STOPPING=1`.
     Stopping {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// Its slot has nobody left who waits to be accepted, and nobody new comes ([`crate::Action::WatchQueue`]).
+    QueueEmpty {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// The proof that it has finished its work ([`crate::Action::ProveDrained`]).
+    Drained {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// It is to be replaced although it runs: its health probes have failed, or it is due for recycling.
+    Worn {
+        /// Which spawn.
+        spawn: SpawnId,
+        /// Why.
+        why: Wear,
+    },
+    /// Its health probes succeed again.
+    Recovered {
         /// Which spawn.
         spawn: SpawnId,
     },

@@ -87,6 +87,8 @@ impl Core {
             Command::Enable(processes) => self.enable_intent(processes)?,
             Command::Stop(targets) => self.stop_intent("stop", targets, How::Ladder)?,
             Command::Kill(targets) => self.stop_intent("kill", targets, How::Kill)?,
+            Command::KillReplaced(targets) => self.stop_intent("kill", targets, How::Kill)?,
+            Command::Drain(targets) => self.stop_intent("drain", targets, How::Ladder)?,
             Command::Disable(processes) => self.disable_intent(processes)?,
             Command::Scale(counts) => self.scale_intent(counts)?,
             Command::Apply { plan, restart } => self.apply_intent(plan, restart),
@@ -334,7 +336,11 @@ impl Core {
             match change {
                 Change::Disabled(name, true) => intent.words.push(format!("disable {name}")),
                 Change::Disabled(name, false) => intent.words.push(format!("enable {name}")),
-                Change::Scale(..) | Change::Stopped(..) | Change::Generation(..) => {}
+                Change::Scale(..)
+                | Change::Stopped(..)
+                | Change::Generation(..)
+                | Change::Boundaries(..)
+                | Change::TakenBack(_) => {}
             }
         }
         for (name, goal) in &intent.goals {

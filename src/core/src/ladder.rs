@@ -25,6 +25,7 @@ pub(crate) fn climb(steps: &[StopStep], from: usize) -> (Vec<i32>, Rung) {
             StopStep::Signal(SIGKILL) => return (signals, Rung::Kill),
             StopStep::Signal(signal) => signals.push(signal),
             StopStep::Wait(wait) => return (signals, Rung::Wait { next: i + 1, wait }),
+            StopStep::Forever => return (signals, Rung::Wait { next: i + 1, wait: Duration::MAX }),
         }
     }
     (signals, Rung::Kill)
@@ -39,6 +40,7 @@ pub(crate) fn remaining(steps: &[StopStep], from: usize) -> Duration {
         .map(|step| match step {
             StopStep::Signal(_) => Duration::ZERO,
             StopStep::Wait(wait) => *wait,
+            StopStep::Forever => Duration::MAX,
         })
         .fold(Duration::ZERO, Duration::saturating_add)
 }

@@ -24,10 +24,10 @@ mod verdict;
 mod view;
 
 pub use action::{Action, Fact, FactKind, Outcome, Sweep};
-pub use desired::{Change, Desired};
-pub use event::{Adopted, AdoptedLife, Command, Event, Lineage, Note, SpawnFailure};
+pub use desired::{Change, Desired, Which};
+pub use event::{Adopted, AdoptedLife, Command, Event, Lineage, MAX_SLOTS, Note, Origin, Slot, SpawnFailure, Wear};
 pub use machine::Core;
 pub use name::{InstanceName, OpId, SpawnId, Target};
 pub use settle::MAX_STARTING;
-pub use state::{ExitStatus, InstanceView, Reason, State};
+pub use state::{ExitStatus, InstanceView, Reason, Seat, State};
 pub use time::Time;

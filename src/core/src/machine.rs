@@ -23,6 +23,8 @@ use crate::verdict::{self, Verdict};
 #[derive(Clone, Debug)]
 pub struct Core {
     pub(crate) plan: Arc<Plan>,
+    /// The other plan of an apply in progress ([`crate::Which::Other`]).
+    pub(crate) other: Option<Arc<Plan>>,
     pub(crate) desired: Desired,
     pub(crate) processes: BTreeMap<Arc<str>, Process>,
     pub(crate) names: BTreeMap<SpawnId, InstanceName>,
@@ -60,11 +62,12 @@ pub(crate) enum Haste {
 }
 
 impl Core {
-    /// A core that does nothing until [`Event::AdoptEnd`]. `last_spawn` is the largest spawn id ever used with this
-    /// keeper.
-    pub fn new(plan: Arc<Plan>, desired: Desired, last_spawn: SpawnId) -> Core {
+    /// A core that does nothing until [`Event::AdoptEnd`]. `plan` is the one in force, `other` the other one of an apply in
+    /// progress ([`Desired::runs_by`]), `last_spawn` the largest spawn id ever used with this keeper.
+    pub fn new(plan: Arc<Plan>, other: Option<Arc<Plan>>, desired: Desired, last_spawn: SpawnId) -> Core {
         Core {
             plan,
+            other,
             desired,
             processes: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -142,6 +145,22 @@ impl Core {
     pub fn current_spawn(&self, name: &InstanceName) -> Option<(SpawnId, Option<i32>)> {
         let spawn = self.instance(name)?.current.as_ref().filter(|spawn| spawn.is_live())?;
         Some((spawn.id, spawn.pid()))
+    }
+
+    /// The plan that a remembered spawn runs by.
+    pub fn plan_of(&self, spawn: SpawnId) -> Option<&Arc<Plan>> {
+        let name = self.names.get(&spawn)?;
+        let generation = self.instance(name)?.spawns().find(|known| known.id == spawn)?.lineage.generation;
+        match self.desired.runs_by(&name.process, generation) {
+            crate::Which::InForce => Some(&self.plan),
+            crate::Which::Other => self.other.as_ref(),
+        }
+    }
+
+    /// The slot that a remembered spawn accepts from.
+    pub fn slot_of(&self, spawn: SpawnId) -> Option<crate::Slot> {
+        let name = self.names.get(&spawn)?;
+        Some(self.instance(name)?.spawns().find(|known| known.id == spawn)?.lineage.slot)
     }
 
     /// The plan in force.
@@ -231,6 +250,10 @@ impl Core {
                 self.command(op, &command, out);
             }
             (Course::Running | Course::Ending { .. }, Event::Tick) => {}
+            (
+                Course::Running | Course::Ending { .. },
+                Event::QueueEmpty { .. } | Event::Drained { .. } | Event::Worn { .. } | Event::Recovered { .. },
+            ) => {}
             (Course::Running | Course::Ending { .. }, Event::Spawned { spawn, pid }) => {
                 self.on(spawn, out, |s, cx| s.spawned(cx, pid))
             }

@@ -54,7 +54,13 @@ impl Core {
         let hope = match state {
             State::Stopped | State::Failed | State::Stuck => Hope::None,
             State::Waiting => self.unmet(&process.plan).map_or(Hope::Some, |unmet| unmet.hope),
-            State::Starting | State::Ready | State::Stopping | State::Backoff | State::Completed => Hope::Some,
+            State::Starting
+            | State::Ready
+            | State::Unhealthy
+            | State::Draining
+            | State::Stopping
+            | State::Backoff
+            | State::Completed => Hope::Some,
         };
         let word = match state {
             State::Waiting => "waiting itself",

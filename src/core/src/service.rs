@@ -152,7 +152,9 @@ impl Climb {
                 let until = at.after(*wait);
                 Climb::Waiting { steps, next: next + 1, until }
             }
-            Some(StopStep::Wait(_) | StopStep::Signal(_)) | None => Climb::Waiting { steps, next, until: now },
+            Some(StopStep::Wait(_) | StopStep::Forever | StopStep::Signal(_)) | None => {
+                Climb::Waiting { steps, next, until: now }
+            }
         }
     }
 }
@@ -257,7 +259,8 @@ impl Spawn {
         self.life = Life::Running { pid, readiness: Readiness::Probing { deadline } };
         match cx.plan.ready.by {
             ReadyBy::Started => self.ready(cx),
-            ReadyBy::Notify
+            ReadyBy::Listening
+            | ReadyBy::Notify
             | ReadyBy::Fd(_)
             | ReadyBy::Log(_)
             | ReadyBy::Run { .. }

@@ -15,6 +15,10 @@ pub enum State {
     Starting,
     /// May take traffic.
     Ready,
+    /// Ready, but its health probes fail.
+    Unhealthy,
+    /// Is to be stopped, and finishes what it has.
+    Draining,
     /// Is being stopped.
     Stopping,
     /// Ended; starts again after a pause.
@@ -36,6 +40,8 @@ impl State {
             State::Waiting => "waiting",
             State::Starting => "starting",
             State::Ready => "ready",
+            State::Unhealthy => "unhealthy",
+            State::Draining => "draining",
             State::Stopping => "stopping",
             State::Backoff => "backoff",
             State::Completed => "completed",
@@ -107,6 +113,14 @@ pub enum Reason {
     Removed,
     /// Is being replaced.
     Restart,
+    /// Is being replaced, since its health probes failed.
+    Unhealthy(String),
+    /// Its replacement did not come up, and it had been told to take no new work.
+    Quieted,
+    /// Was started to replace one that runs, and is needed no more.
+    TakenBack,
+    /// Was drained by hand.
+    Drained,
     /// svd stops all.
     Shutdown,
     /// It said so itself (`STOPPING=1`).
@@ -129,6 +143,10 @@ impl fmt::Display for Reason {
             Reason::ScaledDown => write!(f, "scaled down"),
             Reason::Removed => write!(f, "no longer in the config"),
             Reason::Restart => write!(f, "is being replaced"),
+            Reason::Unhealthy(why) => write!(f, "is unhealthy: {why}"),
+            Reason::Quieted => write!(f, "takes no new work since a replacement that did not come up"),
+            Reason::TakenBack => write!(f, "the replacement was given up"),
+            Reason::Drained => write!(f, "drained by hand"),
             Reason::Shutdown => write!(f, "svd stops all"),
             Reason::BySelf => write!(f, "is stopping by itself"),
         }
@@ -154,4 +172,17 @@ pub struct InstanceView {
     pub exit: Option<ExitStatus>,
     /// Why it is not well, or not running.
     pub reason: Option<Reason>,
+    /// Which of the spawns of its name this is.
+    pub seat: Seat,
+}
+
+/// Which of the spawns of an instance's name a view shows. While an instance is replaced there can be several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// The one that has the name.
+    Current,
+    /// One that was started beside it and has not taken its place yet.
+    Candidate,
+    /// One that was replaced and still finishes its work.
+    Replaced,
 }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use svd_config::Plan;
-use svd_config::plan::{ExecPlan, LogPlan, ProcessPlan, ReadyBy, ReadyPlan, RestartPlan, RestartWhen, Run, StopStep};
+use svd_config::plan::{
+    ExecPlan, Handoff, Late, LogPlan, ProcessPlan, ReadyBy, ReadyPlan, RecyclePlan, RestartPlan, RestartWhen, Run,
+    StopStep, UpdatePlan,
+};
 
 use crate::desired::Desired;
 use crate::ladder::{SIGKILL, SIGTERM};
@@ -188,7 +191,7 @@ pub(crate) fn unknown_process(name: &str) -> ProcessPlan {
         after: Vec::new(),
         oneshot: false,
         essential: false,
-        ready: ReadyPlan { by: ReadyBy::Started, timeout: Duration::from_secs(30) },
+        ready: ReadyPlan { by: ReadyBy::Started, timeout: Duration::from_secs(30), late: Late::Fails },
         restart: RestartPlan {
             when: RestartWhen::Never,
             backoff_min: Duration::ZERO,
@@ -199,5 +202,12 @@ pub(crate) fn unknown_process(name: &str) -> ProcessPlan {
         stop: vec![StopStep::Signal(SIGTERM), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(SIGKILL)],
         reload_signal: 1,
         logs: LogPlan::Null,
+        listen: Vec::new(),
+        handoff: Handoff::Auto,
+        update: UpdatePlan::default(),
+        health: None,
+        quiet: None,
+        drained: None,
+        recycle: RecyclePlan::default(),
     }
 }

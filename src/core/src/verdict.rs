@@ -134,6 +134,8 @@ fn again(plan: &ProcessPlan, name: &InstanceName, spawn: &Spawn, at: Time, count
         restarts: spawn.lineage.restarts.saturating_add(1),
         failures,
         recent: plan.restart.limit.map_or_else(Vec::new, |limit| recent(spawn, at, limit.window)),
+        slot: spawn.lineage.slot,
+        origin: crate::Origin::Place,
     };
     Verdict::Again { until: at.after(pause), pause, next, counts }
 }

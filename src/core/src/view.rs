@@ -36,6 +36,7 @@ impl Core {
             restarts: current.map_or(0, |spawn| spawn.lineage.restarts),
             exit: current.and_then(exit).or_else(|| instance.older.last().and_then(exit)),
             reason: self.reason(state, name, process, index, instance),
+            seat: crate::Seat::Current,
         }
     }
 
@@ -117,7 +118,9 @@ impl Core {
                 Some(Life::Stopping { reason, .. }) => Some(reason.clone()),
                 Some(Life::Launching | Life::Stuck { .. } | Life::Ended { .. }) | None => aim.or(Some(Reason::Restart)),
             },
-            State::Starting | State::Ready | State::Stuck | State::Completed => aim,
+            State::Starting | State::Ready | State::Unhealthy | State::Draining | State::Stuck | State::Completed => {
+                aim
+            }
             State::Stopped | State::Failed | State::Backoff => aim.or_else(verdict),
         }
     }

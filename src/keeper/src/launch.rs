@@ -99,7 +99,12 @@ impl Launcher {
             .zip(attached)
             .filter_map(|(role, fd)| match role {
                 FdRole::Child(number) => Some((fd.as_fd(), *number)),
-                FdRole::Stdout | FdRole::Stderr | FdRole::Ready | FdRole::Notify => None,
+                FdRole::Stdout
+                | FdRole::Stderr
+                | FdRole::Ready
+                | FdRole::Notify
+                | FdRole::Intercept
+                | FdRole::Filter => None,
             })
             .collect();
         spawn::start(&Child {

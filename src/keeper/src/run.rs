@@ -373,8 +373,8 @@ impl Keeper {
         for (role, fd) in spec.fds.iter().zip(attached) {
             let mut token = None;
             match role {
-                FdRole::Child(_) => continue,
-                FdRole::Stdout | FdRole::Stderr | FdRole::Ready => {}
+                FdRole::Child(_) | FdRole::Filter => continue,
+                FdRole::Stdout | FdRole::Stderr | FdRole::Ready | FdRole::Intercept => {}
                 FdRole::Notify => {
                     let number = self.watch(Source::Notify(spawn));
                     token = Some(number);

@@ -294,7 +294,7 @@ fn record(spec: &SpawnSpec, now: Now) -> Record {
         note: Vec::new(),
         life: Life::Forked { pid: 0, at: stamp(now) },
         failure: None,
-        held: spec.fds.iter().filter(|role| !matches!(role, FdRole::Child(_))).copied().collect(),
+        held: spec.fds.iter().filter(|role| !role.is_childs()).copied().collect(),
         last_signal: None,
         notify: NotifyState::default(),
         last_seq: 0,

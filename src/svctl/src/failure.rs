@@ -10,6 +10,10 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// Refused before anything was changed.
 pub const REFUSED: u8 = 3;
+/// Failed; what ran before runs on.
+pub const ROLLED_BACK: u8 = 4;
+/// Failed, and what was before could not be brought back either.
+pub const HELD: u8 = 5;
 /// svd is not running (EX_UNAVAILABLE of sysexits.h).
 pub const NOT_RUNNING: u8 = 69;
 

@@ -35,6 +35,20 @@ pub enum FdRole {
     Ready,
     /// The notify socket: held and read by the keeper itself.
     Notify,
+    /// Our end of the socket over which the child hands out its system call filter's listener: held, handed to every manager.
+    Intercept,
+    /// The child's end of that socket. Its presence asks for the filter.
+    Filter,
+}
+
+impl FdRole {
+    /// The child's, so that the keeper closes its own copy after the fork.
+    pub fn is_childs(self) -> bool {
+        match self {
+            FdRole::Child(_) | FdRole::Filter => true,
+            FdRole::Stdout | FdRole::Stderr | FdRole::Ready | FdRole::Notify | FdRole::Intercept => false,
+        }
+    }
 }
 
 /// A process to start. Everything not named here the child gets as follows: a session of its own, default signal

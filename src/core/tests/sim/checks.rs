@@ -64,7 +64,15 @@ impl Sim {
                 }
             }
             Action::Finish { code } => self.check_finish(*code),
-            Action::Probe { .. } | Action::Persist(_) | Action::Record(_) => {}
+            Action::Probe { .. }
+            | Action::Gate { .. }
+            | Action::WatchQueue { .. }
+            | Action::ProveDrained { .. }
+            | Action::Watch { .. }
+            | Action::TakeBack
+            | Action::DropOther
+            | Action::Persist(_)
+            | Action::Record(_) => {}
         }
     }
 
@@ -280,7 +288,9 @@ impl Sim {
                 (true, State::Completed | State::Failed | State::Stopped | State::Waiting) => true,
                 (false, State::Stopped) => !left,
                 (_, State::Stuck) => self.of(&view.name).any(|(_, kept)| kept.is_immortal()),
-                (true, State::Stopping | State::Starting | State::Backoff) => false,
+                (true, State::Unhealthy | State::Draining | State::Stopping | State::Starting | State::Backoff) => {
+                    false
+                }
                 (false, _) => false,
             };
             if !ok {

@@ -32,7 +32,7 @@ pub fn process(name: &str) -> ProcessPlan {
         after: vec![],
         oneshot: false,
         essential: false,
-        ready: ReadyPlan { by: ReadyBy::Started, timeout: ms(3000) },
+        ready: ReadyPlan { by: ReadyBy::Started, timeout: ms(3000), late: Late::Fails },
         restart: RestartPlan {
             when: RestartWhen::Always,
             backoff_min: ms(500),
@@ -43,6 +43,13 @@ pub fn process(name: &str) -> ProcessPlan {
         stop: vec![StopStep::Signal(15), StopStep::Wait(ms(2000)), StopStep::Signal(9)],
         reload_signal: 1,
         logs: LogPlan::Null,
+        listen: Vec::new(),
+        handoff: Handoff::Auto,
+        update: UpdatePlan::default(),
+        health: None,
+        quiet: None,
+        drained: None,
+        recycle: RecyclePlan::default(),
     }
 }
 

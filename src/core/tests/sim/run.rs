@@ -97,7 +97,7 @@ impl Sim {
         self.manager += 1;
         self.pipe = self.world.now;
         self.note(|| "-- manager up".to_owned());
-        self.core = Some(Core::new(self.plan.clone(), self.desired.clone(), SpawnId(self.world.last_spawn)));
+        self.core = Some(Core::new(self.plan.clone(), None, self.desired.clone(), SpawnId(self.world.last_spawn)));
         for adopted in self.world.inventory() {
             self.note(|| format!("adopt {adopted:?}"));
             self.step(Event::Adopt(Box::new(adopted)), false);
@@ -237,6 +237,12 @@ impl Sim {
                 self.pending.remove(&op);
                 self.outcomes.insert(op, outcome);
             }
+            Action::Gate { .. }
+            | Action::WatchQueue { .. }
+            | Action::ProveDrained { .. }
+            | Action::Watch { .. }
+            | Action::TakeBack
+            | Action::DropOther => {}
             Action::Finish { code } => self.finished = Some(code),
         }
     }
@@ -383,7 +389,7 @@ impl Sim {
         let op = self.command(command);
         let refused = match self.outcomes.get(&op) {
             Some(Outcome::Refused(_)) => Some(true),
-            Some(Outcome::Done(_) | Outcome::Failed(_)) => Some(false),
+            Some(Outcome::Done(_) | Outcome::Failed(_) | Outcome::RolledBack(_) | Outcome::Held(_)) => Some(false),
             None => self.pending.contains(&op).then_some(false),
         };
         if refused.is_some_and(|refused| refused != dry.is_err()) {

@@ -80,7 +80,9 @@ async fn order(
     let status = match result.outcome {
         api::OutcomeWord::Done | api::OutcomeWord::Planned => StatusCode::OK,
         api::OutcomeWord::Refused => StatusCode::CONFLICT,
-        api::OutcomeWord::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        api::OutcomeWord::Failed | api::OutcomeWord::RolledBack | api::OutcomeWord::Held => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     };
     Ok(with_status(status, &result))
 }

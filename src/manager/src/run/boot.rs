@@ -340,7 +340,7 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
     let snapshot = snapshot(&loaded, &place, groups);
     let plan = Arc::new(loaded.plan);
     let mut app = App {
-        core: Core::new(plan.clone(), desired, SpawnId(last)),
+        core: Core::new(plan.clone(), None, desired, SpawnId(last)),
         link,
         keeper: KeeperFacts {
             boot: inventory.boot,

@@ -202,7 +202,12 @@ impl Surroundings<'_> {
                 kit.notify(&path, owner).map_err(resources)?;
                 env.insert("NOTIFY_SOCKET".into(), path.display().to_string());
             }
-            ReadyBy::Started | ReadyBy::Log(_) | ReadyBy::Run { .. } | ReadyBy::Tcp { .. } | ReadyBy::Http { .. } => {}
+            ReadyBy::Started
+            | ReadyBy::Listening
+            | ReadyBy::Log(_)
+            | ReadyBy::Run { .. }
+            | ReadyBy::Tcp { .. }
+            | ReadyBy::Http { .. } => {}
         }
         let mut spec = self.spec(&process.exec, &process.exec.run, &env)?;
         spec.tag = tag;

@@ -55,6 +55,12 @@ impl App {
                 self.done(op, outcome);
                 Ok(())
             }
+            Action::Gate { .. }
+            | Action::WatchQueue { .. }
+            | Action::ProveDrained { .. }
+            | Action::Watch { .. }
+            | Action::TakeBack
+            | Action::DropOther => Ok(()),
             Action::Finish { code } => {
                 self.stopping = Stopping::Finished(code);
                 Ok(())
@@ -200,7 +206,7 @@ impl App {
         let own_port = u16::try_from(u32::from(process.exec.port).saturating_add(index).saturating_sub(1));
         let port = |given: Option<u16>| given.or(own_port.ok()).unwrap_or(0);
         let evidence = match &process.ready.by {
-            ReadyBy::Started => {
+            ReadyBy::Started | ReadyBy::Listening => {
                 self.queue.push_back(Event::Ready { spawn });
                 return Ok(());
             }
@@ -303,6 +309,16 @@ impl App {
             | FactKind::ReadyTimeout(_)
             | FactKind::Backoff(..)
             | FactKind::Failed(_)
+            | FactKind::Admitted
+            | FactKind::CountsAsReady(_)
+            | FactKind::Replaced
+            | FactKind::Draining(_)
+            | FactKind::Quieted(_)
+            | FactKind::DrainTimeout(_)
+            | FactKind::Unhealthy(_)
+            | FactKind::Recovered
+            | FactKind::Worn(_)
+            | FactKind::RolledBack(_)
             | FactKind::Completed
             | FactKind::Stopping(_)
             | FactKind::Signalled(_)
@@ -379,11 +395,15 @@ impl App {
             Outcome::Done(message) => (api::OutcomeWord::Done, message),
             Outcome::Failed(message) => (api::OutcomeWord::Failed, message),
             Outcome::Refused(message) => (api::OutcomeWord::Refused, message),
+            Outcome::RolledBack(message) => (api::OutcomeWord::RolledBack, message),
+            Outcome::Held(message) => (api::OutcomeWord::Held, message),
         };
         let kind = match word {
             api::OutcomeWord::Done | api::OutcomeWord::Planned => "command.done",
             api::OutcomeWord::Failed => "command.failed",
             api::OutcomeWord::Refused => "command.refused",
+            api::OutcomeWord::RolledBack => "command.rolled_back",
+            api::OutcomeWord::Held => "command.held",
         };
         self.commits.event(NewEvent {
             time_ns: svd_sys::clock::now().real_ns,
@@ -403,7 +423,7 @@ impl App {
 /// Whether a fact is what a command asked for, and not what came of it by itself.
 fn is_asked(kind: &FactKind) -> bool {
     match kind {
-        FactKind::Starting | FactKind::Scaled { .. } | FactKind::ShuttingDown => true,
+        FactKind::Starting | FactKind::Scaled { .. } | FactKind::ShuttingDown | FactKind::Draining(_) => true,
         FactKind::Stopping(reason) => !matches!(reason, Reason::ReadyTimeout(_) | Reason::BySelf),
         FactKind::Started(_)
         | FactKind::Ready(_)
@@ -412,6 +432,15 @@ fn is_asked(kind: &FactKind) -> bool {
         | FactKind::Exited(_)
         | FactKind::Backoff(..)
         | FactKind::Failed(_)
+        | FactKind::Admitted
+        | FactKind::CountsAsReady(_)
+        | FactKind::Replaced
+        | FactKind::Quieted(_)
+        | FactKind::DrainTimeout(_)
+        | FactKind::Unhealthy(_)
+        | FactKind::Recovered
+        | FactKind::Worn(_)
+        | FactKind::RolledBack(_)
         | FactKind::Completed
         | FactKind::Signalled(_)
         | FactKind::Escalated

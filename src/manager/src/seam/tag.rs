@@ -4,7 +4,7 @@
 //! over what it does not know.
 
 use serde::{Deserialize, Serialize};
-use svd_core::{InstanceName, Lineage, Note, SpawnId, Time};
+use svd_core::{InstanceName, Lineage, Note, Origin, Slot, SpawnId, Time};
 
 /// What a spawn is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,10 @@ struct TagText {
     failures: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     recent: Vec<u64>,
+    #[serde(default)]
+    slot: u8,
+    #[serde(default)]
+    beside: bool,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -55,6 +59,16 @@ struct NoteText {
     swept: bool,
     #[serde(default)]
     asked: bool,
+    #[serde(default)]
+    late: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    admitted: Option<u64>,
+    #[serde(default)]
+    promoted: bool,
+    #[serde(default)]
+    quiet: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    draining: Option<u64>,
 }
 
 impl Tag {
@@ -73,6 +87,8 @@ impl Tag {
             restarts: lineage.restarts,
             failures: lineage.failures,
             recent: lineage.recent.iter().skip(lineage.recent.len().saturating_sub(RECENT)).map(|t| t.0).collect(),
+            slot: lineage.slot.0,
+            beside: lineage.origin == Origin::Beside,
         };
         // Plain strings and numbers always serialize.
         serde_json::to_vec(&text).unwrap_or_default()
@@ -88,6 +104,8 @@ impl Tag {
                 restarts: text.restarts,
                 failures: text.failures,
                 recent: text.recent.into_iter().map(Time).collect(),
+                slot: Slot(text.slot),
+                origin: if text.beside { Origin::Beside } else { Origin::Place },
             }),
         };
         Some(Tag { instance: InstanceName::new(text.process, text.index), purpose, cookie: text.cookie })
@@ -96,14 +114,32 @@ impl Tag {
 
 /// As bytes for the spawn's note.
 pub fn encode_note(note: &Note) -> Vec<u8> {
-    let text = NoteText { ready: note.ready.map(|t| t.0), swept: note.swept, asked: note.asked };
+    let text = NoteText {
+        ready: note.ready.map(|t| t.0),
+        swept: note.swept,
+        asked: note.asked,
+        late: note.late,
+        admitted: note.admitted.map(|t| t.0),
+        promoted: note.promoted,
+        quiet: note.quiet,
+        draining: note.draining.map(|t| t.0),
+    };
     serde_json::to_vec(&text).unwrap_or_default()
 }
 
 /// Reads a note; one that was never written is empty.
 pub fn decode_note(bytes: &[u8]) -> Note {
     let text: NoteText = serde_json::from_slice(bytes).unwrap_or_default();
-    Note { ready: text.ready.map(Time), swept: text.swept, asked: text.asked }
+    Note {
+        ready: text.ready.map(Time),
+        swept: text.swept,
+        asked: text.asked,
+        late: text.late,
+        admitted: text.admitted.map(Time),
+        promoted: text.promoted,
+        quiet: text.quiet,
+        draining: text.draining.map(Time),
+    }
 }
 
 #[cfg(test)]
@@ -112,7 +148,14 @@ mod tests {
 
     #[test]
     fn a_successor_reads_what_was_written_on_a_spawn() {
-        let lineage = Lineage { generation: 3, restarts: 7, failures: 2, recent: vec![Time(5), Time(9)] };
+        let lineage = Lineage {
+            generation: 3,
+            restarts: 7,
+            failures: 2,
+            recent: vec![Time(5), Time(9)],
+            slot: Slot(2),
+            origin: Origin::Beside,
+        };
         let tag = Tag {
             instance: InstanceName::new("web", 2),
             purpose: Purpose::Instance(lineage),
@@ -121,7 +164,16 @@ mod tests {
         assert_eq!(Tag::decode(&tag.encode()), Some(tag.clone()));
         let probe = Tag { purpose: Purpose::Probe(SpawnId(4)), ..tag };
         assert_eq!(Tag::decode(&probe.encode()), Some(probe));
-        let note = Note { ready: Some(Time(77)), swept: true, asked: false };
+        let note = Note {
+            ready: Some(Time(77)),
+            swept: true,
+            asked: false,
+            late: true,
+            admitted: Some(Time(78)),
+            promoted: true,
+            quiet: true,
+            draining: Some(Time(79)),
+        };
         assert_eq!(decode_note(&encode_note(&note)), note);
         assert_eq!(decode_note(b""), Note::default());
         assert_eq!(Tag::decode(b"garbage"), None);
@@ -130,7 +182,14 @@ mod tests {
     #[test]
     fn a_tag_stays_within_its_bound_however_often_an_instance_was_restarted() {
         let recent: Vec<Time> = (0..10_000).map(|n| Time(u64::MAX - n)).collect();
-        let lineage = Lineage { generation: u64::MAX, restarts: u32::MAX, failures: u32::MAX, recent: recent.clone() };
+        let lineage = Lineage {
+            generation: u64::MAX,
+            restarts: u32::MAX,
+            failures: u32::MAX,
+            recent: recent.clone(),
+            slot: Slot(u8::MAX),
+            origin: Origin::Beside,
+        };
         let tag = Tag {
             instance: InstanceName::new("p".repeat(64), 1000),
             purpose: Purpose::Instance(lineage),

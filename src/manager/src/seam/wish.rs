@@ -18,6 +18,10 @@ struct Text {
     disabled: BTreeSet<String>,
     stopped: Vec<(String, Option<u32>)>,
     generation: Vec<(String, u32, u64)>,
+    #[serde(default)]
+    boundaries: BTreeMap<String, Vec<u64>>,
+    #[serde(default)]
+    taken_back: bool,
 }
 
 /// As a sealed memfd.
@@ -27,6 +31,8 @@ pub fn wish_to_memfd(desired: &Desired) -> io::Result<OwnedFd> {
         disabled: desired.disabled.iter().map(ToString::to_string).collect(),
         stopped: desired.stopped.iter().map(|target| (target.process.to_string(), target.index)).collect(),
         generation: desired.generation.iter().map(|(name, n)| (name.process.to_string(), name.index, *n)).collect(),
+        boundaries: desired.boundaries.iter().map(|(process, at)| (process.to_string(), at.clone())).collect(),
+        taken_back: desired.taken_back,
     };
     svd_sys::fd::memfd("svd-desired", &serde_json::to_vec(&text)?)
 }
@@ -39,6 +45,8 @@ pub fn wish_from_memfd(memfd: OwnedFd) -> io::Result<Desired> {
         disabled: text.disabled.into_iter().map(Arc::from).collect(),
         stopped: text.stopped.into_iter().map(|(process, index)| Target { process: process.into(), index }).collect(),
         generation: text.generation.into_iter().map(|(process, i, n)| (InstanceName::new(process, i), n)).collect(),
+        boundaries: text.boundaries.into_iter().map(|(process, at)| (process.into(), at)).collect(),
+        taken_back: text.taken_back,
     })
 }
 
@@ -54,6 +62,8 @@ mod tests {
         desired.apply(&Change::Disabled("db".into(), true));
         desired.apply(&Change::Stopped(Target { process: "web".into(), index: Some(2) }, true));
         desired.apply(&Change::Generation(InstanceName::new("web", 1), 7));
+        desired.apply(&Change::Boundaries("web".into(), vec![3, 7]));
+        desired.apply(&Change::TakenBack(true));
         assert_eq!(wish_from_memfd(wish_to_memfd(&desired).unwrap()).unwrap(), desired);
     }
 }

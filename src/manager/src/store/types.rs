@@ -44,6 +44,8 @@ impl Batch {
             (Change::Stopped(old, _), Change::Stopped(new, _)) => old == new,
             (Change::Generation(old, _), Change::Generation(new, _)) => old == new,
             (Change::Scale(..) | Change::Disabled(..) | Change::Stopped(..) | Change::Generation(..), _) => false,
+            // They are not stored.
+            (Change::Boundaries(..) | Change::TakenBack(_), _) => false,
         };
         self.changes.retain(|old| !later.changes.iter().any(|new| is_same(old, new)));
     }

@@ -11,7 +11,7 @@ use svd_api::{
 use super::{Session, status};
 use crate::args::{Change, ChangeOptions};
 use crate::client::{Answer, Error, LOOK, Query};
-use crate::failure::{FAILED, Failure, REFUSED};
+use crate::failure::{FAILED, Failure, HELD, REFUSED, ROLLED_BACK};
 use crate::lines::Lines;
 use crate::screen::{Format, Place};
 use crate::view;
@@ -233,6 +233,8 @@ fn conclude(session: &mut Session<'_, '_>, answer: &Answer, plan: Plan) -> Resul
         OutcomeWord::Done | OutcomeWord::Planned => None,
         OutcomeWord::Failed => Some(FAILED),
         OutcomeWord::Refused => Some(REFUSED),
+        OutcomeWord::RolledBack => Some(ROLLED_BACK),
+        OutcomeWord::Held => Some(HELD),
     };
     match (session.screen.format, code) {
         (Format::Json, _) => session.screen.print_json(&result)?,

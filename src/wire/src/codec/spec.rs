@@ -111,6 +111,8 @@ pub(super) fn write_role(role: FdRole, to: &mut Writer) {
         FdRole::Stderr => to.u8(3),
         FdRole::Ready => to.u8(4),
         FdRole::Notify => to.u8(5),
+        FdRole::Intercept => to.u8(6),
+        FdRole::Filter => to.u8(7),
     }
 }
 
@@ -121,6 +123,8 @@ pub(super) fn read_role(from: &mut Reader<'_>) -> Result<FdRole, DecodeError> {
         3 => Ok(FdRole::Stderr),
         4 => Ok(FdRole::Ready),
         5 => Ok(FdRole::Notify),
+        6 => Ok(FdRole::Intercept),
+        7 => Ok(FdRole::Filter),
         _ => Err(DecodeError::Value("role")),
     }
 }
