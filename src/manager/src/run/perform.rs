@@ -60,7 +60,7 @@ impl App {
             | Action::ProveDrained { .. }
             | Action::Watch { .. }
             | Action::TakeBack
-            | Action::DropOther => Ok(()),
+            | Action::DropOther { .. } => Ok(()),
             Action::Finish { code } => {
                 self.stopping = Stopping::Finished(code);
                 Ok(())
