@@ -1,0 +1,136 @@
+//! Sockets that wait for connections or datagrams, and what the kernel tells of them.
+//!
+//! All are close-on-exec and blocking: they are handed to programs, and what a program has not asked for it must not get.
+
+use crate::cvt::{cvt, errno};
+use crate::packet::{get_int, set_int, set_int_at};
+use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, UnixAddr, bind, getsockname};
+use std::io;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// Whether a TCP listener has others beside it on its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// It has the address for itself.
+    Alone,
+    /// It is one of a group (SO_REUSEPORT, socket(7)), between whose sockets a [`crate::gate`] chooses. All must be made by
+    /// the same user; the index of each is the order in which they began to listen, as long as none is closed.
+    Shared,
+}
+
+/// A TCP socket that listens on `address` (port 0: the kernel chooses), at most `backlog` connections waiting (the
+/// kernel takes no more than net.core.somaxconn). An IPv6 one takes IPv4 connections too unless `v6only`.
+///
+/// TCP_NODELAY is set, which accepted sockets inherit: some servers set it only on sockets that they made themselves.
+/// EADDRINUSE where another one has the port ([`crate::owner`] tells who), EACCES below ip_unprivileged_port_start,
+/// EADDRNOTAVAIL where the address is not this machine's.
+pub fn tcp(address: SocketAddr, v6only: bool, group: Group, backlog: u32) -> io::Result<OwnedFd> {
+    let socket = inet(address, libc::SOCK_STREAM, v6only)?;
+    set_int(socket.as_fd(), libc::SO_REUSEADDR, 1)?;
+    if group == Group::Shared {
+        set_int(socket.as_fd(), libc::SO_REUSEPORT, 1)?;
+    }
+    set_int_at(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    bind_inet(&socket, address)?;
+    listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// A UDP socket bound to `address`. Errors as of [`tcp`]. It has no SO_REUSEADDR, which for UDP would let any other
+/// socket that has it take the port, and the datagrams, away.
+pub fn udp(address: SocketAddr, v6only: bool) -> io::Result<OwnedFd> {
+    let socket = inet(address, libc::SOCK_DGRAM, v6only)?;
+    bind_inet(&socket, address)?;
+    Ok(socket)
+}
+
+/// A Unix stream socket that listens at `path`, which must not exist (EADDRINUSE) and be at most 107 bytes long
+/// (ENAMETOOLONG, unix(7)). Its mode is what the umask leaves; who may connect is for the caller to say, by chmod(2).
+pub fn unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
+    let socket = make(libc::AF_UNIX, libc::SOCK_STREAM)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// The address that an IPv4 or IPv6 socket is bound to (getsockname(2)), with the port that the kernel chose. EAFNOSUPPORT for
+/// other families.
+pub fn address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let storage: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    match (storage.as_sockaddr_in(), storage.as_sockaddr_in6()) {
+        (Some(v4), _) => Ok(SocketAddr::V4((*v4).into())),
+        (_, Some(v6)) => Ok(SocketAddr::V6((*v6).into())),
+        _ => Err(errno(libc::EAFNOSUPPORT)),
+    }
+}
+
+/// How many connections wait to be accepted from a TCP listener (tcpi_unacked of TCP_INFO, tcp(7)): those whose
+/// handshake is complete. ENOPROTOOPT or EOPNOTSUPP for other sockets.
+pub fn waiting(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: all-zero is a valid tcp_info.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    let mut size = libc::socklen_t::try_from(mem::size_of::<libc::tcp_info>()).unwrap_or(0);
+    // SAFETY: `info` has the stated size.
+    cvt(unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &mut size)
+    })?;
+    Ok(info.tcpi_unacked)
+}
+
+/// Whether the socket listens (SO_ACCEPTCONN, socket(7)).
+pub fn is_listening(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    get_int(fd, libc::SO_ACCEPTCONN).map(|value| value != 0)
+}
+
+/// What tells one living socket from all others, whoever has a descriptor of it: its inode number, as in
+/// `socket:[NUMBER]` of /proc/PID/fd. Not SO_COOKIE, which cannot be asked of a socket that is only seen there.
+pub fn cookie(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(nix::sys::stat::fstat(fd)?.st_ino)
+}
+
+/// Sets O_NONBLOCK on a socket that is shared with programs. It changes all who have the socket: it is only for the moment at
+/// which a program takes it over in place of one of its own that was non-blocking. A program that blocks in
+/// accept on the same socket would get EAGAIN from then on.
+pub fn set_nonblocking_shared(fd: BorrowedFd<'_>) -> io::Result<()> {
+    crate::fd::set_nonblocking(fd)
+}
+
+fn inet(address: SocketAddr, kind: libc::c_int, v6only: bool) -> io::Result<OwnedFd> {
+    match address.ip() {
+        IpAddr::V4(_) => make(libc::AF_INET, kind),
+        IpAddr::V6(_) => {
+            let socket = make(libc::AF_INET6, kind)?;
+            // Said in both cases: the default is the machine's (net.ipv6.bindv6only).
+            set_int_at(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, v6only.into())?;
+            Ok(socket)
+        }
+    }
+}
+
+fn make(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let raw = cvt(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: just created, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+fn bind_inet(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
+    fn to(socket: &OwnedFd, address: &dyn SockaddrLike) -> nix::Result<()> {
+        bind(socket.as_raw_fd(), address)
+    }
+    match address {
+        SocketAddr::V4(v4) => to(socket, &SockaddrIn::from(v4))?,
+        SocketAddr::V6(v6) => to(socket, &SockaddrIn6::from(v6))?,
+    }
+    Ok(())
+}
+
+fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
+    let backlog = libc::c_int::try_from(backlog).unwrap_or(libc::c_int::MAX);
+    // SAFETY: no pointers.
+    cvt(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+    Ok(())
+}
