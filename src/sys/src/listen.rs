@@ -98,6 +98,16 @@ pub fn set_nonblocking_shared(fd: BorrowedFd<'_>) -> io::Result<()> {
     crate::fd::set_nonblocking(fd)
 }
 
+/// Clears O_NONBLOCK on a socket that is shared with programs. It changes all who have the socket: it is only for one that
+/// nobody uses at the moment, before it is handed to a program that may expect to block.
+pub fn set_blocking_shared(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: fcntl without pointers.
+    let flags = cvt(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: as above.
+    cvt(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK) })?;
+    Ok(())
+}
+
 fn inet(address: SocketAddr, kind: libc::c_int, v6only: bool) -> io::Result<OwnedFd> {
     match address.ip() {
         IpAddr::V4(_) => make(libc::AF_INET, kind),

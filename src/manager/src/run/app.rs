@@ -5,18 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use svd_api as api;
-use svd_core::{Command, Core, Event, InstanceName, OpId, SpawnId, Time};
+use svd_core::{Command, Core, Event, InstanceName, OpId, Slot, SpawnId, Time};
 use svd_wire::Request;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::Inner;
 use super::commits::Commits;
+use super::errands::Errand;
+use super::intercept::SharedLedger;
+use super::knock::Knock;
 use super::place::Place;
+use super::recycle::MemoryWatch;
 use super::settings::Settings;
 use super::spawns::Spawns;
 use super::sweep::Sweeper;
 use super::usage::UsageSampler;
 use crate::ask::{Actor, Ask};
+use crate::listen::Listeners;
 use crate::logs::{LogEvent, Logs};
 use crate::seam::{Link, LinkError, config_name, wish_to_memfd};
 
@@ -48,13 +53,6 @@ pub struct Op {
     pub changes: Vec<String>,
 }
 
-/// A side command: looks for the readiness of a spawn.
-#[derive(Clone, Copy, Debug)]
-pub struct Side {
-    /// Of which spawn.
-    pub of: SpawnId,
-}
-
 /// All state of the manager.
 pub struct App {
     pub(super) core: Core,
@@ -68,8 +66,19 @@ pub struct App {
     /// Spawns that had ended before this manager began, and whose they were: their ends may not be in history yet, and
     /// the keeper's report of them may come when the core needs the spawn no more.
     pub(super) ended_before: BTreeMap<SpawnId, InstanceName>,
-    pub(super) sides: BTreeMap<u64, Side>,
+    /// Commands that run beside spawns: for which, and to find out what.
+    pub(super) sides: BTreeMap<u64, (SpawnId, Errand)>,
     pub(super) next_side: u64,
+    pub(super) listeners: Listeners,
+    /// How the core last weighed the slots of each gated process.
+    pub(super) weights: BTreeMap<Arc<str>, Vec<(Slot, u32)>>,
+    /// Probes that wait to be let through a gate.
+    pub(super) knocks: VecDeque<Knock>,
+    /// Intercepted calls that have no answer yet; `None` where there can be none.
+    pub(super) ledger: Option<SharedLedger>,
+    /// Processes whose programs cannot be intercepted: why.
+    pub(super) not_intercepted: BTreeMap<Arc<str>, String>,
+    pub(super) memory_watch: MemoryWatch,
     pub(super) sweeper: Sweeper,
     pub(super) scan_due: bool,
     pub(super) ops: BTreeMap<OpId, Op>,
@@ -151,6 +160,8 @@ impl App {
     pub async fn run(mut self, mut sources: Sources) -> Result<Ended, LinkError> {
         self.turn(Event::AdoptEnd)?;
         self.settle()?;
+        self.weigh_the_rest();
+        self.drop_unused_listeners()?;
         loop {
             if let Stopping::Finished(code) = self.stopping {
                 return self.finish(code).await;
@@ -250,7 +261,24 @@ impl App {
                 }
                 Ok(())
             }
-            Inner::ProbeAgain(spawn) => self.probe_command(spawn),
+            Inner::ErrandAgain(spawn, errand) => self.errand(spawn, errand),
+            Inner::ErrandLate(id) => self.errand_late(id),
+            Inner::Knock(knock) => {
+                self.knock(knock);
+                Ok(())
+            }
+            Inner::KnockOver(key, source) => {
+                self.knock_over(&key, source);
+                Ok(())
+            }
+            Inner::Intercepted(spawn, seen) => self.intercepted(spawn, seen),
+            Inner::QueueEmpty(spawn) => self.turn(Event::QueueEmpty { spawn }),
+            Inner::Health(spawn, result) => self.health(spawn, result),
+            Inner::MemoryDue => {
+                self.memory_due();
+                Ok(())
+            }
+            Inner::MemoryOver(over) => self.memory_over(over),
             Inner::Swept(found) => {
                 let (empty, due) = self.sweeper.take(found);
                 self.scan_due |= due == super::sweep::ScanDue::Now;
@@ -308,6 +336,7 @@ impl App {
             }
         }
         self.logs.shutdown(LAST_WORDS).await;
+        self.listeners.remove_files();
         Ok(Ended { code, link: self.link })
     }
 }

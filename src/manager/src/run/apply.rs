@@ -67,7 +67,15 @@ impl App {
             );
             return self.refuse(asked, message);
         }
-        let changes = svd_config::diff(&old, &loaded.plan);
+        let prepared = match self.listeners.prepare(&loaded.plan, &loaded.accounts) {
+            Ok(prepared) => prepared,
+            Err(wrong) => {
+                let message = format!("{}; the running config stays", wrong.join("\n"));
+                self.invalid = Some(wrong.into_iter().next().unwrap_or_default());
+                return self.refuse(asked, message);
+            }
+        };
+        let changes = svd_config::diff(&old, &self.listeners.fit(loaded.plan.clone()));
         let words: Vec<String> = changes.iter().map(|change| describe(change, self.core.desired())).collect();
         if asked.dry_run || changes.is_empty() {
             let (outcome, message) = match (asked.dry_run, changes.is_empty()) {
@@ -86,11 +94,19 @@ impl App {
             .filter(|change| matches!(change.kind, ChangeKind::Changed { effect: Effect::Restart, .. }))
             .map(|change| Arc::from(change.process.as_str()))
             .collect();
-        let setting = self.setting(loaded);
-        let command = Command::Apply { plan: setting.plan.clone(), restart };
-        if let Err(message) = self.core.dry_run(&command) {
+        let plan = Arc::new(self.listeners.fit(loaded.plan.clone()));
+        if let Err(message) = self.core.dry_run(&Command::Apply { plan, restart: restart.clone() }) {
             return self.refuse(asked, message);
         }
+        // From here on nothing is refused. The new listeners can be reached before anybody who has them is started.
+        let mut held = self.listeners.install(prepared);
+        held.extend(self.listeners.open_gates(&loaded.plan));
+        self.hold_sockets(held)?;
+        let loaded = Loaded { plan: self.listeners.fit(loaded.plan), ..loaded };
+        // What could not be intercepted before may have become so.
+        self.not_intercepted.clear();
+        let setting = self.setting(loaded);
+        let command = Command::Apply { plan: setting.plan.clone(), restart };
         self.commits.event(asked.event("command.apply", format!("{}: {}", asked.words, words.join("; "))));
         self.hold(&setting)?;
         self.settings.begin(setting);
@@ -142,7 +158,9 @@ impl App {
     pub(super) fn drop_other(&mut self) -> Result<(), LinkError> {
         self.settings.drop_other();
         self.wish = Wish::Changed;
-        Ok(())
+        let gated: Vec<Arc<str>> = self.weights.keys().cloned().collect();
+        gated.iter().for_each(|process| self.turn_gates(process));
+        self.drop_unused_listeners()
     }
 
     /// That the config on disk is not the one that runs, and why.

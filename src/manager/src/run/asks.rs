@@ -337,8 +337,12 @@ impl App {
         };
         let dirs = self.dirs();
         let mut env = self.surroundings(&plan, &dirs).environment(found, 1);
-        for own in ["PS", "PORT", "SVD_INSTANCE", "SVD_INDEX"] {
+        for own in ["PS", "SVD_INSTANCE", "SVD_INDEX"] {
             env.remove(own);
+        }
+        if self.listeners.port(found).is_none() {
+            // That of one instance; a listener's is the same for all.
+            env.remove("PORT");
         }
         let account = self.settings.in_force().snapshot.accounts.of(&found.exec);
         self.commits.event(NewEvent {

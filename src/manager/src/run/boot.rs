@@ -1,6 +1,6 @@
 //! How a manager comes to be: afresh, from files, or in the place of one that died, from what the keeper holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -17,8 +17,10 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
 use super::commits::Commits;
+use super::intercepted::{LEDGER, held_ledger};
 use super::launch::explain;
 use super::place::{Place, RootAsked};
+use super::recycle::MemoryWatch;
 use super::reports::exit_status;
 use super::settings::{Setting, Settings};
 use super::spawns::{Output, Phase, Spawn, Spawns, Wire, from_wire};
@@ -28,6 +30,7 @@ use super::usage::UsageSampler;
 use crate::ask::Handle;
 use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
+use crate::listen::{Listeners, key};
 use crate::logs::{Limits, Logs, Printed, Stream};
 use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
 use crate::seam::{
@@ -69,6 +72,7 @@ enum BootError {
 /// What stands after the start, however it came about.
 struct Ground {
     settings: Settings,
+    listeners: Listeners,
     place: Place,
     groups: ControlGroups,
     control: UnixListener,
@@ -164,10 +168,20 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let groups = control_groups(&loaded.plan.control).map_err(BootError::Other)?;
     place.prepare_notify().map_err(BootError::Other)?;
     end_leftovers(inventory.keeper_pid, &place).await;
+    let mut listeners = Listeners::default();
+    let prepared =
+        listeners.prepare(&loaded.plan, &loaded.accounts).map_err(|wrong| BootError::Other(wrong.join("\nsvd: ")))?;
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
     let control = bind_control(&place, loaded.plan.control.socket_mode, groups).map_err(BootError::Other)?;
-    let setting = setting(FIRST_CONFIG, loaded, &place, groups);
     let io = |error: io::Error| BootError::Link(error.into());
+    for (name, socket) in listeners.install(prepared).into_iter().chain(listeners.open_gates(&loaded.plan)) {
+        link.send(&Request::Hold { name }, vec![socket.try_clone().map_err(io)?])?;
+    }
+    for trouble in listeners.troubles() {
+        crate::say::line(&format!("svd: {trouble}"));
+    }
+    let loaded = Loaded { plan: listeners.fit(loaded.plan), ..loaded };
+    let setting = setting(FIRST_CONFIG, loaded, &place, groups);
     for (name, lock) in locks {
         link.send(&Request::Hold { name: name.into() }, vec![lock])?;
     }
@@ -181,7 +195,7 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let name = config_name(setting.number);
     link.send(&Request::Hold { name }, vec![setting.snapshot.to_memfd().map_err(io)?])?;
     let settings = Settings::new(setting, None, FIRST_CONFIG, None);
-    Ok(Ground { settings, place, groups, control, printed, store, desired, warnings })
+    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings })
 }
 
 /// One svd for each directory that it changes.
@@ -246,7 +260,8 @@ async fn take_over(
     inventory: &mut Inventory,
 ) -> Result<Ground, BootError> {
     let held = inventory.named.remove(DESIRED).and_then(|memfd| wish_from_memfd(memfd).ok());
-    let settings = settings(configs, held.as_ref().map(|(_, configs)| configs), link)?;
+    let mut settings = settings(configs, held.as_ref().map(|(_, configs)| configs), link)?;
+    let listeners = listeners(&mut settings, link, inventory)?;
     let held = held.map(|(desired, _)| desired);
     let Snapshot { root, runtime, groups, .. } = settings.in_force().snapshot.clone();
     let place = Place { root, runtime, volatile: None };
@@ -270,7 +285,35 @@ async fn take_over(
     // The keeper was told before the store was: it knows at least as much, also where the database was taken away.
     let desired = held.unwrap_or(stored);
     let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
-    Ok(Ground { settings, place, groups, control, printed, store, desired, warnings })
+    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings })
+}
+
+/// The listeners that the keeper holds, and those that are missing among them made again. That one cannot be made again ends
+/// nobody: what runs has its sockets.
+fn listeners(settings: &mut Settings, link: &mut Link, inventory: &mut Inventory) -> Result<Listeners, BootError> {
+    let (mut listeners, obsolete) = Listeners::adopt(Listeners::take_over(&mut inventory.named), settings.plans());
+    for name in obsolete {
+        link.send(&Request::Drop { name }, Vec::new())?;
+    }
+    listeners.drop_unreachable();
+    let mut held = Vec::new();
+    for setting in [Some(settings.in_force()), settings.other()].into_iter().flatten() {
+        match listeners.prepare(&setting.plan, &setting.snapshot.accounts) {
+            Ok(prepared) => held.extend(listeners.install(prepared)),
+            Err(wrong) => {
+                for what in wrong {
+                    tracing::error!("{what}");
+                    crate::say::line(&format!("svd: {what}"));
+                }
+            }
+        }
+        held.extend(listeners.open_gates(&setting.plan));
+    }
+    for (name, socket) in held {
+        link.send(&Request::Hold { name }, vec![socket.try_clone().map_err(LinkError::from)?])?;
+    }
+    settings.fit(|plan| listeners.fit(plan));
+    Ok(listeners)
 }
 
 /// Without notes the output is printed from now on.
@@ -358,8 +401,8 @@ fn control_groups(control: &ControlPlan) -> Result<ControlGroups, String> {
 }
 
 /// Puts everything together and runs the main loop.
-async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) -> Result<u8, BootError> {
-    let Ground { settings, place, groups, control, printed, store, desired, warnings } = ground;
+async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Ground) -> Result<u8, BootError> {
+    let Ground { settings, listeners, place, groups, control, printed, store, desired, warnings } = ground;
     let (log_events, logs_in) = mpsc::unbounded_channel();
     let (inner, inner_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(256);
@@ -399,6 +442,12 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
         ended_before: BTreeMap::new(),
         sides: BTreeMap::new(),
         next_side: last.saturating_mul(2).saturating_add(3),
+        listeners,
+        weights: BTreeMap::new(),
+        knocks: VecDeque::new(),
+        ledger: inventory.named.remove(LEDGER).and_then(held_ledger),
+        not_intercepted: BTreeMap::new(),
+        memory_watch: MemoryWatch::Off,
         sweeper: Sweeper::new(inventory.keeper_pid, inner.clone()),
         scan_due: false,
         ops: BTreeMap::new(),
@@ -420,6 +469,7 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
     for found in inventory.spawns {
         app.adopt(found)?;
     }
+    app.clear_ledger();
     if inventory.named.contains_key(STOPPING) {
         let op = Op { reply: None, actor: None, reason: None, words: "shutdown".into(), changes: Vec::new() };
         app.order(op, Command::Shutdown { now: false })?;
@@ -486,22 +536,14 @@ impl App {
         };
         let plan = self.plan_by(&tag.instance.process, lineage.generation).clone();
         let process = plan.process(&tag.instance.process);
-        let mut spawn = Spawn {
-            instance: tag.instance.clone(),
-            cookie: tag.cookie,
-            program: process.map(|process| process.name.clone().into()).unwrap_or_default(),
-            cwd: process.map(|process| process.exec.cwd.clone()).unwrap_or_default(),
-            phase: Phase::Asked,
-            stdout: Output::Done,
-            stderr: Output::Done,
-            ready: found.held.remove(&FdRole::Ready),
-            notify: instance.notify,
-            probe: None,
-            probe_command: None,
-            probing: false,
-            not_ready: None,
-            forgettable: false,
-        };
+        let mut spawn = Spawn::new(tag.instance.clone(), tag.cookie, lineage.slot);
+        if let Some(process) = process {
+            spawn.program = process.name.clone().into();
+            spawn.cwd = process.exec.cwd.clone();
+            spawn.listens = process.listen.iter().map(|wanted| key(process, wanted)).collect();
+        }
+        spawn.ready = found.held.remove(&FdRole::Ready);
+        spawn.notify = instance.notify;
         let boot = |stamp: svd_wire::Stamp| Time(stamp.boot_ns);
         let life = match instance.life {
             Life::Forked { at, .. } => AdoptedLife::Forked { at: boot(at) },
@@ -545,6 +587,9 @@ impl App {
         };
         let stopping = spawn.notify.stopping;
         self.spawns.insert(id, spawn);
+        if let Some(channel) = found.held.remove(&FdRole::Intercept) {
+            self.intercept(id, channel)?;
+        }
         self.turn(Event::Adopt(Box::new(adopted)))?;
         if stopping {
             self.turn(Event::Stopping { spawn: id })?;

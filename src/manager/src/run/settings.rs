@@ -58,6 +58,18 @@ impl Settings {
         self.other.as_ref()
     }
 
+    /// All plans that instances run by.
+    pub fn plans(&self) -> impl Iterator<Item = &Arc<Plan>> {
+        [Some(&self.in_force), self.other.as_ref()].into_iter().flatten().map(|setting| &setting.plan)
+    }
+
+    /// Makes them fit this machine, before anybody was given one.
+    pub fn fit(&mut self, fit: impl Fn(Plan) -> Plan) {
+        for setting in [Some(&mut self.in_force), self.other.as_mut()].into_iter().flatten() {
+            setting.plan = Arc::new(fit(Plan::clone(&setting.plan)));
+        }
+    }
+
     /// The one with this plan; the one in force where none has it.
     pub fn of(&self, plan: &Arc<Plan>) -> &Setting {
         self.other.as_ref().filter(|other| Arc::ptr_eq(&other.plan, plan)).unwrap_or(&self.in_force)
