@@ -177,3 +177,6 @@ fn dice(weights: &[(u8, u32)]) -> Option<Vec<libc::sock_filter>> {
     code.push(plain(RET, u32::from(*last)));
     Some(code)
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,7 +117,7 @@ fn make(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
-fn bind_inet(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
+pub(crate) fn bind_inet(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
     fn to(socket: &OwnedFd, address: &dyn SockaddrLike) -> nix::Result<()> {
         bind(socket.as_raw_fd(), address)
     }
@@ -133,4 +133,76 @@ fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
     // SAFETY: no pointers.
     cvt(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    fn flags(fd: BorrowedFd<'_>) -> (libc::c_int, libc::c_int) {
+        // SAFETY: fcntl without pointers.
+        unsafe { (libc::fcntl(fd.as_raw_fd(), libc::F_GETFD), libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)) }
+    }
+
+    #[test]
+    fn sockets_are_blocking_and_close_on_exec_and_tell_what_they_are() {
+        let path = std::env::temp_dir().join(format!("svd-sys-listen-{}", std::process::id()));
+        let _none = std::fs::remove_file(&path);
+        let tcp = tcp("127.0.0.1:0".parse().unwrap(), false, Group::Alone, 10).unwrap();
+        let udp = udp("[::1]:0".parse().unwrap(), true).unwrap();
+        let unix = unix(&path, 10).unwrap();
+        for socket in [&tcp, &udp, &unix] {
+            let (descriptor, status) = flags(socket.as_fd());
+            assert_eq!((descriptor, status & libc::O_NONBLOCK), (libc::FD_CLOEXEC, 0));
+        }
+        assert!(is_listening(tcp.as_fd()).unwrap());
+        assert!(!is_listening(udp.as_fd()).unwrap());
+        assert!(is_listening(unix.as_fd()).unwrap());
+        assert_ne!(address(tcp.as_fd()).unwrap().port(), 0);
+        assert_eq!(address(udp.as_fd()).unwrap().ip(), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]));
+        assert_eq!(address(unix.as_fd()).unwrap_err().raw_os_error(), Some(libc::EAFNOSUPPORT));
+        let copy = tcp.try_clone().unwrap();
+        assert_eq!(cookie(tcp.as_fd()).unwrap(), cookie(copy.as_fd()).unwrap());
+        assert_ne!(cookie(tcp.as_fd()).unwrap(), cookie(udp.as_fd()).unwrap());
+        set_nonblocking_shared(copy.as_fd()).unwrap();
+        assert_ne!(flags(tcp.as_fd()).1 & libc::O_NONBLOCK, 0);
+        assert!(waiting(unix.as_fd()).is_err());
+        assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+        assert_eq!(super::unix(&path, 1).unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
+        std::fs::remove_file(&path).unwrap();
+        let long = std::path::PathBuf::from(format!("/{}", "x".repeat(108)));
+        assert_eq!(super::unix(&long, 1).unwrap_err().raw_os_error(), Some(libc::ENAMETOOLONG));
+    }
+
+    #[test]
+    fn connections_that_wait_are_counted_and_inherit_the_options() {
+        let listener = tcp("127.0.0.1:0".parse().unwrap(), false, Group::Alone, 10).unwrap();
+        let at = address(listener.as_fd()).unwrap();
+        let _clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(at).unwrap()).collect();
+        assert_eq!(waiting(listener.as_fd()).unwrap(), 3);
+        let listener = TcpListener::from(listener);
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+        assert_eq!(waiting(listener.as_fd()).unwrap(), 2);
+        drop((listener.accept().unwrap(), listener.accept().unwrap()));
+        assert_eq!(waiting(listener.as_fd()).unwrap(), 0);
+    }
+
+    #[test]
+    fn an_address_is_shared_only_in_a_group_and_may_be_of_one_family() {
+        let any = "[::]:0".parse().unwrap();
+        let first = tcp(any, false, Group::Shared, 1).unwrap();
+        let port = address(first.as_fd()).unwrap().port();
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), port);
+        assert!(tcp(at("::"), false, Group::Shared, 1).is_ok());
+        let in_use = |result: io::Result<OwnedFd>| result.unwrap_err().raw_os_error() == Some(libc::EADDRINUSE);
+        assert!(in_use(tcp(at("::"), false, Group::Alone, 1)));
+        assert!(in_use(tcp(at("127.0.0.1"), false, Group::Alone, 1)));
+        let only_v6 = tcp(any, true, Group::Alone, 1).unwrap();
+        let port = address(only_v6.as_fd()).unwrap().port();
+        assert!(tcp(SocketAddr::new([0, 0, 0, 0].into(), port), false, Group::Alone, 1).is_ok());
+        let taken = udp("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        assert!(in_use(udp(address(taken.as_fd()).unwrap(), false)));
+    }
 }
