@@ -193,3 +193,51 @@ impl Entry {
         (id != 0).then_some(Call { tag: self.tag.load(Ordering::Relaxed), pid: half(who), what, id, entry })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn entries_survive_their_writer_and_go_when_they_are_done() {
+        let (ledger, fd) = Ledger::create().unwrap();
+        assert_eq!(ledger.unanswered(), []);
+        let entry = &ledger.shared().entries[3];
+        entry.tag.store(5, Ordering::Relaxed);
+        assert_eq!(ledger.unanswered(), [], "a tag alone is not a call");
+        let words = [77, 42, u64::from_ne_bytes([libc::SYS_bind as u8, 0, 0, 0, 9, 9, 9, 9]), 0, u64::MAX, 1 << 40, 16];
+        for (word, value) in entry.notif.iter().zip(words).rev() {
+            word.store(value, Ordering::Relaxed);
+        }
+        drop(ledger);
+        let ledger = Ledger::open(fd).unwrap();
+        let calls = ledger.unanswered();
+        let [call] = &calls[..] else { panic!("{calls:?}") };
+        if libc::SYS_bind < 256 && cfg!(target_endian = "little") {
+            assert_eq!((call.tag, call.pid, call.what), (5, 42, What::Bind { fd: -1, address: 1 << 40, len: 16 }));
+        }
+        // Somebody else's call has taken the place meanwhile.
+        ledger.done(&Call { id: 78, ..call.clone() });
+        assert_eq!(ledger.unanswered().len(), 1);
+        ledger.done(call);
+        assert_eq!(ledger.unanswered(), []);
+    }
+
+    #[test]
+    fn a_full_ledger_says_so_and_what_is_none_is_refused() {
+        let (ledger, _fd) = Ledger::create().unwrap();
+        for entry in &ledger.shared().entries {
+            entry.notif[0].store(1, Ordering::Relaxed);
+        }
+        let (pipe, _end) = crate::fd::pipe().unwrap();
+        assert_eq!(ledger.receive(pipe.as_fd(), 0).unwrap_err().raw_os_error(), Some(libc::ENOBUFS));
+        assert_eq!(ledger.unanswered().len(), ENTRIES);
+        let invalid = |fd: OwnedFd| Ledger::open(fd).unwrap_err().raw_os_error() == Some(libc::EINVAL);
+        assert!(invalid(crate::fd::memfd("x", &[0; 10]).unwrap()));
+        assert!(invalid(crate::fd::shared_memfd("x").unwrap()));
+        let (ledger, fd) = Ledger::create().unwrap();
+        ledger.shared().head.magic.store(0, Ordering::Relaxed);
+        assert!(invalid(fd));
+    }
+}

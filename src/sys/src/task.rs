@@ -153,6 +153,3 @@ fn kind_by_name(tid: i32, fd: i32) -> Kind {
         _ => Kind::Else,
     }
 }
-
-#[cfg(test)]
-mod tests;
