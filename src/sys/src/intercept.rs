@@ -10,8 +10,10 @@
 //! gone to another one; the functions here look after the reading. The program can change its memory while we look; that
 //! is its own affair, as nothing here guards anything against it.
 //!
-//! Looking into a task needs what ptrace(2) needs: the same user, or CAP_SYS_PTRACE (and nothing against it in the container).
-//! EPERM or EACCES then: the call can still be answered with [`Answer::Continue`].
+//! Looking into a task needs what ptrace(2) needs: the same user, or CAP_SYS_PTRACE. Without it, root becomes the task's
+//! user for the moment, in a process of its own. Where Yama lets only ancestors look (ptrace_scope 1), the child itself
+//! has permitted it, but not for those whom it forks. What remains is EPERM or EACCES: the call can still be answered with
+//! [`Answer::Continue`].
 
 use crate::cvt::{cvt, errno};
 use crate::{fd, filter, packet, task};

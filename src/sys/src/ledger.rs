@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How many calls can be without an answer at a time.
@@ -46,14 +47,18 @@ struct Shared {
 
 const LEN: usize = std::mem::size_of::<Shared>();
 
-/// The ledger. Only one reader of listeners may use it at a time: the living manager.
+/// The ledger. Only one process may receive into it at a time: the living manager.
 #[derive(Debug)]
 pub struct Ledger {
     shared: NonNull<Shared>,
+    /// Held while a free entry is looked for and filled, so that no two threads take the same one.
+    receiving: Mutex<()>,
 }
 
-// SAFETY: the mapping belongs to the process, not to a thread. It is not Sync: two threads could take the same entry.
+// SAFETY: the mapping belongs to the process, not to a thread.
 unsafe impl Send for Ledger {}
+// SAFETY: it is all atomics, and the one place where the kernel writes is under the lock.
+unsafe impl Sync for Ledger {}
 
 impl Ledger {
     /// An empty one, and the descriptor by which a later process opens it.
@@ -105,7 +110,7 @@ impl Ledger {
             return Err(io::Error::last_os_error());
         }
         let shared = NonNull::new(at.cast()).ok_or_else(|| errno(libc::EFAULT))?;
-        Ok(Ledger { shared })
+        Ok(Ledger { shared, receiving: Mutex::new(()) })
     }
 
     fn shared(&self) -> &Shared {
@@ -118,6 +123,7 @@ impl Ledger {
     /// waits, or the one that did is gone (its task was killed or got a signal). ENOBUFS where the ledger is full: something
     /// must be answered first.
     pub fn receive(&self, listener: BorrowedFd<'_>, tag: u64) -> io::Result<Option<Call>> {
+        let _one_at_a_time = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
         let free = self.shared().entries.iter().zip(0_usize..).find(|(entry, _)| entry.id() == 0);
         let Some((entry, index)) = free else { return Err(errno(libc::ENOBUFS)) };
         loop {
