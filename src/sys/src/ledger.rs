@@ -14,7 +14,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 /// How many calls can be without an answer at a time.
 const ENTRIES: usize = 1024;
@@ -128,7 +127,7 @@ impl Ledger {
         let Some((entry, index)) = free else { return Err(errno(libc::ENOBUFS)) };
         loop {
             // The call below would wait. One that waits now can vanish before it, which the call then says (ENOENT).
-            if !crate::fd::wait_readable(listener, Duration::ZERO)? {
+            if !has_call(listener)? {
                 return Ok(None);
             }
             for word in &entry.notif {
@@ -163,6 +162,14 @@ impl Ledger {
             id.store(0, Ordering::Release);
         }
     }
+}
+
+/// Whether a call waits to be received. A hang-up alone is none: older kernels would wait for ever then.
+fn has_call(listener: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut set = [libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+    // SAFETY: one valid pollfd.
+    cvt(unsafe { libc::poll(set.as_mut_ptr(), 1, 0) })?;
+    Ok(set.iter().any(|one| one.revents & libc::POLLIN != 0))
 }
 
 impl Drop for Ledger {

@@ -7,12 +7,13 @@ use crate::cvt::{cvt_long, cvt_size, errno};
 use crate::listen;
 use crate::look::{self, Sight};
 use crate::packet::get_int;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 /// What a socket carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +130,21 @@ fn shown_to_its_user(tid: i32, fd: i32) -> io::Result<Shown> {
     let mut seen = look::as_its_user(tid, &sights)?.into_iter();
     let mut next = || seen.next().unwrap_or_else(|| Err(errno(libc::EPERM)));
     Ok((next()?, next()?, next().unwrap_or_default()))
+}
+
+/// The task's working directory.
+pub(crate) fn directory(tid: i32) -> io::Result<PathBuf> {
+    if tid <= 0 {
+        return Err(errno(libc::ESRCH));
+    }
+    let path = format!("/proc/{tid}/cwd");
+    let refused = match fs::read_link(&path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
+        other => return other,
+    };
+    let seen = look::as_its_user(tid, &[Sight::Link(CString::new(path)?)]).map_err(|_| refused)?;
+    let bytes = seen.into_iter().next().ok_or_else(|| errno(libc::EPERM))??;
+    Ok(OsString::from_vec(bytes).into())
 }
 
 /// The number in `socket:[NUMBER]`.

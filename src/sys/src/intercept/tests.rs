@@ -36,6 +36,10 @@ impl Rig {
 
     fn start(argv: &[&str], identity: Option<Identity<'_>>) -> Rig {
         let (ours, childs) = channel().unwrap();
+        Rig::start_over(ours, &childs, argv, identity)
+    }
+
+    fn start_over(ours: OwnedFd, childs: &OwnedFd, argv: &[&str], identity: Option<Identity<'_>>) -> Rig {
         let (out, out_in) = fd::pipe().unwrap();
         let null = fd::open_null().unwrap();
         let argv: Vec<CString> = argv.iter().map(|arg| CString::new(*arg).unwrap()).collect();
@@ -288,6 +292,7 @@ socket.socket().listen(1)
     while let Some(call) = rig.next(&listener) {
         if let What::Bind { .. } = call.what {
             told.push(address_of(listener.as_fd(), &call).unwrap());
+            assert_eq!(directory_of(listener.as_fd(), &call).unwrap(), PathBuf::from("/tmp"));
             assert!(call.pid > 0);
             answer(listener.as_fd(), &call, Answer::Errno(libc::EPROTO)).unwrap();
         } else {
@@ -454,7 +459,7 @@ print(*[l.split()[1] for l in open('/proc/self/status') if l.startswith(('NoNewP
     let seen = rig.serve(slot.as_fd(), |_| false);
     assert_eq!(seen, Seen { replaced: 1, listened: 1, continued: 0 });
     let (ended, text) = rig.end();
-    assert_eq!(ended, Ended::Code(0));
+    assert_eq!(ended, Ended::Code(0), "{text}");
     text.strip_prefix(&format!("{port} False 1 1\n")).unwrap().to_owned()
 }
 
@@ -484,8 +489,10 @@ fn in_a_container_as_they_usually_are_it_works_for_root_and_for_another_user() {
         return;
     }
     let nobody = Identity { uid: NOBODY, gid: NOBODY, groups: &[] };
+    let only_group = Identity { uid: 0, ..nobody };
     in_thread(as_in_a_container, || assert_eq!(serves(None), "1 2 0\n"));
     in_thread(as_in_a_container, || assert_eq!(serves(Some(nobody)), "1 2 65534\n"));
+    in_thread(as_in_a_container, || assert_eq!(serves(Some(only_group)), "1 2 0\n"));
     let and_without_reading_memory = || {
         as_in_a_container();
         forbid(libc::SYS_process_vm_readv);
@@ -512,12 +519,15 @@ fn where_nobody_may_look_that_is_an_error_and_the_call_can_go_on() {
         let listener = rig.listener();
         let call = rig.next(&listener).unwrap();
         let What::Bind { fd, .. } = call.what else { panic!() };
-        let errors =
-            [address_of(listener.as_fd(), &call).unwrap_err(), socket_of(listener.as_fd(), &call, fd).unwrap_err()];
+        let errors = [
+            address_of(listener.as_fd(), &call).unwrap_err(),
+            socket_of(listener.as_fd(), &call, fd).unwrap_err(),
+            directory_of(listener.as_fd(), &call).unwrap_err(),
+        ];
         refused.lock().unwrap().extend(errors.map(|error| error.kind()));
         answer(listener.as_fd(), &call, Answer::Continue).unwrap();
     });
-    assert_eq!(refused.into_inner().unwrap(), [io::ErrorKind::PermissionDenied; 2]);
+    assert_eq!(refused.into_inner().unwrap(), [io::ErrorKind::PermissionDenied; 3]);
     assert_eq!(rig.end(), (Ended::Code(0), "ok\n".into()));
 }
 
@@ -574,6 +584,17 @@ fn a_supervisor_under_the_filter_of_another_one_is_refused_its_own() {
             assert_eq!(rig.end(), (Ended::Code(0), "ok\n".into()));
         },
     );
+}
+
+#[test]
+fn a_listener_that_nobody_can_receive_fails_the_start_rather_than_every_bind() {
+    let (ours, childs) = channel().unwrap();
+    drop(ours);
+    let mut rig = Rig::start_over(fd::pipe().unwrap().0, &childs, &["/bin/true"], None);
+    assert!(fd::wait_readable(rig.child.pidfd.as_fd(), PATIENCE).unwrap());
+    let failed = spawn::Progress::Failed(spawn::Stage::Descriptors, libc::EPIPE);
+    assert_eq!(rig.child.status.progress(), failed);
+    assert_eq!(rig.end().0, Ended::Code(126));
 }
 
 #[test]
