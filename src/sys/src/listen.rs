@@ -98,8 +98,9 @@ pub fn set_nonblocking_shared(fd: BorrowedFd<'_>) -> io::Result<()> {
     crate::fd::set_nonblocking(fd)
 }
 
-/// Clears O_NONBLOCK on a socket that is shared with programs. It changes all who have the socket: it is only for one that
-/// nobody uses at the moment, before it is handed to a program that may expect to block.
+/// Clears O_NONBLOCK on a socket that is shared with programs, for the moment at which nobody has it and the next one is about
+/// to: what the last one set would stay, and a program that expects a blocking socket, as one that it made itself is,
+/// gets EAGAIN.
 pub fn set_blocking_shared(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: fcntl without pointers.
     let flags = cvt(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
@@ -177,6 +178,8 @@ mod tests {
         assert_ne!(cookie(tcp.as_fd()).unwrap(), cookie(udp.as_fd()).unwrap());
         set_nonblocking_shared(copy.as_fd()).unwrap();
         assert_ne!(flags(tcp.as_fd()).1 & libc::O_NONBLOCK, 0);
+        set_blocking_shared(tcp.as_fd()).unwrap();
+        assert_eq!(flags(copy.as_fd()).1 & libc::O_NONBLOCK, 0);
         assert!(waiting(unix.as_fd()).is_err());
         assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
         assert_eq!(super::unix(&path, 1).unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
