@@ -40,6 +40,7 @@ complete -c svctl -n "__fish_svctl_needs_command" -f -a "start" -d 'Start what i
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "stop" -d 'Stop; it stays stopped until it is started again'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "restart" -d 'Replace instances one by one, each new one ready before the next is touched'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "reload" -d 'Send the reload signal'
+complete -c svctl -n "__fish_svctl_needs_command" -f -a "drain" -d 'Tell to take no new work, wait until it has finished, then stop; it stays stopped until it is started again'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "kill" -d 'Kill the whole process tree at once, without its stop signals and grace periods'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "enable" -d 'Allow a process that was disabled, and start it'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "disable" -d 'Stop, and keep stopped even when svd is started again'
@@ -127,6 +128,18 @@ complete -c svctl -n "__fish_svctl_using_subcommand reload" -l dry-run -d 'Only 
 complete -c svctl -n "__fish_svctl_using_subcommand reload" -s v -l verbose -d 'Show what happens meanwhile even where standard error is no terminal'
 complete -c svctl -n "__fish_svctl_using_subcommand reload" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l reason -d 'Why, for the history' -r
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l timeout -d 'Give up waiting for the end after this time (30s, 5m); svd goes on with it' -r
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l dry-run -d 'Only say what would be done'
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -s v -l verbose -d 'Show what happens meanwhile even where standard error is no terminal'
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -l reason -d 'Why, for the history' -r
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -l timeout -d 'Give up waiting for the end after this time (30s, 5m); svd goes on with it' -r
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -s a -l app -d 'The app, where several run on this host' -r
@@ -138,6 +151,7 @@ never\t''"
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -l dry-run -d 'Only say what would be done'
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -s v -l verbose -d 'Show what happens meanwhile even where standard error is no terminal'
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -l now -d 'Required, since the processes get no chance to finish their work'
+complete -c svctl -n "__fish_svctl_using_subcommand kill" -l replaced -d 'Only what is left of instances that were replaced and still finish their work; what replaced them runs on'
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svctl -n "__fish_svctl_using_subcommand enable" -l reason -d 'Why, for the history' -r

@@ -23,8 +23,10 @@ pub(crate) struct Cli {
     pub command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or config error, 3 refused before anything was changed, 69 svd is not \
-                          running; exec ends with the code of its command.";
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 usage or config error, 3 refused before anything was changed, 4 failed and taken back: what ran before \
+runs on, 5 failed and could not be taken back either: nothing that was well was stopped, 69 svd is not running; exec ends with the code \
+of its command.";
 
 /// Options of all commands.
 #[derive(Debug, Default, Args)]
@@ -74,6 +76,11 @@ pub(crate) enum Command {
     Restart(Change),
     /// Send the reload signal
     Reload(Change),
+    /// Tell to take no new work, wait until it has finished, then stop; it stays stopped until it is started again
+    ///
+    /// What counts as finished is the process's own matter: its listeners have nobody waiting any more, its `drained`
+    /// command agrees, it has ended by itself.
+    Drain(Change),
     /// Kill the whole process tree at once, without its stop signals and grace periods
     Kill {
         #[command(flatten)]
@@ -81,6 +88,9 @@ pub(crate) enum Command {
         /// Required, since the processes get no chance to finish their work
         #[arg(long)]
         now: bool,
+        /// Only what is left of instances that were replaced and still finish their work; what replaced them runs on
+        #[arg(long)]
+        replaced: bool,
     },
     /// Allow a process that was disabled, and start it
     Enable(Change),

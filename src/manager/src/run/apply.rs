@@ -6,7 +6,7 @@ use svd_api as api;
 use svd_config::{Change, ChangeKind, Effect};
 use svd_core::Command;
 
-use super::app::{App, Op};
+use super::app::App;
 use super::asks::{Answer, Asked};
 use crate::ask::Actor;
 use crate::plan::{self, Loaded};
@@ -76,7 +76,8 @@ impl App {
             if !asked.dry_run {
                 self.adopt_sources(&loaded)?;
             }
-            self.answer(asked, api::CommandResult { outcome, message, changes: words, problems: Vec::new() });
+            let (changes, problems, evidence) = (words, Vec::new(), Vec::new());
+            self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence });
             return Ok(());
         }
         let restart: Vec<Arc<str>> = changes
@@ -91,9 +92,7 @@ impl App {
         }
         self.commits.event(asked.event("command.apply", format!("{}: {}", asked.words, words.join("; "))));
         self.adopt_sources(&loaded)?;
-        let op =
-            Op { reply: asked.reply, actor: asked.actor, reason: asked.reason, words: asked.words, changes: words };
-        self.order(op, command)
+        self.order(asked.into_op(words), command)
     }
 
     /// From now on a new manager begins with this config.

@@ -377,7 +377,7 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
         app.adopt(&plan, found)?;
     }
     if inventory.named.contains_key(STOPPING) {
-        let op = Op { reply: None, actor: None, reason: None, words: "shutdown".into(), changes: Vec::new() };
+        let op = Op { words: "shutdown".into(), ..Op::default() };
         app.order(op, Command::Shutdown { now: false })?;
         app.stopping = Stopping::Inherited;
     }

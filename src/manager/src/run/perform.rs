@@ -302,6 +302,7 @@ impl App {
     /// Writes a fact into history. Starts and ends are written where the keeper's report comes in, so that each is
     /// written exactly once whatever happens to managers.
     fn record(&mut self, fact: Fact) {
+        self.note_evidence(&fact);
         match fact.kind {
             FactKind::Started(_) | FactKind::StartFailed(_) | FactKind::Exited(_) => return,
             FactKind::Starting
@@ -365,6 +366,22 @@ impl App {
         self.commits.event(event);
     }
 
+    /// Remembers for a command what failed on its account, so that its outcome can name where that is told.
+    fn note_evidence(&mut self, fact: &Fact) {
+        let is_failure = matches!(
+            fact.kind,
+            FactKind::StartFailed(_)
+                | FactKind::ReadyTimeout(_)
+                | FactKind::Failed(_)
+                | FactKind::Stuck
+                | FactKind::RolledBack(_)
+        );
+        let Some(instance) = fact.instance.as_ref().filter(|_| is_failure) else { return };
+        let Some(op) = fact.op.and_then(|op| self.ops.get_mut(&op)) else { return };
+        // The number 0 stands for the process as a whole.
+        op.evidence.insert(if instance.index == 0 { instance.process.to_string() } else { instance.to_string() });
+    }
+
     /// A manager that takes over in the middle of a shutdown goes on with it.
     fn leave_word_of_shutdown(&mut self) {
         let told = svd_sys::fd::memfd(super::boot::STOPPING, b"")
@@ -398,6 +415,8 @@ impl App {
             Outcome::RolledBack(message) => (api::OutcomeWord::RolledBack, message),
             Outcome::Held(message) => (api::OutcomeWord::Held, message),
         };
+        let is_failure =
+            !matches!(word, api::OutcomeWord::Done | api::OutcomeWord::Planned | api::OutcomeWord::Refused);
         let kind = match word {
             api::OutcomeWord::Done | api::OutcomeWord::Planned => "command.done",
             api::OutcomeWord::Failed => "command.failed",
@@ -414,8 +433,9 @@ impl App {
             ..NewEvent::default()
         });
         if let Some(reply) = op.reply {
-            let result = api::CommandResult { outcome: word, message, changes: op.changes, problems: Vec::new() };
-            self.commits.reply((reply, result));
+            let evidence = if is_failure { op.evidence.into_iter().collect() } else { Vec::new() };
+            let (outcome, changes, problems) = (word, op.changes, Vec::new());
+            self.commits.reply((reply, api::CommandResult { outcome, message, changes, problems, evidence }));
         }
     }
 }

@@ -53,19 +53,35 @@ enum End {
     Unexpected,
 }
 
-/// start, stop, restart, reload, kill, enable, disable.
+/// start, stop, restart, reload, drain, enable, disable.
 pub(crate) async fn command(session: &mut Session<'_, '_>, kind: CommandKind, change: &Change) -> Result<(), Failure> {
+    on_targets(session, kind, change, false).await
+}
+
+/// Kills; `replaced` spares all but what is left of replaced instances.
+pub(crate) async fn kill(session: &mut Session<'_, '_>, change: &Change, replaced: bool) -> Result<(), Failure> {
+    on_targets(session, CommandKind::Kill, change, replaced).await
+}
+
+async fn on_targets(
+    session: &mut Session<'_, '_>,
+    kind: CommandKind,
+    change: &Change,
+    replaced: bool,
+) -> Result<(), Failure> {
     let verb = match kind {
         CommandKind::Start => "start",
         CommandKind::Stop => "stop",
         CommandKind::Restart => "restart",
         CommandKind::Reload => "reload",
+        CommandKind::Drain => "drain",
         CommandKind::Kill => "kill",
         CommandKind::Enable => "enable",
         CommandKind::Disable => "disable",
     };
     let (targets, options) = (&change.targets, &change.options);
-    let body = CommandRequest { targets: targets.clone(), reason: options.reason.clone(), dry_run: options.dry_run };
+    let body =
+        CommandRequest { targets: targets.clone(), replaced, reason: options.reason.clone(), dry_run: options.dry_run };
     let route = format!("/processes/{verb}");
     carry_out(
         session,
@@ -200,7 +216,7 @@ async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_,
         }
     };
     match answer {
-        Ok(answer) => conclude(session, &answer, order.plan),
+        Ok(answer) => conclude(session, &answer, &order),
         Err(Error::Cut(_)) => after_cut(session, &order).await,
         Err(Error::Late(time)) => Err(Failure::Failed(format!(
             "{} has not ended within {} s; svd goes on with it: see `svctl status`",
@@ -222,7 +238,7 @@ async fn next_event(progress: &mut Option<Lines>) -> Option<String> {
     }
 }
 
-fn conclude(session: &mut Session<'_, '_>, answer: &Answer, plan: Plan) -> Result<(), Failure> {
+fn conclude<T>(session: &mut Session<'_, '_>, answer: &Answer, order: &Order<'_, T>) -> Result<(), Failure> {
     let Ok(mut result) = serde_json::from_slice::<CommandResult>(&answer.body) else {
         return Err(match answer.status {
             200 => Failure::Failed("svd's answer is not understood; is svctl of another version than svd?".to_owned()),
@@ -239,13 +255,13 @@ fn conclude(session: &mut Session<'_, '_>, answer: &Answer, plan: Plan) -> Resul
     match (session.screen.format, code) {
         (Format::Json, _) => session.screen.print_json(&result)?,
         (Format::Human, None) => {
-            if plan == Plan::Shown {
+            if order.plan == Plan::Shown {
                 result.changes.clear();
             }
             session.screen.print(&view::result::render(&result))?;
         }
         (Format::Human, Some(_)) => {
-            let told = view::result::render(&result);
+            let told = view::result::failure(&result, order.targets);
             session.screen.note(&format!("svctl: {}", told.trim_end()));
         }
     }
@@ -277,6 +293,7 @@ async fn after_cut<T>(session: &mut Session<'_, '_>, order: &Order<'_, T>) -> Re
                         message: "svd has ended".to_owned(),
                         changes: Vec::new(),
                         problems: Vec::new(),
+                        evidence: Vec::new(),
                     }),
                 };
             }

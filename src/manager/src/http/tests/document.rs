@@ -69,7 +69,7 @@ fn schemas_have_the_fields_of_the_types() {
     check("Status", &status);
     check("Listener", api::Listener { name: text(), address: text() });
     check("ErrorReply", api::ErrorReply { error: text() });
-    check("CommandRequest", api::CommandRequest::default());
+    check("CommandRequest", api::CommandRequest { replaced: true, ..api::CommandRequest::default() });
     check("ScaleRequest", api::ScaleRequest::default());
     check("SignalRequest", api::SignalRequest::default());
     check("ApplyRequest", api::ApplyRequest::default());
@@ -77,8 +77,9 @@ fn schemas_have_the_fields_of_the_types() {
     check("ExecRequest", api::ExecRequest::default());
     let problem = api::Problem { file: text(), line: 1, column: 1, message: text(), rendered: text() };
     check("Problem", &problem);
-    let outcome = api::OutcomeWord::Done;
-    check("CommandResult", api::CommandResult { outcome, message: text(), changes: vec![], problems: vec![problem] });
+    let (outcome, evidence) = (api::OutcomeWord::Done, vec![text()]);
+    let (message, changes, problems) = (text(), vec![], vec![problem]);
+    check("CommandResult", api::CommandResult { outcome, message, changes, problems, evidence });
     check("Why", api::Why { instances: vec![] });
     let instance = process.instances[0].clone();
     check("WhyInstance", api::WhyInstance { instance, events: vec![], output: vec![] });

@@ -190,10 +190,13 @@ async fn main_loop(
         let outcome = match what.as_str() {
             text if text.contains("refuse") => api::OutcomeWord::Refused,
             text if text.contains("fail") => api::OutcomeWord::Failed,
+            text if text.contains("bad") => api::OutcomeWord::RolledBack,
+            text if text.contains("worse") => api::OutcomeWord::Held,
             _ => api::OutcomeWord::Done,
         };
         orders.lock().unwrap().push((what, actor));
-        api::CommandResult { outcome, message: "so be it".to_owned(), changes: vec![], problems: vec![] }
+        let (message, changes, problems, evidence) = ("so be it".to_owned(), vec![], vec![], vec![]);
+        api::CommandResult { outcome, message, changes, problems, evidence }
     };
     while let Some(ask) = inbox.recv().await {
         match ask {
@@ -206,7 +209,8 @@ async fn main_loop(
                 });
             }
             Ask::Command { kind, request, actor, reply } => {
-                drop(reply.send(done(format!("{kind:?} {:?}", request.targets), actor)));
+                let replaced = if request.replaced { " replaced" } else { "" };
+                drop(reply.send(done(format!("{kind:?} {:?}{replaced}", request.targets), actor)));
             }
             Ask::Scale { request, actor, reply } => {
                 drop(reply.send(done(format!("scale {:?}", request.counts), actor)))
