@@ -43,6 +43,7 @@ pub(crate) mod tests {
             kind: "instance.ready".to_owned(),
             process: None,
             instance: Some(instance.to_owned()),
+            spawn: None,
             pid: None,
             exit: None,
             actor: None,
