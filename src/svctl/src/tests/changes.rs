@@ -159,6 +159,24 @@ fn progress_is_shown_while_a_command_runs() {
 }
 
 #[test]
+fn a_command_that_takes_long_says_what_it_waits_for() {
+    let tree = status().replace(
+        r#""processes":[]"#,
+        r#""processes":[{"name":"web","want":1,"ready":1,"listeners":[],"instances":[{"id":"web.1","role":"replaced","pid":7,
+           "state":"draining","release":null,"since":"","restarts":0,"exit":null,"reason":"waits until nobody waits in its queue",
+           "cpu_percent":null,"memory_bytes":null}]}]"#,
+    );
+    let server = Server::new(vec![
+        ("GET /v1/events?target=web&follow=true", Reply::Stream(vec![": hello\n\n".to_owned()])),
+        ("POST /v1/processes/restart", Reply::AfterNext(Box::new(Reply::Json(200, result("done", "restarted web"))))),
+        ("GET /v1/status", Reply::Json(200, tree)),
+    ]);
+    let ran = svctl(server.socket(), &["restart", "web", "-v"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "restarted web\n  web.1\n"));
+    assert_eq!(ran.err, "waits: web.1 (old) is draining: waits until nobody waits in its queue\n");
+}
+
+#[test]
 fn scale_sends_counts_and_differences_and_refuses_a_name_given_twice() {
     let server = Server::new(vec![("POST /v1/processes/scale", Reply::Json(200, result("planned", "would scale")))]);
     assert_eq!(svctl(server.socket(), &["scale", "web=4", "db=-1", "--dry-run"]).code, 0);

@@ -8,12 +8,12 @@ use svd_api::{
     SignalRequest, Status,
 };
 
+use super::progress::Progress;
 use super::{Session, status};
 use crate::args::{Change, ChangeOptions};
 use crate::client::{Answer, Error, LOOK, Query};
 use crate::failure::{FAILED, Failure, HELD, REFUSED, ROLLED_BACK};
-use crate::lines::Lines;
-use crate::screen::{Format, Place};
+use crate::screen::{Format, Place, Screen};
 use crate::view;
 
 /// How often a manager may be replaced while we ask the next one what is.
@@ -191,9 +191,7 @@ pub(crate) async fn shutdown(session: &mut Session<'_, '_>, now: bool, options: 
 async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_, T>) -> Result<(), Failure> {
     let wanted = session.screen.err_place == Place::Terminal || order.options.verbose;
     let mut progress = if wanted && !order.options.dry_run {
-        // Before the order, so that its first event is not missed. Without progress the order is as good.
-        let query = Query::new("/events").with_each("target", order.targets).with("follow", "true");
-        session.client.stream(query.path()).await.ok().and_then(Result::ok)
+        Progress::begin(&session.client, order.targets, session.screen.err_paint()).await
     } else {
         None
     };
@@ -206,11 +204,7 @@ async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_,
             tokio::select! {
                 // Events that came before the answer are told before it.
                 biased;
-                // Cancellation-safe: see `Lines::next_event`.
-                told = next_event(&mut progress) => match told {
-                    Some(sentence) => session.screen.note(&sentence),
-                    None => progress = None,
-                },
+                told = next(&mut progress, &*session.screen) => session.screen.note(&told),
                 answer = &mut sent => break answer,
             }
         }
@@ -227,14 +221,11 @@ async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_,
     }
 }
 
-/// The next event as a sentence; `None` when there are to be no more. Without progress it never comes.
-async fn next_event(progress: &mut Option<Lines>) -> Option<String> {
-    let Some(lines) = progress else { return std::future::pending().await };
-    loop {
-        let data = lines.next_event().await.ok()??;
-        if let Ok(event) = serde_json::from_slice(&data) {
-            return Some(view::event::sentence(&event));
-        }
+/// The next sentence of the progress. Without progress it never comes.
+async fn next(progress: &mut Option<Progress>, screen: &Screen<'_>) -> String {
+    match progress {
+        Some(progress) => progress.next(|| screen.look()).await,
+        None => std::future::pending().await,
     }
 }
 

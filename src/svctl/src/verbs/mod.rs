@@ -6,6 +6,7 @@ pub(crate) mod env;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod logs;
+mod progress;
 mod reconnect;
 pub(crate) mod schedule;
 pub(crate) mod status;

@@ -51,6 +51,51 @@ fn header(status: &Status) -> String {
     format!("{}\n", parts.join(" · "))
 }
 
+/// Something that is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// What, without times: the same as long as it is the same.
+    pub what: String,
+    /// With how long already.
+    pub shown: String,
+}
+
+/// Which of the meant instances are on their way from one state to another: what a command that has not ended waits for.
+/// `is_meant` is asked with the names of process and instance.
+pub(crate) fn waits(status: &Status, is_meant: impl Fn(&str, &str) -> bool, look: &Look) -> Vec<Wait> {
+    let mut waits = Vec::new();
+    for process in &status.processes {
+        for instance in process.instances.iter().filter(|instance| is_meant(&process.name, &instance.id)) {
+            let is_settled = matches!(instance.state.as_str(), "ready" | "completed" | "stopped" | "failed");
+            if is_settled && instance.role == Role::Current {
+                continue;
+            }
+            let since = text::since(&instance.since, &look.now);
+            let (who, state) = (name(instance), text::plain(&instance.state));
+            let why = match reason(process, instance, "") {
+                why if why.is_empty() => why,
+                why => format!(": {why}"),
+            };
+            let ago = if since.is_empty() { since } else { format!(" for {since}") };
+            waits.push(Wait { what: format!("{who} {state}{why}"), shown: format!("{who} is {state}{ago}{why}") });
+        }
+    }
+    waits
+}
+
+/// More than these are too long for a line that comes again and again.
+const WAITS: usize = 4;
+
+/// What a command waits for, as a line.
+pub(crate) fn waiting(waits: &[Wait]) -> String {
+    let shown: Vec<&str> = waits.iter().take(WAITS).map(|wait| wait.shown.as_str()).collect();
+    let more = match waits.len().saturating_sub(WAITS) {
+        0 => String::new(),
+        more => format!(" | and {more} more"),
+    };
+    format!("waits: {}{more}", shown.join(" | "))
+}
+
 /// `web listens on 0.0.0.0:8080 (http)`. svd holds the sockets: where nobody serves them, connections wait in the queue.
 fn listeners(process: &Process, look: &Look) -> String {
     let addresses: Vec<String> = process
@@ -285,6 +330,25 @@ web listens on 0.0.0.0:8080 (http), unix:/run/shop/admin.sock (admin)
 api listens on [::]:9000 (http): nobody serves it now, connections wait
 "
         );
+    }
+
+    #[test]
+    fn what_a_command_waits_for_is_what_is_on_its_way() {
+        let mut old = instance("web.1", "draining", Some(4500));
+        old.role = Role::Replaced;
+        old.reason = Some("is being replaced".to_owned());
+        let mut new = instance("web.2", "ready", Some(4790));
+        new.role = Role::Candidate;
+        let web = vec![instance("web.1", "ready", Some(4711)), old, instance("web.2", "ready", Some(17)), new];
+        let status = shop(vec![process("web", web), process("db", vec![instance("db.1", "starting", Some(3))])]);
+        let found = waits(&status, |process, _| process == "web", &look(None, Paint::Plain));
+        assert_eq!(found[0].what, "web.1 (old) draining: is being replaced");
+        assert_eq!(
+            waiting(&found),
+            "waits: web.1 (old) is draining for 12s: is being replaced | web.2 (new) is ready for 12s: is to replace the one that runs"
+        );
+        let many: Vec<Wait> = (0..6).map(|_| found[0].clone()).collect();
+        assert!(waiting(&many).ends_with(" | and 2 more"));
     }
 
     #[test]
