@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use svd_api as api;
+use svd_config::plan::{Handoff, ProcessPlan, ReadyBy};
 use svd_core::{Command, InstanceName, InstanceView, Seat, State, Target};
 use svd_wire::Request;
 use tokio::sync::oneshot;
@@ -332,8 +333,11 @@ impl App {
         let dirs = self.dirs();
         let environment = self.surroundings(plan, &dirs).environment(found, 1);
         let inherited = &self.snapshot.sources.inherited;
-        let variables = environment
+        let told = told_at_start(found);
+        let given = told.iter().map(|name| api::EnvVariable { name: (*name).to_owned(), source: "svd".to_owned() });
+        let mut variables: Vec<api::EnvVariable> = environment
             .iter()
+            .filter(|(name, _)| !told.contains(&name.as_str()))
             .map(|(name, value)| {
                 let source = match (found.exec.env.get(name), inherited.get(name)) {
                     (Some(own), _) if own == value => "config",
@@ -344,7 +348,9 @@ impl App {
                 };
                 api::EnvVariable { name: name.clone(), source: source.to_owned() }
             })
+            .chain(given)
             .collect();
+        variables.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(api::EnvReply { process: process.to_owned(), variables })
     }
 
@@ -380,6 +386,22 @@ impl App {
             umask: found.exec.umask,
         })
     }
+}
+
+/// The variables that an instance gets with its descriptors: their values are made when it is started.
+fn told_at_start(process: &ProcessPlan) -> Vec<&str> {
+    let mut names = Vec::new();
+    if process.ready.by == ReadyBy::Notify {
+        names.push("NOTIFY_SOCKET");
+    }
+    if !process.listen.is_empty() {
+        match &process.handoff {
+            Handoff::Auto | Handoff::ListenFds => names.extend(["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"]),
+            Handoff::Env { name, .. } => names.push(name),
+            Handoff::Intercept | Handoff::Stdin | Handoff::None => {}
+        }
+    }
+    names
 }
 
 /// The processes that targets name; an error where one of them is an instance.
