@@ -14,14 +14,23 @@
     )
 )]
 
+pub mod accepted;
 mod child;
 pub mod clock;
 pub mod dgram;
 pub mod epoll;
 pub mod fd;
 pub mod files;
+mod filter;
+pub mod gate;
+pub mod handshakes;
+pub mod intercept;
+mod ledger;
 pub mod limits;
+pub mod listen;
 pub mod lock;
+mod netdiag;
+pub mod owner;
 pub mod packet;
 pub mod pidfd;
 pub mod process;
@@ -29,6 +38,7 @@ pub mod report;
 pub mod signal;
 pub mod spawn;
 pub mod splice;
+mod task;
 pub mod tree;
 pub mod tty;
 pub mod users;
