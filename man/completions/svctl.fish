@@ -54,6 +54,7 @@ complete -c svctl -n "__fish_svctl_needs_command" -f -a "events" -d 'Show what h
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "wait" -d 'Wait until a target is in a state; exit 1 when the time is over'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "shutdown" -d 'Stop everything in order and end svd'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "check" -d 'Check a config without a running svd: exit 0 when it is good, 2 when not'
+complete -c svctl -n "__fish_svctl_needs_command" -f -a "doctor" -d 'Try out what svd can guarantee on this host, as the user who asks, without a running svd: exit 0 whatever it finds'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "schedule" -d 'Tell when a schedule would run, in words and instants, without a running svd: exit 2 when it is invalid or never runs'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c svctl -n "__fish_svctl_using_subcommand status" -s a -l app -d 'The app, where several run on this host' -r
@@ -291,6 +292,14 @@ never\t''"
 complete -c svctl -n "__fish_svctl_using_subcommand check" -l schema -d 'Print a JSON schema of the config for editors instead'
 complete -c svctl -n "__fish_svctl_using_subcommand check" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand doctor" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand doctor" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand doctor" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand doctor" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand doctor" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svctl -n "__fish_svctl_using_subcommand schedule" -l timezone -d 'The zone whose clock counts: Europe/Berlin' -r
 complete -c svctl -n "__fish_svctl_using_subcommand schedule" -l after -d 'Begin after this instant, not now: 2026-11-23T14:30:00Z, or a time of the zone: "2026-11-23 14:30"' -r
 complete -c svctl -n "__fish_svctl_using_subcommand schedule" -s n -l count -d 'How many instants' -r

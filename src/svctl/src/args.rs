@@ -177,6 +177,10 @@ pub(crate) enum Command {
         #[arg(long)]
         schema: bool,
     },
+    /// Try out what svd can guarantee on this host, as the user who asks, without a running svd: exit 0 whatever it finds
+    ///
+    /// Each line says whether a guarantee holds, and where it does not, what follows and the way out. svd runs in either case.
+    Doctor,
     /// Tell when a schedule would run, in words and instants, without a running svd: exit 2 when it is invalid or never runs
     Schedule {
         /// Five fields in quotes, a macro, or an interval: "*/15 6-22 * * mon-fri", @daily, "every 90s"

@@ -87,6 +87,7 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
         Some(Command::Check { file, environment, schema: false }) => {
             return verbs::check::run(screen, caller, file.as_deref(), environment.as_deref());
         }
+        Some(Command::Doctor) => return Err(verbs::doctor::run(screen)),
         Some(Command::Schedule { expression, timezone, after, count }) => {
             let question = Question { text: expression, zone: timezone, after: after.as_ref(), count: *count };
             return verbs::schedule::run(screen, &question);
@@ -126,7 +127,9 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
         Some(Command::Wait { target, state, timeout }) => verbs::wait::run(session, target, *state, *timeout).await,
         Some(Command::Shutdown { now, options }) => verbs::change::shutdown(session, *now, options).await,
         // Dealt with above.
-        Some(Command::Check { .. } | Command::Completions { .. } | Command::Schedule { .. }) => Ok(()),
+        Some(Command::Check { .. } | Command::Completions { .. } | Command::Doctor | Command::Schedule { .. }) => {
+            Ok(())
+        }
     }
 }
 
