@@ -10,14 +10,17 @@
 //! gone to another one; the functions here look after the reading. The program can change its memory while we look; that
 //! is its own affair, as nothing here guards anything against it.
 //!
-//! Looking into a task needs what ptrace(2) needs: the same user, or CAP_SYS_PTRACE (and nothing against it in the container).
-//! EPERM or EACCES then: the call can still be answered with [`Answer::Continue`].
+//! Looking into a task needs what ptrace(2) needs: the same user, or CAP_SYS_PTRACE. Without it, root becomes the task's
+//! user for the moment, in a process of its own. Where Yama lets only ancestors look (ptrace_scope 1), the child itself
+//! has permitted it, but not for those whom it forks. What remains is EPERM or EACCES: the call can still be answered with
+//! [`Answer::Continue`].
 
 use crate::cvt::{cvt, errno};
 use crate::{fd, filter, packet, task};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
 
 pub use crate::ledger::Ledger;
 pub use crate::task::{Kind, Sock};
@@ -50,7 +53,7 @@ pub enum Handed {
     /// Nothing yet; our end becomes readable when it does.
     Nothing,
     /// The listener: a copy of our own, close-on-exec. It is readable while a call waits that nobody has received, and hangs
-    /// up when the last process that has the filter has ended.
+    /// up when the last process that has the filter has ended (before Linux 6.11: when it was reaped).
     Listener(OwnedFd),
     /// The kernel did not let the child have its filter, for this reason: its calls are not intercepted. EBUSY: it has one
     /// already, because svd itself runs under one that has a listener.
@@ -59,7 +62,8 @@ pub enum Handed {
     Closed,
 }
 
-/// What has come over our end of the [`channel`]; it stays there for those who look later. EMFILE where this process has no
+/// What has come over our end of the [`channel`]; it stays there for those who look later, so that the end is readable for
+/// ever after: whoever waits for it stops then. EMFILE where this process has no
 /// room for another descriptor.
 pub fn peek(ours: BorrowedFd<'_>) -> io::Result<Handed> {
     let mut buffer = [0; 8];
@@ -184,6 +188,13 @@ pub fn socket_of(listener: BorrowedFd<'_>, call: &Call, fd: i32) -> io::Result<S
     let socket = task::socket(call.pid, fd);
     still(listener, call)?;
     socket
+}
+
+/// The working directory of the caller, which relative paths of Unix sockets are relative to. Errors as of [`socket_of`].
+pub fn directory_of(listener: BorrowedFd<'_>, call: &Call) -> io::Result<PathBuf> {
+    let directory = task::directory(call.pid);
+    still(listener, call)?;
+    directory
 }
 
 /// Puts a socket of ours in the place of the caller's descriptor (SECCOMP_IOCTL_NOTIF_ADDFD), which needs no more than the

@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 /// How many calls can be without an answer at a time.
 const ENTRIES: usize = 1024;
@@ -46,14 +46,18 @@ struct Shared {
 
 const LEN: usize = std::mem::size_of::<Shared>();
 
-/// The ledger. Only one reader of listeners may use it at a time: the living manager.
+/// The ledger. Only one process may receive into it at a time: the living manager.
 #[derive(Debug)]
 pub struct Ledger {
     shared: NonNull<Shared>,
+    /// Held while a free entry is looked for and filled, so that no two threads take the same one.
+    receiving: Mutex<()>,
 }
 
-// SAFETY: the mapping belongs to the process, not to a thread. It is not Sync: two threads could take the same entry.
+// SAFETY: the mapping belongs to the process, not to a thread.
 unsafe impl Send for Ledger {}
+// SAFETY: it is all atomics, and the one place where the kernel writes is under the lock.
+unsafe impl Sync for Ledger {}
 
 impl Ledger {
     /// An empty one, and the descriptor by which a later process opens it.
@@ -105,7 +109,7 @@ impl Ledger {
             return Err(io::Error::last_os_error());
         }
         let shared = NonNull::new(at.cast()).ok_or_else(|| errno(libc::EFAULT))?;
-        Ok(Ledger { shared })
+        Ok(Ledger { shared, receiving: Mutex::new(()) })
     }
 
     fn shared(&self) -> &Shared {
@@ -118,11 +122,12 @@ impl Ledger {
     /// waits, or the one that did is gone (its task was killed or got a signal). ENOBUFS where the ledger is full: something
     /// must be answered first.
     pub fn receive(&self, listener: BorrowedFd<'_>, tag: u64) -> io::Result<Option<Call>> {
+        let _one_at_a_time = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
         let free = self.shared().entries.iter().zip(0_usize..).find(|(entry, _)| entry.id() == 0);
         let Some((entry, index)) = free else { return Err(errno(libc::ENOBUFS)) };
         loop {
             // The call below would wait. One that waits now can vanish before it, which the call then says (ENOENT).
-            if !crate::fd::wait_readable(listener, Duration::ZERO)? {
+            if !has_call(listener)? {
                 return Ok(None);
             }
             for word in &entry.notif {
@@ -159,6 +164,14 @@ impl Ledger {
     }
 }
 
+/// Whether a call waits to be received. A hang-up alone is none: older kernels would wait for ever then.
+fn has_call(listener: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut set = [libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+    // SAFETY: one valid pollfd.
+    cvt(unsafe { libc::poll(set.as_mut_ptr(), 1, 0) })?;
+    Ok(set.iter().any(|one| one.revents & libc::POLLIN != 0))
+}
+
 impl Drop for Ledger {
     fn drop(&mut self) {
         // SAFETY: mapped with this length; no reference into it outlives the ledger.
@@ -191,5 +204,53 @@ impl Entry {
             _ => What::Other,
         };
         (id != 0).then_some(Call { tag: self.tag.load(Ordering::Relaxed), pid: half(who), what, id, entry })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn entries_survive_their_writer_and_go_when_they_are_done() {
+        let (ledger, fd) = Ledger::create().unwrap();
+        assert_eq!(ledger.unanswered(), []);
+        let entry = &ledger.shared().entries[3];
+        entry.tag.store(5, Ordering::Relaxed);
+        assert_eq!(ledger.unanswered(), [], "a tag alone is not a call");
+        let words = [77, 42, u64::from_ne_bytes([libc::SYS_bind as u8, 0, 0, 0, 9, 9, 9, 9]), 0, u64::MAX, 1 << 40, 16];
+        for (word, value) in entry.notif.iter().zip(words).rev() {
+            word.store(value, Ordering::Relaxed);
+        }
+        drop(ledger);
+        let ledger = Ledger::open(fd).unwrap();
+        let calls = ledger.unanswered();
+        let [call] = &calls[..] else { panic!("{calls:?}") };
+        if libc::SYS_bind < 256 && cfg!(target_endian = "little") {
+            assert_eq!((call.tag, call.pid, call.what), (5, 42, What::Bind { fd: -1, address: 1 << 40, len: 16 }));
+        }
+        // Somebody else's call has taken the place meanwhile.
+        ledger.done(&Call { id: 78, ..call.clone() });
+        assert_eq!(ledger.unanswered().len(), 1);
+        ledger.done(call);
+        assert_eq!(ledger.unanswered(), []);
+    }
+
+    #[test]
+    fn a_full_ledger_says_so_and_what_is_none_is_refused() {
+        let (ledger, _fd) = Ledger::create().unwrap();
+        for entry in &ledger.shared().entries {
+            entry.notif[0].store(1, Ordering::Relaxed);
+        }
+        let (pipe, _end) = crate::fd::pipe().unwrap();
+        assert_eq!(ledger.receive(pipe.as_fd(), 0).unwrap_err().raw_os_error(), Some(libc::ENOBUFS));
+        assert_eq!(ledger.unanswered().len(), ENTRIES);
+        let invalid = |fd: OwnedFd| Ledger::open(fd).unwrap_err().raw_os_error() == Some(libc::EINVAL);
+        assert!(invalid(crate::fd::memfd("x", &[0; 10]).unwrap()));
+        assert!(invalid(crate::fd::shared_memfd("x").unwrap()));
+        let (ledger, fd) = Ledger::create().unwrap();
+        ledger.shared().head.magic.store(0, Ordering::Relaxed);
+        assert!(invalid(fd));
     }
 }

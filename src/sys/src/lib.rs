@@ -29,6 +29,7 @@ mod ledger;
 pub mod limits;
 pub mod listen;
 pub mod lock;
+mod look;
 mod netdiag;
 pub mod owner;
 pub mod packet;

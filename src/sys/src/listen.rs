@@ -98,6 +98,17 @@ pub fn set_nonblocking_shared(fd: BorrowedFd<'_>) -> io::Result<()> {
     crate::fd::set_nonblocking(fd)
 }
 
+/// Clears O_NONBLOCK on a socket that is shared with programs, for the moment at which nobody has it and the next one is about
+/// to: what the last one set would stay, and a program that expects a blocking socket, as one that it made itself is,
+/// gets EAGAIN.
+pub fn set_blocking_shared(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: fcntl without pointers.
+    let flags = cvt(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: as above.
+    cvt(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK) })?;
+    Ok(())
+}
+
 fn inet(address: SocketAddr, kind: libc::c_int, v6only: bool) -> io::Result<OwnedFd> {
     match address.ip() {
         IpAddr::V4(_) => make(libc::AF_INET, kind),
@@ -167,6 +178,8 @@ mod tests {
         assert_ne!(cookie(tcp.as_fd()).unwrap(), cookie(udp.as_fd()).unwrap());
         set_nonblocking_shared(copy.as_fd()).unwrap();
         assert_ne!(flags(tcp.as_fd()).1 & libc::O_NONBLOCK, 0);
+        set_blocking_shared(tcp.as_fd()).unwrap();
+        assert_eq!(flags(copy.as_fd()).1 & libc::O_NONBLOCK, 0);
         assert!(waiting(unix.as_fd()).is_err());
         assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
         assert_eq!(super::unix(&path, 1).unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));

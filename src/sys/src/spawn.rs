@@ -26,7 +26,7 @@ pub enum Stage {
     Credentials,
     /// Working directory.
     Directory,
-    /// Placing descriptors.
+    /// Placing descriptors, and sending the filter's listener.
     Descriptors,
     /// `execve(2)`.
     Exec,
