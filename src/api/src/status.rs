@@ -114,7 +114,7 @@ pub enum Role {
     Current,
     /// Was started beside the current one and has not taken its place yet.
     Candidate,
-    /// Was replaced by the current one, and still finishes its work.
+    /// Was replaced by the current one, or was to replace it and is needed no more: it is on its way out.
     Replaced,
 }
 

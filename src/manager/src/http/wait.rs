@@ -113,7 +113,7 @@ fn hindrance(tree: &api::Status, names: &[String], goal: api::WaitFor) -> Option
                 let which = match instance.role {
                     api::Role::Current => "",
                     api::Role::Candidate => " (the new one)",
-                    api::Role::Replaced => " (the one that was replaced)",
+                    api::Role::Replaced => " (one that is on its way out)",
                 };
                 let reason = instance.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
                 held.push(format!("{}{which} is {state}{reason}", instance.id));

@@ -1,5 +1,6 @@
 //! Performing what the core wants done.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use svd_api as api;
@@ -377,9 +378,22 @@ impl App {
                 | FactKind::RolledBack(_)
         );
         let Some(instance) = fact.instance.as_ref().filter(|_| is_failure) else { return };
-        let Some(op) = fact.op.and_then(|op| self.ops.get_mut(&op)) else { return };
         // The number 0 stands for the process as a whole.
-        op.evidence.insert(if instance.index == 0 { instance.process.to_string() } else { instance.to_string() });
+        let name = if instance.index == 0 { instance.process.to_string() } else { instance.to_string() };
+        match fact.op {
+            Some(op) => {
+                if let Some(op) = self.ops.get_mut(&op) {
+                    op.evidence.insert(name);
+                }
+            }
+            // A generation is given up for all who wait for it. Only a command that fails tells its evidence.
+            None if matches!(fact.kind, FactKind::RolledBack(_)) => {
+                for op in self.ops.values_mut() {
+                    op.evidence.insert(name.clone());
+                }
+            }
+            None => {}
+        }
     }
 
     /// A manager that takes over in the middle of a shutdown goes on with it.
@@ -433,11 +447,17 @@ impl App {
             ..NewEvent::default()
         });
         if let Some(reply) = op.reply {
-            let evidence = if is_failure { op.evidence.into_iter().collect() } else { Vec::new() };
+            let evidence = if is_failure { evidence(op.evidence) } else { Vec::new() };
             let (outcome, changes, problems) = (word, op.changes, Vec::new());
             self.commits.reply((reply, api::CommandResult { outcome, message, changes, problems, evidence }));
         }
     }
+}
+
+/// Without the instances of processes that are named as a whole.
+fn evidence(names: BTreeSet<String>) -> Vec<String> {
+    let whole = |name: &str| name.rsplit_once('.').is_some_and(|(process, _)| names.contains(process));
+    names.iter().filter(|name| !whole(name)).cloned().collect()
 }
 
 /// Whether a fact is what a command asked for, and not what came of it by itself.

@@ -39,10 +39,9 @@ fn rolled_back_is_4_and_held_is_5_and_both_say_what_runs_and_where_the_evidence_
     let answer = |outcome: &str| {
         format!(r#"{{"outcome":"{outcome}","message":"web.1 exited with code 1","changes":[],"evidence":["web"]}}"#)
     };
-    for (outcome, code, meaning) in [
-        ("rolled_back", 4, "what ran before runs on"),
-        ("held", 5, "what was before could not be brought back either; nothing that was well was stopped"),
-    ] {
+    for (outcome, code, meaning) in
+        [("rolled_back", 4, "what ran before runs on"), ("held", 5, "nothing that was well was stopped")]
+    {
         let server = Server::new(vec![("POST /v1/apply", Reply::Json(500, answer(outcome)))]);
         let ran = svctl(server.socket(), &["apply", "--json"]);
         assert_eq!(ran.code, code, "{ran:?}");
@@ -173,7 +172,7 @@ fn a_command_that_takes_long_says_what_it_waits_for() {
     ]);
     let ran = svctl(server.socket(), &["restart", "web", "-v"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "restarted web\n  web.1\n"));
-    assert_eq!(ran.err, "waits: web.1 (old) is draining: waits until nobody waits in its queue\n");
+    assert_eq!(ran.err, "waits: web.1 (ending) is draining: waits until nobody waits in its queue\n");
 }
 
 #[test]

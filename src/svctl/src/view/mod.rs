@@ -37,7 +37,8 @@ pub(crate) fn name(instance: &Instance) -> String {
     match instance.role {
         Role::Current => id.into_owned(),
         Role::Candidate => format!("{id} (new)"),
-        Role::Replaced => format!("{id} (old)"),
+        // Not "old": one that failed to replace another ends in the same way.
+        Role::Replaced => format!("{id} (ending)"),
     }
 }
 

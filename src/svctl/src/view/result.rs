@@ -19,6 +19,7 @@ pub(crate) fn render(result: &CommandResult) -> String {
     shown
 }
 
+const RUNS_ON: &str = "what ran before runs on";
 /// More names than these are no help.
 const NAMES: usize = 3;
 
@@ -26,10 +27,10 @@ const NAMES: usize = 3;
 pub(crate) fn failure(result: &CommandResult, targets: &[String]) -> String {
     let mut shown = render(result);
     let (meaning, fallback) = match result.outcome {
-        OutcomeWord::RolledBack => (Some("what ran before runs on"), targets),
-        OutcomeWord::Held => {
-            (Some("what was before could not be brought back either; nothing that was well was stopped"), targets)
-        }
+        // The message of svd may say so already.
+        OutcomeWord::RolledBack if result.message.contains(RUNS_ON) => (None, targets),
+        OutcomeWord::RolledBack => (Some(RUNS_ON), targets),
+        OutcomeWord::Held => (Some("nothing that was well was stopped"), targets),
         OutcomeWord::Failed => (None, &[][..]),
         OutcomeWord::Done | OutcomeWord::Planned | OutcomeWord::Refused => return shown,
     };
@@ -79,9 +80,12 @@ mod tests {
         check(
             OutcomeWord::Held,
             &["a", "b", "c", "d"],
-            "what was before could not be brought back either; nothing that was well was stopped\n\
+            "nothing that was well was stopped\n\
              what failed is told by `svctl why a`, `svctl why b`, `svctl why c`, …\n",
         );
+        let mut said = result(OutcomeWord::RolledBack, &["web"]);
+        said.message.push_str("; what ran before runs on");
+        assert_eq!(failure(&said, &targets).matches("what ran before runs on").count(), 1);
         check(OutcomeWord::Failed, &["web.1"], "what failed is told by `svctl why web.1`\n");
         check(OutcomeWord::Failed, &[], "");
         check(OutcomeWord::Refused, &["web"], "");

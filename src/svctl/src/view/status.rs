@@ -159,7 +159,7 @@ fn reason(process: &Process, instance: &Instance, since: &str) -> String {
         match instance.role {
             Role::Current => {}
             Role::Candidate => parts.push("is to replace the one that runs".to_owned()),
-            Role::Replaced => parts.push("was replaced, finishes its work".to_owned()),
+            Role::Replaced => parts.push("is on its way out".to_owned()),
         }
     }
     // A reason that says so already is enough.
@@ -304,7 +304,7 @@ warning: state is kept in memory
     }
 
     #[test]
-    fn one_that_is_replaced_is_shown_with_the_new_and_the_old_one_of_its_name() {
+    fn one_that_is_replaced_is_shown_with_the_new_and_the_ending_ones_of_its_name() {
         use svd_api::Listener;
         let listener = |name: &str, address: &str| Listener { name: name.to_owned(), address: address.to_owned() };
         let mut new = instance("web.1", "starting", Some(4790));
@@ -321,11 +321,11 @@ warning: state is kept in memory
             render(&shop(vec![web, api]), &look(None, Paint::Plain)),
             "\
 shop · production · svd 0.1.0 · pid 1 · manager started 1 time
-TARGET       STATE      PID  UPTIME  RESTARTS  REASON
-web.1        ready     4711  12s            0
-web.1 (new)  starting  4790  12s            0  is to replace the one that runs
-web.1 (old)  draining  4500  2m             0  is being replaced; waits until nobody waits in its queue
-api.1        backoff                        0
+TARGET          STATE      PID  UPTIME  RESTARTS  REASON
+web.1           ready     4711  12s            0
+web.1 (new)     starting  4790  12s            0  is to replace the one that runs
+web.1 (ending)  draining  4500  2m             0  is being replaced; waits until nobody waits in its queue
+api.1           backoff                        0
 web listens on 0.0.0.0:8080 (http), unix:/run/shop/admin.sock (admin)
 api listens on [::]:9000 (http): nobody serves it now, connections wait
 "
@@ -342,10 +342,10 @@ api listens on [::]:9000 (http): nobody serves it now, connections wait
         let web = vec![instance("web.1", "ready", Some(4711)), old, instance("web.2", "ready", Some(17)), new];
         let status = shop(vec![process("web", web), process("db", vec![instance("db.1", "starting", Some(3))])]);
         let found = waits(&status, |process, _| process == "web", &look(None, Paint::Plain));
-        assert_eq!(found[0].what, "web.1 (old) draining: is being replaced");
+        assert_eq!(found[0].what, "web.1 (ending) draining: is being replaced");
         assert_eq!(
             waiting(&found),
-            "waits: web.1 (old) is draining for 12s: is being replaced | web.2 (new) is ready for 12s: is to replace the one that runs"
+            "waits: web.1 (ending) is draining for 12s: is being replaced | web.2 (new) is ready for 12s: is to replace the one that runs"
         );
         let many: Vec<Wait> = (0..6).map(|_| found[0].clone()).collect();
         assert!(waiting(&many).ends_with(" | and 2 more"));

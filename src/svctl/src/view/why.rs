@@ -115,7 +115,7 @@ web.1 is ready since 13:00:00 (1h)
     last output:
     13:59:47 | no such table
 
-web.1 (old) is draining since 13:59:48 (12s)
+web.1 (ending) is draining since 13:59:48 (12s)
 "
         );
     }

@@ -122,7 +122,7 @@ async fn a_wait_for_ready_looks_at_those_that_have_the_name_and_one_for_stopped_
     });
     let reply = fake.get("/v1/wait?target=web.1&for=stopped&timeout=0").await.1;
     assert_eq!(reply["met"], json!(false));
-    assert_eq!(reply["message"], json!("web.1 (the one that was replaced) is draining"));
+    assert_eq!(reply["message"], json!("web.1 (one that is on its way out) is draining"));
     // and when it has gone the wait is over, also where nothing of the name is left
     let mut looks = fake.looks.clone();
     looks.mark_unchanged();
