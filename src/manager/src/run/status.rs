@@ -1,7 +1,7 @@
 //! The tree as the API shows it.
 
 use svd_api as api;
-use svd_config::plan::{ListenAddress, ProcessPlan};
+use svd_config::plan::{ListenAddress, ListenerPlan, ProcessPlan};
 use svd_core::{InstanceName, InstanceView, Reason, Seat, State};
 use svd_sys::clock::Now;
 
@@ -69,10 +69,20 @@ impl App {
             ready: 0,
             oneshot: process.oneshot,
             disabled: self.core.desired().disabled.contains(process.name.as_str()),
-            listeners: listeners(process),
+            listeners: process.listen.iter().map(|wanted| self.listener(process, wanted)).collect(),
             instances: Vec::new(),
         };
         self.core.plan().processes.iter().map(process).collect()
+    }
+
+    /// A listener with the port that it really has.
+    fn listener(&self, _process: &ProcessPlan, wanted: &ListenerPlan) -> api::Listener {
+        let address = match &wanted.address {
+            ListenAddress::Tcp { address, .. } => address.to_string(),
+            ListenAddress::Udp { address, .. } => format!("udp:{address}"),
+            ListenAddress::Unix { path, .. } => format!("unix:{}", path.display()),
+        };
+        api::Listener { name: wanted.name.clone(), address }
     }
 
     fn instance(&self, view: &InstanceView, clock: Now, taken: Option<&Taken>) -> api::Instance {
@@ -148,18 +158,6 @@ fn role(seat: Seat) -> api::Role {
         Seat::Candidate => api::Role::Candidate,
         Seat::Replaced => api::Role::Replaced,
     }
-}
-
-fn listeners(process: &ProcessPlan) -> Vec<api::Listener> {
-    let listener = |name: &String, address: &ListenAddress| api::Listener {
-        name: name.clone(),
-        address: match address {
-            ListenAddress::Tcp { address, .. } => address.to_string(),
-            ListenAddress::Udp { address, .. } => format!("udp:{address}"),
-            ListenAddress::Unix { path, .. } => format!("unix:{}", path.display()),
-        },
-    };
-    process.listen.iter().map(|one| listener(&one.name, &one.address)).collect()
 }
 
 fn gone(name: &InstanceName) -> api::Process {
