@@ -12,13 +12,13 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::Inner;
 use super::commits::Commits;
 use super::place::Place;
+use super::settings::Settings;
 use super::spawns::Spawns;
 use super::sweep::Sweeper;
 use super::usage::UsageSampler;
 use crate::ask::{Actor, Ask};
 use crate::logs::{LogEvent, Logs};
-use crate::plan::{Accounts, Snapshot};
-use crate::seam::{Link, LinkError, wish_to_memfd};
+use crate::seam::{Link, LinkError, config_name, wish_to_memfd};
 
 /// How long the end of svd waits for its last history and output to reach the disk.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -64,8 +64,7 @@ pub struct App {
     pub(super) link: Link,
     pub(super) keeper: KeeperFacts,
     pub(super) place: Place,
-    pub(super) snapshot: Snapshot,
-    pub(super) accounts: Accounts,
+    pub(super) settings: Settings,
     pub(super) logs: Logs,
     pub(super) commits: Commits,
     pub(super) spawns: Spawns,
@@ -90,6 +89,8 @@ pub struct App {
     pub(super) watched: Watched,
     pub(super) stopping: Stopping,
     pub(super) wish: Wish,
+    /// Why a replacement was last given up.
+    pub(super) last_rollback: Option<String>,
 }
 
 /// Whether the keeper expects signs of life.
@@ -204,12 +205,10 @@ impl App {
 
     /// The end of a turn: what it gathered is sent on its way.
     fn settle(&mut self) -> Result<(), LinkError> {
-        if self.wish == Wish::Changed {
-            self.wish = Wish::Held;
-            let memfd = wish_to_memfd(self.core.desired())?;
-            self.link.send(&Request::Hold { name: super::boot::DESIRED.into() }, vec![memfd])?;
-        }
+        self.tell_wish()?;
         self.conclude()?;
+        // The keeper knows at least as much as the store.
+        self.tell_wish()?;
         self.commits.submit();
         if std::mem::take(&mut self.scan_due) {
             self.scan();
@@ -218,6 +217,22 @@ impl App {
         if wanted != self.watched {
             self.watched = wanted;
             self.link.send(&Request::Watch { on: wanted == Watched::On }, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Has the keeper hold what is desired and which configs that is about, where it has changed. Before any start that
+    /// follows from it: a later manager must know by which config a generation runs.
+    pub(super) fn tell_wish(&mut self) -> Result<(), LinkError> {
+        if self.wish == Wish::Held {
+            return Ok(());
+        }
+        self.wish = Wish::Held;
+        self.settings.turn_to(self.core.plan());
+        let memfd = wish_to_memfd(self.core.desired(), &self.settings.configs())?;
+        self.link.send(&Request::Hold { name: super::boot::DESIRED.into() }, vec![memfd])?;
+        for number in self.settings.take_obsolete() {
+            self.link.send(&Request::Drop { name: config_name(number) }, Vec::new())?;
         }
         Ok(())
     }
@@ -260,9 +275,6 @@ impl App {
         }
         for spawn in committed.forget {
             self.link.send(&Request::Forget { spawn }, Vec::new())?;
-        }
-        if let Some(config) = committed.config {
-            self.link.send(&Request::Hold { name: super::boot::CONFIG.into() }, vec![config])?;
         }
         for event in committed.events {
             // Nobody may be listening.

@@ -332,7 +332,7 @@ impl App {
         };
         let dirs = self.dirs();
         let environment = self.surroundings(plan, &dirs).environment(found, 1);
-        let inherited = &self.snapshot.sources.inherited;
+        let inherited = &self.settings.in_force().snapshot.sources.inherited;
         let told = told_at_start(found);
         let given = told.iter().map(|name| api::EnvVariable { name: (*name).to_owned(), source: "svd".to_owned() });
         let mut variables: Vec<api::EnvVariable> = environment
@@ -368,7 +368,7 @@ impl App {
         for own in ["PS", "PORT", "SVD_INSTANCE", "SVD_INDEX"] {
             env.remove(own);
         }
-        let account = self.accounts.of(&found.exec);
+        let account = self.settings.in_force().snapshot.accounts.of(&found.exec);
         self.commits.event(NewEvent {
             time_ns: svd_sys::clock::now().real_ns,
             kind: "command.exec".into(),

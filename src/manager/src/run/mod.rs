@@ -11,6 +11,7 @@ mod perform;
 mod place;
 mod probe;
 mod reports;
+mod settings;
 mod spawns;
 mod status;
 mod sweep;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use svd_api as api;
+use svd_config::Plan;
 use svd_config::plan::{LogPlan, ReadyBy};
 use svd_core::action::FactKind;
 use svd_core::{Action, Event, Fact, InstanceName, Lineage, OpId, Outcome, Reason, SpawnFailure, SpawnId, Sweep};
@@ -56,12 +58,11 @@ impl App {
                 self.done(op, outcome);
                 Ok(())
             }
-            Action::Gate { .. }
-            | Action::WatchQueue { .. }
-            | Action::ProveDrained { .. }
-            | Action::Watch { .. }
-            | Action::TakeBack
-            | Action::DropOther => Ok(()),
+            Action::Gate { .. } | Action::WatchQueue { .. } | Action::ProveDrained { .. } | Action::Watch { .. } => {
+                Ok(())
+            }
+            Action::TakeBack => self.take_back(),
+            Action::DropOther => self.drop_other(),
             Action::Finish { code } => {
                 self.stopping = Stopping::Finished(code);
                 Ok(())
@@ -70,11 +71,12 @@ impl App {
     }
 
     /// What every spawn of this app is surrounded by.
-    pub(super) fn surroundings<'a>(&'a self, plan: &'a svd_config::Plan, dirs: &'a Dirs) -> Surroundings<'a> {
+    pub(super) fn surroundings<'a>(&'a self, plan: &'a Arc<Plan>, dirs: &'a Dirs) -> Surroundings<'a> {
+        let snapshot = &self.settings.of(plan).snapshot;
         Surroundings {
             plan,
-            accounts: &self.accounts,
-            inherited: &self.snapshot.sources.inherited,
+            accounts: &snapshot.accounts,
+            inherited: &snapshot.sources.inherited,
             control: &dirs.control,
             notify_dir: &dirs.notify,
         }
@@ -86,7 +88,8 @@ impl App {
     }
 
     fn spawn(&mut self, spawn: SpawnId, instance: InstanceName, lineage: Lineage) -> Result<(), LinkError> {
-        let plan = self.core.plan().clone();
+        self.tell_wish()?;
+        let plan = self.plan_of(spawn);
         let cookie = self.cookie(spawn.0);
         let tag = Tag { instance: instance.clone(), purpose: Purpose::Instance(lineage), cookie: cookie.clone() };
         let mut known = Spawn {
@@ -196,9 +199,14 @@ impl App {
         self.scan_due = true;
     }
 
+    /// The plan that a spawn runs by.
+    pub(super) fn plan_of(&self, spawn: SpawnId) -> Arc<Plan> {
+        self.core.plan_of(spawn).unwrap_or(self.core.plan()).clone()
+    }
+
     /// Begins to look for readiness.
     fn probe(&mut self, spawn: SpawnId) -> Result<(), LinkError> {
-        let plan = self.core.plan().clone();
+        let plan = self.plan_of(spawn);
         let Some(known) = self.spawns.get_mut(&spawn) else { return Ok(()) };
         let Some(process) = plan.process(&known.instance.process) else { return Ok(()) };
         known.stop_probe();
@@ -239,7 +247,7 @@ impl App {
 
     /// Starts the side command that finds out whether a spawn is ready.
     pub(super) fn probe_command(&mut self, spawn: SpawnId) -> Result<(), LinkError> {
-        let plan = self.core.plan().clone();
+        let plan = self.plan_of(spawn);
         let Some(known) = self.spawns.get(&spawn) else { return Ok(()) };
         if !known.probing || known.probe_command.is_some() {
             return Ok(());
@@ -339,6 +347,9 @@ impl App {
         }
         if fact.kind == FactKind::ShuttingDown {
             self.leave_word_of_shutdown();
+        }
+        if let FactKind::RolledBack(why) = &fact.kind {
+            self.last_rollback = Some(why.clone());
         }
         let op = fact.op.and_then(|op| self.ops.get(&op));
         let name = |signal: i32| svd_sys::signal::name(signal);

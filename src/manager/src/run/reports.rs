@@ -136,7 +136,7 @@ impl App {
     fn side_ended(&mut self, id: u64, exit: Exit) -> Result<(), LinkError> {
         self.commits.forget(svd_wire::SpawnId(id));
         let Some(side) = self.sides.remove(&id) else { return Ok(()) };
-        let plan = self.core.plan().clone();
+        let plan = self.plan_of(side.of);
         let Some(known) = self.spawns.get_mut(&side.of) else { return Ok(()) };
         if known.probe_command == Some(id) {
             known.probe_command = None;

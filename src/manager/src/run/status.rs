@@ -38,6 +38,7 @@ impl App {
             }
             process.instances.push(instance);
         }
+        let sources = &self.settings.in_force().snapshot.sources;
         api::Status {
             app: self.core.plan().app.clone(),
             environment: self.core.plan().environment.clone(),
@@ -51,7 +52,7 @@ impl App {
                     Stopping::No => "running".to_owned(),
                     Stopping::Asked | Stopping::Inherited | Stopping::Finished(_) => "stopping".to_owned(),
                 },
-                config: self.snapshot.sources.dir.join(&self.snapshot.sources.main.path).display().to_string(),
+                config: sources.dir.join(&sources.main.path).display().to_string(),
                 root: self.place.root.display().to_string(),
             },
             processes,
@@ -106,9 +107,11 @@ impl App {
 
     fn all_warnings(&self) -> Vec<String> {
         let mut warnings = self.warnings.clone();
+        warnings.extend(self.settings.in_force().warnings.iter().cloned());
         warnings.extend(self.place.volatile.clone());
         warnings.extend(self.commits.trouble.clone());
         warnings.extend(self.dropping.values().cloned());
+        warnings.extend(self.taken_back());
         if let Some(invalid) = &self.invalid {
             warnings.push(format!("the config on disk cannot be applied, the running one stays: {invalid}"));
         }
