@@ -47,6 +47,17 @@ pub fn attach(fd: BorrowedFd<'_>, weights: &[(u8, u32)], probes: &[Probe]) -> io
     Ok(())
 }
 
+/// Waits until no packet is being directed by a program that was exchanged before: one that was on its way through the
+/// kernel on another processor in that very moment belongs to its slot only a moment later, and is not told by
+/// [`crate::handshakes`] before that. It takes some ten milliseconds (membarrier(2), Linux 4.3; a grace period of RCU, under
+/// which the kernel receives packets). EINVAL with nohz_full, EPERM or ENOSYS where it is not permitted.
+pub fn settle() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no pointers.
+    crate::cvt::cvt_long(unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) })?;
+    Ok(())
+}
+
 /// Where the network header begins, whatever the packet's data pointer is at (SKF_NET_OFF).
 const NET: u32 = 0xfff0_0000;
 /// A random number (SKF_AD_OFF + SKF_AD_RANDOM, Linux 4.0).

@@ -1,7 +1,14 @@
 //! System calls behind safe functions: the only crate with unsafe code.
 //!
 //! It knows the kernel and nothing of services, messages or configuration. Every function returns the kernel's own
-//! errno as an `io::Error` and never panics; nothing here waits unless its name says so.
+//! errno as an `io::Error` and never panics; nothing here waits unless its name or description says so.
+//!
+//! - Starting and ending: [`spawn`] (with `child.rs` between fork and exec, and `filter.rs` for its system call filter), [`wait`],
+//!   [`pidfd`], [`signal`], [`tree`].
+//! - Taking traffic: [`listen`] makes the sockets, [`gate`] directs connections among those of one address,
+//!   [`handshakes`] tells what is still under way, [`owner`] and [`accepted`] who has a port or a connection.
+//! - Programs that bind for themselves: [`intercept`], with its ledger of calls without an answer.
+//! - Talking and holding: [`packet`], [`dgram`], [`epoll`], [`fd`], [`splice`], [`lock`].
 
 #![cfg_attr(
     test,

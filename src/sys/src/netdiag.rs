@@ -2,6 +2,8 @@
 //! works where netlink is forbidden or the kernel was built without.
 
 use crate::cvt::{cvt, cvt_size, errno};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -79,7 +81,7 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const REQUEST_LEN: u32 = 72;
 const HEADER: usize = 16;
 /// The longest wait for an answer, which the kernel makes while we ask: seconds.
-const PATIENCE: libc::time_t = 2;
+const PATIENCE: i64 = 2;
 
 fn by_netlink(protocol: Protocol, states: u32, port: u16) -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -143,10 +145,7 @@ fn ask(request: &[u8], take: &mut dyn FnMut(Row)) -> io::Result<()> {
         cvt(unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG) })?;
     // SAFETY: just created, owned by nobody else.
     let socket = unsafe { OwnedFd::from_raw_fd(raw) };
-    let limit = libc::timeval { tv_sec: PATIENCE, tv_usec: 0 };
-    let size = libc::socklen_t::try_from(std::mem::size_of::<libc::timeval>()).unwrap_or(0);
-    // SAFETY: `limit` has the stated size.
-    cvt(unsafe { libc::setsockopt(raw, libc::SOL_SOCKET, libc::SO_RCVTIMEO, (&raw const limit).cast(), size) })?;
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(PATIENCE))?;
     // SAFETY: the buffer has the stated length.
     cvt_size(unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) })?;
     let mut buffer = vec![0_u8; 64 * 1024];

@@ -3,6 +3,7 @@
 use super::*;
 use crate::fd;
 use crate::listen::{self, Group};
+use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -229,4 +230,44 @@ fn no_connection_fails_while_the_gate_turns() {
         assert_eq!(served[0] + served[1], 2000);
         assert!(served.iter().all(|served| *served > 0), "{served:?} in {turns} turns");
     });
+}
+
+/// Nothing that began before the turn comes to the old slot after it has been found empty.
+#[test]
+fn after_the_turn_has_settled_only_what_is_pending_can_still_come_to_the_old_slot() {
+    let (group, port) = group("127.0.0.1:0", 2);
+    for turn in 0..6_u8 {
+        let (old, new) = (turn % 2, (turn + 1) % 2);
+        attach(group[0].as_fd(), &[(old, 1)], &[]).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                        // Closed by a reset, so that tens of thousands of them leave no port in TIME_WAIT.
+                        let reset = libc::linger { l_onoff: 1, l_linger: 0 };
+                        setsockopt(&stream, sockopt::Linger, &reset).unwrap();
+                        drop(stream);
+                        drop(taken(&group[usize::from(new)..=usize::from(new)]));
+                    }
+                });
+            }
+            let old = &group[usize::from(old)];
+            while taken(std::slice::from_ref(old)) == [0] {
+                std::thread::yield_now();
+            }
+            attach(old.as_fd(), &[(new, 1)], &[]).unwrap();
+            settle().unwrap();
+            let left = crate::handshakes::pending(port).unwrap();
+            while !left.is_disjoint(&crate::handshakes::pending(port).unwrap()) {
+                std::thread::yield_now();
+            }
+            taken(std::slice::from_ref(old));
+            settle().unwrap();
+            let late = taken(std::slice::from_ref(old));
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(late, [0]);
+        });
+    }
 }

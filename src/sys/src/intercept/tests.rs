@@ -247,6 +247,23 @@ subprocess.run([sys.executable, '-c', 'import socket; s = socket.socket(); s.bin
 }
 
 #[test]
+fn many_at_once_are_all_answered() {
+    let (slot, port) = slot("127.0.0.1:0");
+    let script = format!(
+        "
+import os, socket
+for _ in range(50):
+    if os.fork() == 0:
+        s = socket.socket(); s.bind(('127.0.0.1', {port})); s.listen(); os._exit(s.getsockname()[1] != {port})
+print(sum(os.wait()[1] for _ in range(50)))"
+    );
+    let rig = Rig::python(&script);
+    assert_eq!(rig.serve(slot.as_fd(), |_| false), Seen { replaced: 50, listened: 50, continued: 0 });
+    assert_eq!(rig.ledger.unanswered(), []);
+    assert_eq!(rig.end(), (Ended::Code(0), "0\n".into()));
+}
+
+#[test]
 fn what_has_nothing_to_do_with_the_slot_runs_as_if_nobody_had_asked() {
     let (slot, port) = slot("127.0.0.1:0");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -635,4 +652,14 @@ print('median', times[n // 2] / 1000, 'us, 99 %', times[n * 99 // 100] / 1000, '
     eprintln!("looked at and let go on: {}", rig.end().1.trim());
     let plain = std::process::Command::new("/usr/bin/python3").args(["-c", &script(0)]).output().unwrap();
     eprintln!("without a filter: {}", String::from_utf8(plain.stdout).unwrap().trim());
+    let others = "
+import os, time
+n = 1000000; began = time.perf_counter_ns()
+for _ in range(n): os.getppid()
+print((time.perf_counter_ns() - began) / n, 'ns')";
+    let rig = Rig::python(others);
+    rig.serve(slot.as_fd(), |_| false);
+    eprintln!("another call under the filter: {}", rig.end().1.trim());
+    let plain = std::process::Command::new("/usr/bin/python3").args(["-c", others]).output().unwrap();
+    eprintln!("without it: {}", String::from_utf8(plain.stdout).unwrap().trim());
 }
