@@ -258,7 +258,7 @@ complete -c svctl -n "__fish_svctl_using_subcommand events" -s f -l follow -d 'G
 complete -c svctl -n "__fish_svctl_using_subcommand events" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svctl -n "__fish_svctl_using_subcommand wait" -l for -d 'What to wait for' -r -f -a "ready\t'All instances are ready or completed'
-stopped\t'All are stopped, completed or failed'
+stopped\t'Nothing of them runs any more, nor anything that replaces them or was replaced by them'
 completed\t'All one-shots are completed'"
 complete -c svctl -n "__fish_svctl_using_subcommand wait" -l timeout -d 'How long: 30s, 5m; default: without end' -r
 complete -c svctl -n "__fish_svctl_using_subcommand wait" -s a -l app -d 'The app, where several run on this host' -r

@@ -109,9 +109,9 @@ pub struct ExecReply {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum WaitFor {
-    /// All instances of the target are ready or completed.
+    /// All instances of the target are ready or completed; one that is replaced counts as it is now.
     Ready,
-    /// All are stopped (or completed, or failed).
+    /// All are stopped (or completed, or failed), and so is whatever is to replace them or was replaced by them.
     Stopped,
     /// All one-shots among them are completed.
     Completed,

@@ -260,7 +260,7 @@ pub(crate) enum Stream {
 pub(crate) enum WaitState {
     /// All instances are ready or completed
     Ready,
-    /// All are stopped, completed or failed
+    /// Nothing of them runs any more, nor anything that replaces them or was replaced by them
     Stopped,
     /// All one-shots are completed
     Completed,
