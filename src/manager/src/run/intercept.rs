@@ -265,3 +265,6 @@ impl Service {
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(ENOENT | ESRCH))
 }
+
+#[cfg(test)]
+mod tests;
