@@ -1,8 +1,8 @@
 //! The tree as the API shows it.
 
 use svd_api as api;
-use svd_config::plan::ProcessPlan;
-use svd_core::{InstanceName, InstanceView, Reason, State};
+use svd_config::plan::{ListenAddress, ListenerPlan, ProcessPlan};
+use svd_core::{InstanceName, InstanceView, Reason, Seat, State};
 use svd_sys::clock::Now;
 
 use super::app::{App, Stopping};
@@ -33,11 +33,12 @@ impl App {
                     process
                 }
             };
-            if matches!(view.state, State::Ready | State::Completed) {
+            if view.seat == Seat::Current && matches!(view.state, State::Ready | State::Completed) {
                 process.ready = process.ready.saturating_add(1);
             }
             process.instances.push(instance);
         }
+        let sources = &self.settings.in_force().snapshot.sources;
         api::Status {
             app: self.core.plan().app.clone(),
             environment: self.core.plan().environment.clone(),
@@ -51,7 +52,7 @@ impl App {
                     Stopping::No => "running".to_owned(),
                     Stopping::Asked | Stopping::Inherited | Stopping::Finished(_) => "stopping".to_owned(),
                 },
-                config: self.snapshot.sources.dir.join(&self.snapshot.sources.main.path).display().to_string(),
+                config: sources.dir.join(&sources.main.path).display().to_string(),
                 root: self.place.root.display().to_string(),
             },
             processes,
@@ -69,10 +70,21 @@ impl App {
             ready: 0,
             oneshot: process.oneshot,
             disabled: self.core.desired().disabled.contains(process.name.as_str()),
-            listeners: Vec::new(),
+            listeners: process.listen.iter().map(|wanted| self.listener(process, wanted)).collect(),
             instances: Vec::new(),
         };
         self.core.plan().processes.iter().map(process).collect()
+    }
+
+    /// A listener with the port that it really has.
+    fn listener(&self, process: &ProcessPlan, wanted: &ListenerPlan) -> api::Listener {
+        let at = self.listeners.of(&process.name, wanted).and_then(|listener| listener.at);
+        let address = match (&wanted.address, at) {
+            (ListenAddress::Tcp { address, .. }, at) => at.unwrap_or(*address).to_string(),
+            (ListenAddress::Udp { address, .. }, at) => format!("udp:{}", at.unwrap_or(*address)),
+            (ListenAddress::Unix { path, .. }, _) => format!("unix:{}", path.display()),
+        };
+        api::Listener { name: wanted.name.clone(), address }
     }
 
     fn instance(&self, view: &InstanceView, clock: Now, taken: Option<&Taken>) -> api::Instance {
@@ -80,6 +92,8 @@ impl App {
         let ago = clock.boot_ns.saturating_sub(view.since.0);
         api::Instance {
             id: view.name.to_string(),
+            role: role(view.seat),
+            spawn: view.spawn.map(|spawn| spawn.0),
             pid: view.pid,
             state: view.state.word().to_owned(),
             release: None,
@@ -94,30 +108,61 @@ impl App {
 
     fn all_warnings(&self) -> Vec<String> {
         let mut warnings = self.warnings.clone();
+        warnings.extend(self.settings.in_force().warnings.iter().cloned());
         warnings.extend(self.place.volatile.clone());
         warnings.extend(self.commits.trouble.clone());
         warnings.extend(self.dropping.values().cloned());
+        warnings.extend(self.listeners.troubles().cloned());
+        warnings.extend(self.interception_troubles());
+        warnings.extend(self.taken_back());
         if let Some(invalid) = &self.invalid {
             warnings.push(format!("the config on disk cannot be applied, the running one stays: {invalid}"));
         }
         warnings
     }
 
-    /// Why it is not well; or what it says of itself.
+    /// Why it is not well and what it waits for; or what it says of itself.
     fn reason(&self, view: &InstanceView) -> Option<String> {
         let spawn = view.spawn.and_then(|spawn| self.spawns.get(&spawn));
-        if let Some(reason) = &view.reason {
-            let why = spawn.and_then(|spawn| spawn.not_ready.as_ref());
-            return Some(match (reason, why) {
-                (Reason::ReadyTimeout(_), Some(why)) => format!("{reason}; last try: {why}"),
-                (Reason::RestartLimit { last, .. }, Some(why)) if last.starts_with("not ready") => {
-                    format!("{reason}; last try: {why}")
-                }
-                (_, _) => reason.to_string(),
-            });
+        let says = spawn.map(|spawn| spawn.notify.status.as_str()).filter(|says| !says.is_empty());
+        if view.state == State::Draining {
+            let parts = [view.reason.as_ref().map(ToString::to_string), Some(self.waits_for(view)), says.map(said)];
+            return Some(parts.into_iter().flatten().collect::<Vec<_>>().join("; "));
         }
-        let spawn = spawn?;
-        (!spawn.notify.status.is_empty()).then(|| spawn.notify.status.clone())
+        let Some(reason) = &view.reason else { return says.map(str::to_owned) };
+        let why = spawn.and_then(|spawn| spawn.not_ready.as_ref());
+        Some(match (reason, why) {
+            (Reason::ReadyTimeout(_), Some(why)) => format!("{reason}; last try: {why}"),
+            (Reason::RestartLimit { last, .. }, Some(why)) if last.starts_with("not ready") => {
+                format!("{reason}; last try: {why}")
+            }
+            (_, _) => reason.to_string(),
+        })
+    }
+
+    /// What one that drains has to have finished before its stop begins.
+    fn waits_for(&self, view: &InstanceView) -> String {
+        let plan = view.spawn.and_then(|spawn| self.core.plan_of(spawn)).unwrap_or(self.core.plan());
+        let process = plan.process(&view.name.process);
+        let queue = process.is_some_and(ProcessPlan::is_gated).then_some("nobody waits in its queue");
+        let proof = process.and_then(|process| process.drained.as_ref()).map(|_| "its `drained` command succeeds");
+        match [queue, proof].into_iter().flatten().collect::<Vec<_>>().join(" and ") {
+            none if none.is_empty() => "finishes its work".to_owned(),
+            conditions => format!("waits until {conditions}"),
+        }
+    }
+}
+
+/// What a process says of itself, in a sentence of others.
+fn said(text: &str) -> String {
+    format!("it says: {text}")
+}
+
+fn role(seat: Seat) -> api::Role {
+    match seat {
+        Seat::Current => api::Role::Current,
+        Seat::Candidate => api::Role::Candidate,
+        Seat::Replaced => api::Role::Replaced,
     }
 }
 
