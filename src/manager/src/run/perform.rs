@@ -72,7 +72,7 @@ impl App {
                 Ok(())
             }
             Action::TakeBack => self.take_back(),
-            Action::DropOther => self.drop_other(),
+            Action::DropOther { .. } => self.drop_other(),
             Action::Finish { code } => {
                 self.stopping = Stopping::Finished(code);
                 Ok(())
@@ -294,6 +294,16 @@ impl App {
         }
         known.stop_probe();
         self.turn(Event::Ready { spawn })
+    }
+
+    /// The evidence was looked for in vain: why, for those who ask.
+    pub(super) fn not_ready(&mut self, spawn: SpawnId, why: String) -> Result<(), LinkError> {
+        let Some(known) = self.spawns.get_mut(&spawn).filter(|known| known.probing) else { return Ok(()) };
+        if known.not_ready.as_ref() == Some(&why) {
+            return Ok(());
+        }
+        known.not_ready = Some(why.clone());
+        self.turn(Event::NotReady { spawn, why })
     }
 
     /// Lets the keeper drop a record that nobody needs.
