@@ -47,6 +47,8 @@ pub struct Drain {
     pub main: i32,
     /// The signal by which its stop begins.
     pub signal: i32,
+    /// How long it has been draining already, under managers before this one.
+    pub since: Duration,
 }
 
 /// The queue of one slot of a listener.
@@ -94,7 +96,7 @@ async fn empty(queues: &[Queue]) {
 async fn quiet(drain: &Drain) {
     let ports: Vec<u16> = drain.queues.iter().map(|queue| queue.port).collect();
     let (main, signal) = (drain.main, drain.signal);
-    let strict = tokio::time::sleep(STRICT);
+    let strict = tokio::time::sleep(STRICT.saturating_sub(drain.since));
     tokio::pin!(strict);
     let mut pause = FIRST_PAUSE;
     loop {
@@ -165,7 +167,7 @@ mod tests {
         let (inner, mut told) = mpsc::unbounded_channel();
         let queue = Queue { socket: Arc::new(socket), port: at.port() };
         // and a program that ends at once by the signal, and has nothing open
-        watch(SpawnId(7), Drain { queues: vec![queue], main: 1, signal: 9 }, inner);
+        watch(SpawnId(7), Drain { queues: vec![queue], main: 1, signal: 9, since: STRICT }, inner);
         // when one is accepted
         let _one = server.accept().unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(50), told.recv()).await.is_err());

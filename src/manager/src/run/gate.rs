@@ -209,7 +209,9 @@ impl App {
             StopStep::Signal(signal) => Some(*signal),
             StopStep::Wait(_) | StopStep::Forever => None,
         });
-        let drain = Drain { queues: queues.collect(), main, signal: signals.into_iter().next().unwrap_or(KILL) };
+        let signal = signals.into_iter().next().unwrap_or(KILL);
+        let since = known.draining.map_or(Duration::ZERO, |begun| super::app::now().since(begun));
+        let drain = Drain { queues: queues.collect(), main, signal, since };
         let task = drain::watch(spawn, drain, self.inner.clone());
         if let Some(known) = self.spawns.get_mut(&spawn) {
             super::spawns::abort(&mut known.drain);

@@ -40,6 +40,9 @@ impl App {
                 Ok(())
             }
             Action::Annotate { spawn, note } => {
+                if let Some(known) = self.spawns.get_mut(&spawn) {
+                    known.draining = note.draining;
+                }
                 self.link.send(&Request::Annotate { spawn: to_wire(spawn), note: encode_note(&note) }, Vec::new())
             }
             Action::Forget { spawn } => {
@@ -303,7 +306,8 @@ impl App {
             return Ok(());
         }
         known.not_ready = Some(why.clone());
-        self.turn(Event::NotReady { spawn, why })
+        self.queue.push_back(Event::NotReady { spawn, why });
+        Ok(())
     }
 
     /// Lets the keeper drop a record that nobody needs.
