@@ -504,7 +504,7 @@ handoff = \"env:NGINX\"",
     Key {
         path: "process.*.ready",
         kinds: &[Kind::OneOf(&["started", "listening"]), Kind::Group],
-        default: "\"listening\" with listen, unless handoff is \"none\"; else \"started\"",
+        default: "\"listening\" with a TCP or Unix listener that is handed over, else \"started\"",
         allowed: "\"started\", \"listening\" or a table with one of listening, notify, fd, log, run, tcp and http",
         doc: "When an instance counts as ready. One that replaces another gets no connection through a gate before that, and \
               when it is not ready in time the other one goes on. web of a plain Procfile has 10s to be seen listening, \
@@ -720,7 +720,7 @@ ready = { listening = true, timeout = \"90s\" }",
         default: "\"overlap\" with listen, else \"handover\" with quiet, else \"exclusive\"",
         allowed: "\"overlap\", \"handover\", \"exclusive\" or a table",
         doc: "How running instances are replaced: by restart, apply, recycle and health. A string is short for a table with strategy.",
-        example: "update = \"exclusive\"",
+        example: "update = \"overlap\"",
         applies: Applies::Live,
     },
     Key {

@@ -1,9 +1,16 @@
-//! Waiting until nobody is left in a slot that gets no new connections any more.
+//! Waiting until nobody is left in a slot that gets no new connections any more, and an instance can be told to stop.
 //!
 //! A connection belongs to a slot from its first packet on, which the gate directed; so who had begun a handshake before the
 //! gate turned will still be in the old slot's queue when it is complete, however slow the client is. The kernel tells
-//! nobody when a queue has become empty or a handshake has ended, so both are looked at again with growing pauses. The core
-//! has a deadline of its own.
+//! nobody when a queue has become empty or a handshake has ended, so both are looked at again with growing pauses.
+//!
+//! Many programs were never written for a graceful stop: the signal that begins it ends them at once, and with them whatever
+//! they are in the middle of. So it is also waited until no accepted connection is in the middle of anything, as far as the
+//! kernel shows. One that is kept open between requests may never be quiet for long, so after a while a short moment will
+//! do. A program that catches the signal mostly finishes by itself, but not always (Node.js catches TERM and exits): for it a
+//! short moment will do from the start, and it is told to stop after a while in any case.
+//!
+//! The core has a deadline of its own for all of it.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,8 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use svd_core::SpawnId;
+use svd_sys::conversations::{self, Patience};
 use svd_sys::handshakes::{self, Handshake};
-use svd_sys::listen;
+use svd_sys::{listen, process, tree};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -20,6 +28,31 @@ use super::Inner;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// A connection is quiet when nothing has happened on it for so long; after [`STRICT`] the second holds.
+const QUIET: [Patience; 2] = [
+    Patience { answered: Duration::from_secs(1), silent: Duration::from_secs(1) },
+    Patience { answered: Duration::from_millis(20), silent: Duration::ZERO },
+];
+/// So long a connection has to be quiet for longer.
+const STRICT: Duration = Duration::from_secs(5);
+/// So long is waited for a program that catches the signal.
+const CATCHES: Duration = Duration::from_secs(15);
+/// Longest pause between two looks at connections.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What is to be drained.
+#[derive(Debug)]
+pub struct Drain {
+    /// The queues of its slot.
+    pub queues: Vec<Queue>,
+    /// Its main process.
+    pub main: i32,
+    /// The signal by which its stop begins.
+    pub signal: i32,
+    /// How long it has been draining already, under managers before this one.
+    pub since: Duration,
+}
 
 /// The queue of one slot of a listener.
 #[derive(Debug)]
@@ -30,10 +63,11 @@ pub struct Queue {
     pub port: u16,
 }
 
-/// Tells the main loop when all of them are empty for good.
-pub fn watch(spawn: SpawnId, queues: Vec<Queue>, inner: mpsc::UnboundedSender<Inner>) -> AbortHandle {
+/// Tells the main loop when nobody is left.
+pub fn watch(spawn: SpawnId, drain: Drain, inner: mpsc::UnboundedSender<Inner>) -> AbortHandle {
     tokio::spawn(async move {
-        empty(&queues).await;
+        empty(&drain.queues).await;
+        quiet(&drain).await;
         // A closed channel means that the manager is ending.
         let _ending = inner.send(Inner::QueueEmpty(spawn));
     })
@@ -59,6 +93,46 @@ async fn empty(queues: &[Queue]) {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Waits until what the stop's first signal would cut off is over.
+async fn quiet(drain: &Drain) {
+    match process::handles(drain.main, drain.signal) {
+        Some(true) => {
+            let [_, short] = QUIET;
+            let limit = CATCHES.saturating_sub(drain.since);
+            let _late = tokio::time::timeout(limit, quiet_for(drain, short)).await;
+        }
+        Some(false) => {
+            let [long, short] = QUIET;
+            let strict = STRICT.saturating_sub(drain.since);
+            if tokio::time::timeout(strict, quiet_for(drain, long)).await.is_err() {
+                quiet_for(drain, short).await;
+            }
+        }
+        // It is gone, or another's.
+        None => {}
+    }
+}
+
+/// Waits until all connections of its tree are quiet.
+async fn quiet_for(drain: &Drain, patience: Patience) {
+    let ports: Vec<u16> = drain.queues.iter().map(|queue| queue.port).collect();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let (main, ports) = (drain.main, ports.clone());
+        if !tokio::task::spawn_blocking(move || is_busy(main, &ports, patience)).await.unwrap_or(false) {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOK);
+    }
+}
+
+/// Whether a process or one below it is in the middle of something. What cannot be told is no reason to wait.
+fn is_busy(main: i32, ports: &[u16], patience: Patience) -> bool {
+    let is_open = |pid: i32| conversations::are_open(pid, ports, patience).unwrap_or(false);
+    is_open(main) || tree::descendants(main).is_ok_and(|below| below.iter().any(|proc| is_open(proc.pid)))
 }
 
 fn is_empty(queue: &Queue) -> bool {
@@ -89,6 +163,7 @@ async fn pending(ports: BTreeSet<u16>) -> BTreeSet<Handshake> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use svd_sys::listen::Group;
 
@@ -101,12 +176,38 @@ mod tests {
         let server = TcpListener::from(socket.try_clone().unwrap());
         let (inner, mut told) = mpsc::unbounded_channel();
         let queue = Queue { socket: Arc::new(socket), port: at.port() };
-        watch(SpawnId(7), vec![queue], inner);
+        // and a program that ends at once by the signal, and has nothing open
+        watch(SpawnId(7), Drain { queues: vec![queue], main: 1, signal: 9, since: STRICT }, inner);
         // when one is accepted
         let _one = server.accept().unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(50), told.recv()).await.is_err());
         // and the other
         let _other = server.accept().unwrap();
+        // then
+        let word = tokio::time::timeout(Duration::from_secs(20), told.recv()).await.unwrap();
+        assert!(matches!(word, Some(Inner::QueueEmpty(SpawnId(7)))), "{word:?}");
+    }
+
+    #[tokio::test]
+    async fn a_program_is_waited_for_until_it_has_answered() {
+        // given this very process as the server of one who has asked, which neither catches nor ignores KILL
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = server.local_addr().unwrap();
+        let mut client = TcpStream::connect(at).unwrap();
+        let mut accepted = server.accept().unwrap().0;
+        client.write_all(b"question").unwrap();
+        accepted.read_exact(&mut [0; 8]).unwrap();
+        let [long, short] = QUIET;
+        assert!(is_busy(process::pid(), &[at.port()], short));
+        assert!(!is_busy(process::pid(), &[at.port() ^ 1], long));
+        let queue = Queue { socket: Arc::new(server.into()), port: at.port() };
+        let drain = Drain { queues: vec![queue], main: process::pid(), signal: 9, since: Duration::ZERO };
+        let (inner, mut told) = mpsc::unbounded_channel();
+        watch(SpawnId(7), drain, inner);
+        assert!(tokio::time::timeout(Duration::from_millis(50), told.recv()).await.is_err());
+        // when
+        accepted.write_all(b"answer").unwrap();
+        drop(accepted);
         // then
         let word = tokio::time::timeout(Duration::from_secs(20), told.recv()).await.unwrap();
         assert!(matches!(word, Some(Inner::QueueEmpty(SpawnId(7)))), "{word:?}");
