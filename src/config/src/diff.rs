@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::fingerprint::{announced, fingerprint};
-use crate::plan::{ExecPlan, LogPlan, Plan, ProcessPlan, Run};
+use crate::plan::{ExecPlan, ListenAddress, LogPlan, Plan, ProcessPlan, Run};
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,7 @@ pub fn needs_new_start(old: &Plan, new: &Plan) -> Vec<&'static str> {
 
 fn changed_keys(old: &ProcessPlan, new: &ProcessPlan) -> Vec<String> {
     let mut keys = changed_exec(&old.exec, &new.exec);
+    keys.extend(changed_listen(old, new).into_iter().map(str::to_owned));
     let (a, b) = (&old.restart, &new.restart);
     let others = [
         ("after", old.after != new.after),
@@ -100,8 +101,35 @@ fn changed_keys(old: &ProcessPlan, new: &ProcessPlan) -> Vec<String> {
         ("restart.success_exit", a.success_exit != b.success_exit),
         ("stop", old.stop != new.stop),
         ("reload", old.reload_signal != new.reload_signal),
+        ("quiet", old.quiet != new.quiet),
+        ("update.strategy", old.update.strategy != new.update.strategy),
+        ("update.surge", old.update.surge != new.update.surge),
+        ("update.unavailable", old.update.unavailable != new.update.unavailable),
+        ("update.bake", old.update.bake != new.update.bake),
+        ("update.canary", old.update.canary != new.update.canary),
+        ("recycle.memory", old.recycle.memory != new.recycle.memory),
+        ("recycle.age", old.recycle.age != new.recycle.age),
     ];
-    keys.extend(others.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()));
+    keys.extend(differing(&others));
+    match (&old.health, &new.health) {
+        (Some(a), Some(b)) => keys.extend(differing(&[
+            ("health", a.by != b.by),
+            ("health.every", a.every != b.every),
+            ("health.timeout", a.timeout != b.timeout),
+            ("health.failures", a.failures != b.failures),
+        ])),
+        (None, None) => {}
+        (Some(_), None) | (None, Some(_)) => keys.push("health".to_owned()),
+    }
+    match (&old.drained, &new.drained) {
+        (Some(a), Some(b)) => keys.extend(differing(&[
+            ("drained.run", a.run != b.run),
+            ("drained.every", a.every != b.every),
+            ("drained.timeout", a.timeout != b.timeout),
+        ])),
+        (None, None) => {}
+        (Some(_), None) | (None, Some(_)) => keys.push("drained".to_owned()),
+    }
     match (&old.logs, &new.logs) {
         (LogPlan::Segments { segment: s1, max_size: m1 }, LogPlan::Segments { segment: s2, max_size: m2 }) => {
             keys.extend((m1 != m2).then(|| "logs.max_size".to_owned()));
@@ -111,6 +139,33 @@ fn changed_keys(old: &ProcessPlan, new: &ProcessPlan) -> Vec<String> {
         (LogPlan::Null, LogPlan::Segments { .. }) | (LogPlan::Segments { .. }, LogPlan::Null) => {
             keys.push("logs".to_owned());
         }
+    }
+    keys
+}
+
+fn differing(keys: &[(&str, bool)]) -> Vec<String> {
+    keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| (*key).to_owned()).collect()
+}
+
+/// Keys that are about listeners and ports.
+fn changed_listen(old: &ProcessPlan, new: &ProcessPlan) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    let where_ = |process: &ProcessPlan| -> Vec<(String, ListenAddress)> {
+        process.listen.iter().map(|listener| (listener.name.clone(), listener.address.clone())).collect()
+    };
+    if where_(old) != where_(new) {
+        keys.push("listen");
+    } else if old.listen != new.listen {
+        keys.push("traffic");
+    }
+    let listens = !old.listen.is_empty() || !new.listen.is_empty();
+    if listens && old.handoff != new.handoff {
+        keys.push("handoff");
+    }
+    // With a listener on both sides what PORT was counted to be is told to nobody.
+    let told = |process: &ProcessPlan| process.port_listener().is_none().then_some(process.exec.port);
+    if told(old).is_some() && told(new).is_some() && told(old) != told(new) {
+        keys.push("env.PORT");
     }
     keys
 }
@@ -128,10 +183,8 @@ fn changed_exec(old: &ExecPlan, new: &ExecPlan) -> Vec<String> {
         ("oom_score_adj", old.oom_score_adj != new.oom_score_adj),
         ("keep_env", old.keep_env != new.keep_env),
         ("rlimits", old.rlimits != new.rlimits),
-        ("env.PORT", old.port != new.port),
     ];
-    let mut keys: Vec<String> =
-        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect();
+    let mut keys = differing(&keys);
     let names: BTreeMap<&String, ()> = old.env.keys().chain(new.env.keys()).map(|name| (name, ())).collect();
     keys.extend(names.keys().filter(|n| old.env.get(**n) != new.env.get(**n)).map(|name| format!("env.{name}")));
     keys

@@ -5,8 +5,9 @@
 
 use crate::field::{self, Section};
 use crate::keys;
-use crate::process::Raw;
+use crate::process::{Raw, RawEvidence};
 use crate::report::{At, Report, Span};
+use crate::rolling::{RawRecycle, RawUpdate};
 use crate::source::{SourceKind, Sources};
 use crate::tree::{self, Entry, Table, Value};
 use crate::values;
@@ -298,19 +299,48 @@ impl Document {
                 Some(own) => own.raw.clone().over(&process.raw),
                 None => process.raw.clone(),
             };
-            let mut defaults = self.defaults.clone();
-            if raw.oneshot.as_ref().or(defaults.oneshot.as_ref()).is_some_and(|o| o.value) {
-                // What the defaults say of services would be impossible for a one-shot that says nothing itself.
-                defaults.ready = None;
-                defaults.restart.when = None;
-            }
-            // A process whose command is in the defaults only is a slip, but it is one that says what it does.
-            Named { name: process.name.clone(), raw: raw.over(&defaults) }
+            Named { name: process.name.clone(), raw: layered(&process.name.value, raw, &self.defaults, report) }
         });
-        let processes = processes.collect();
+        let processes: Vec<Named> = processes.collect();
         let mut env = self.env;
         env.extend(overlay.map(|o| o.env.clone()).unwrap_or_default());
         let env_file = overlay.and_then(|o| o.env_file.clone()).unwrap_or(self.env_file);
         Draft { app: self.app, env, env_file, processes, control: self.control }
+    }
+}
+
+/// The keys of a process over those of its preset over the defaults. A process whose command is in the defaults only is a
+/// slip, but it is one that says what it does.
+fn layered(name: &str, own: Raw, defaults: &Raw, report: &mut Report) -> Raw {
+    let mut defaults = defaults.clone();
+    if own.oneshot.as_ref().or(defaults.oneshot.as_ref()).is_some_and(|o| o.value) {
+        // What the defaults say of services would be impossible for a one-shot that says nothing itself.
+        defaults = Raw {
+            ready: None,
+            preset: None,
+            listen: None,
+            update: RawUpdate::default(),
+            health: None,
+            quiet: None,
+            drained: None,
+            recycle: RawRecycle::default(),
+            ..defaults
+        };
+        defaults.restart.when = None;
+    }
+    let listens = own.listen.is_some() || defaults.listen.is_some();
+    if !listens {
+        // So would be what they say of listeners for one that has none.
+        defaults.traffic = None;
+        defaults.handoff = None;
+        defaults.ready.take_if(|ready| matches!(ready.value.by, RawEvidence::Listening));
+        defaults.update.canary = None;
+    }
+    match own.preset.as_ref().or(defaults.preset.as_ref()) {
+        Some(At { value: preset, span }) => {
+            let preset = preset.raw(&format!("process.{name}"), *span, listens, report);
+            own.over(&preset.over(&defaults))
+        }
+        None => own.over(&defaults),
     }
 }

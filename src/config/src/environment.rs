@@ -7,6 +7,7 @@ use crate::envfile;
 use crate::process::Raw;
 use crate::report::{At, Report, Span};
 use crate::source::{SourceKind, Sources};
+use crate::values;
 
 /// Variables with the places of their names; later layers replace earlier ones.
 pub(crate) type Variables = BTreeMap<String, At<String>>;
@@ -29,7 +30,7 @@ pub(crate) const ACCOUNT: &[&str] = &["HOME", "USER", "LOGNAME", "SHELL"];
 
 /// The env files of a plan, each read once.
 pub(crate) struct EnvFiles<'a> {
-    sources: &'a Sources,
+    pub sources: &'a Sources,
     read: BTreeMap<usize, Vec<envfile::Variable>>,
     /// A file is missing: that a variable is not set says nothing then.
     pub incomplete: bool,
@@ -143,10 +144,56 @@ pub(crate) fn parse_port(text: &str) -> Option<u16> {
     text.trim().parse().ok().filter(|port| *port > 0)
 }
 
-/// Whether one of the patterns of `keep_env` takes this name.
-pub(crate) fn keeps(patterns: &[String], name: &str) -> bool {
-    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+/// The variables that a process will have, as far as that is known now.
+pub(crate) struct Known<'a> {
+    /// Those of the process.
+    pub own: &'a Variables,
+    /// Those of all processes.
+    pub shared: &'a Variables,
+    /// Its `keep_env`, where it says one.
+    pub keep_env: Option<&'a [String]>,
+    pub sources: &'a Sources,
+}
+
+/// What a process keeps of svd's own environment when nothing is said: enough to find programs, files and words.
+pub(crate) const KEEP_ENV: &[&str] =
+    &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TZ", "TMPDIR", "TERM"];
+
+impl Known<'_> {
+    /// The value of a variable, where it is known before the process starts.
+    pub fn value(&self, name: &str) -> Option<String> {
+        let given = self.own.get(name).or_else(|| self.shared.get(name)).map(|value| value.value.clone());
+        given.or_else(|| self.sources.inherited.get(name).filter(|_| self.keeps(name)).cloned())
+    }
+
+    /// Whether it will have this variable.
+    pub fn has(&self, name: &str) -> bool {
+        OWN.contains(&name) || ACCOUNT.contains(&name) || self.value(name).is_some()
+    }
+
+    /// A name that may be meant instead, and why svd's own variable is not passed on.
+    pub fn suggest(&self, name: &str) -> String {
+        let names = self.shared.keys().chain(self.own.keys()).map(String::as_str);
+        let suggestion = values::did_you_mean(name, names);
+        let kept = match self.sources.inherited.contains_key(name) {
+            true => "; svd's own environment has it, but keep_env does not",
+            false => "",
+        };
+        format!("{suggestion}{kept}")
+    }
+
+    fn keeps(&self, name: &str) -> bool {
+        match self.keep_env {
+            Some(patterns) => patterns.iter().any(|pattern| fits(pattern, name)),
+            None => KEEP_ENV.iter().any(|pattern| fits(pattern, name)),
+        }
+    }
+}
+
+/// Whether a pattern of `keep_env` takes this name.
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
         Some(prefix) => name.starts_with(prefix),
         None => pattern == name,
-    })
+    }
 }

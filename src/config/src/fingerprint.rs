@@ -3,7 +3,7 @@
 //! Instances remember it across crashes and upgrades of svd, so it may not depend on a compiler, a library or the
 //! order of a struct: what is hashed is written out here, every part with a tag and its length, by FNV-1a with 64 bits.
 
-use crate::plan::{LogPlan, ProcessPlan, ReadyBy, Run};
+use crate::plan::{Handoff, ListenAddress, ListenerPlan, LogPlan, ProcessPlan, ReadyBy, Run, Traffic};
 
 /// The fingerprint of a process. Two plans of a process with the same one can share running instances.
 pub fn fingerprint(process: &ProcessPlan) -> u64 {
@@ -24,8 +24,15 @@ pub fn fingerprint(process: &ProcessPlan) -> u64 {
     hash.list("keep_env", exec.keep_env.iter().map(String::as_str));
     let limits: Vec<String> = exec.rlimits.iter().map(|l| format!("{}={}:{}", l.resource, l.soft, l.hard)).collect();
     hash.list("rlimits", limits.iter().map(String::as_str));
-    hash.text("port", &exec.port.to_string());
+    if process.port_listener().is_none() {
+        hash.text("port", &exec.port.to_string());
+    }
     hash.option("announce", announced(process).as_deref());
+    // Nothing about listeners where there are none: those who had none before svd knew them keep their number.
+    if !process.listen.is_empty() {
+        hash.list("listen", process.listen.iter().map(listener).collect::<Vec<_>>().iter().map(String::as_str));
+        hash.text("handoff", &handoff(&process.handoff));
+    }
     hash.text("logs", if process.logs == LogPlan::Null { "null" } else { "segments" });
     hash.0
 }
@@ -41,6 +48,34 @@ pub(crate) fn announced(process: &ProcessPlan) -> Option<String> {
         | ReadyBy::Run { .. }
         | ReadyBy::Tcp { .. }
         | ReadyBy::Http { .. } => None,
+    }
+}
+
+fn listener(listener: &ListenerPlan) -> String {
+    let traffic = match listener.traffic {
+        Traffic::Gated => "gated",
+        Traffic::Shared => "shared",
+    };
+    let address = match &listener.address {
+        ListenAddress::Tcp { address, v6only } => format!("tcp {address} {v6only}"),
+        ListenAddress::Udp { address, v6only } => format!("udp {address} {v6only}"),
+        ListenAddress::Unix { path, mode, user, group } => {
+            let of = |account: &Option<String>| account.as_deref().map_or("-".to_owned(), |name| format!("={name}"));
+            // Escaped, so that bytes that are no text tell paths apart, too.
+            format!("unix {} {mode:o} {} {}", path.as_os_str().as_encoded_bytes().escape_ascii(), of(user), of(group))
+        }
+    };
+    format!("{} {traffic} {address}", listener.name)
+}
+
+fn handoff(handoff: &Handoff) -> String {
+    match handoff {
+        Handoff::Auto => "auto".to_owned(),
+        Handoff::ListenFds => "listen-fds".to_owned(),
+        Handoff::Intercept => "intercept".to_owned(),
+        Handoff::Stdin => "stdin".to_owned(),
+        Handoff::Env { name, template } => format!("env {name}={template}"),
+        Handoff::None => "none".to_owned(),
     }
 }
 

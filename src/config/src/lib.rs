@@ -4,6 +4,7 @@
 //! They ask [`wanted()`] what else to read, then hand over all [`Sources`] to [`plan()`]. The way of a text is
 //! tree → document or procfile → draft → plan; problems are collected on the way and told together.
 
+mod address;
 mod check;
 mod diff;
 mod document;
@@ -14,21 +15,27 @@ mod field;
 mod files;
 mod fingerprint;
 mod glob;
+mod handoff;
 pub mod keys;
+mod listeners;
 mod man;
 mod order;
 pub mod paths;
 pub mod plan;
 mod ports;
+pub mod presets;
 mod printable;
 mod process;
 mod procfile;
 mod report;
 mod resolve;
+mod rolling;
 pub mod schedule;
 mod schema;
+mod sockets;
 pub mod source;
 mod tree;
+mod upkeep;
 mod values;
 mod wanted;
 mod words;
@@ -39,6 +46,7 @@ pub use error::{Errors, Problem, Warning};
 pub use files::{Files, LoadOptions, ReadError, app_in, find, read};
 pub use fingerprint::fingerprint;
 pub use glob::glob;
+pub use handoff::{Handed, handoff_value};
 pub use man::reference_man;
 pub use plan::Plan;
 pub use printable::{Sgr, is_printable, printable};

@@ -9,6 +9,7 @@ pub fn reference_man() -> String {
     let mut page = String::from(HEAD);
     section(&mut page, "TOP LEVEL", "", keys::KEYS.iter().filter(|k| !k.path.contains('.')));
     section(&mut page, "KEYS OF [process.NAME] AND [defaults]", PROCESS, below("process.*."));
+    presets(&mut page);
     section(&mut page, "KEYS OF [environment.NAME]", "", below("environment.*."));
     section(&mut page, "KEYS OF [control]", "", below("control."));
     page.push_str(TAIL);
@@ -27,12 +28,32 @@ fn section(page: &mut String, title: &str, intro: &str, keys: impl Iterator<Item
     }
     for key in keys {
         let name = ["process.*.", "environment.*.", "control."].iter().find_map(|p| key.path.strip_prefix(p));
-        let _ = writeln!(page, ".TP\n.B {}", escape(name.unwrap_or(key.path)));
+        let _ = writeln!(page, ".TP\n.B {}", escape(&name.unwrap_or(key.path).replace('*', "NAME")));
         let _ = writeln!(page, "{}", escape(key.doc));
         let _ = writeln!(page, ".br\nTakes: {} ({}).", escape(key.allowed), escape(&key.kind_text()));
         let _ = writeln!(page, ".br\nDefault: {}.", escape(key.default));
         let _ = writeln!(page, ".br\nOn apply: {}.", escape(key.applies.text()));
         let _ = writeln!(page, ".IP\n.nf\n{}\n.fi", escape(key.example));
+    }
+}
+
+fn presets(page: &mut String) {
+    let _ = writeln!(page, ".SH PRESETS\n{}", escape(PRESETS));
+    for preset in crate::presets::PRESETS {
+        let _ = writeln!(page, ".TP\n.B {}", escape(preset.name));
+        for (i, setting) in preset.settings.iter().enumerate() {
+            let line = format!("{} = {}", setting.key, setting.value);
+            let _ = writeln!(
+                page,
+                "{}.B {}\n.br\n{}.",
+                if i > 0 { ".br\n" } else { "" },
+                escape(&line),
+                escape(setting.why)
+            );
+        }
+        if !preset.needs.is_empty() {
+            let _ = writeln!(page, ".br\nNeeds: {}", escape(preset.needs));
+        }
     }
 }
 
@@ -74,7 +95,24 @@ others are executed directly.
 Every instance gets a variable PORT. The base is PORT of the top\-level variables, else of svd's own environment, else
 5000. The process web gets the base, whatever its place; the others get 100 more each, in the order of the
 file, and further instances 1 more each. A process with a PORT of its own starts there. No two processes get the same port
-by this rule.
+by this rule, and none gets one on which another one listens. A process with a TCP listener gets the port of its first one, in
+all instances.
+.SH LISTENERS
+svd holds the sockets of
+.I listen
+for as long as it runs, and hands them to the instances. Who connects while an instance is replaced waits or is served, and is
+never refused.
+.PP
+A TCP listener has a gate, which sends each connection to the instances that are ready. New instances start beside the old
+ones and are asked whether they are ready on the real port, through the gate, before anyone else reaches them. Those that do
+not get ready go again, and the old ones go on. The old ones end when all that is queued for them is accepted, as their
+.I stop
+says.
+.PP
+The process
+.I web
+of a plain Procfile has the listener
+.IR 0.0.0.0:$PORT .
 .SH WHAT AN INSTANCE GETS
 A session of its own, /dev/null as standard input, pipes of svd as standard output and error, no other descriptor than
 the announced ones, and an environment built afresh at each start: what keep_env lets through of svd's own, HOME, USER, LOGNAME
@@ -93,9 +131,11 @@ and SHELL where it runs as another user, the variables of this file, and last
 by which svd finds its processes,
 .BR PORT ,
 .B PS
-(as SVD_INSTANCE), and
+(as SVD_INSTANCE),
 .B NOTIFY_SOCKET
-with ready = { notify = true }.
+with ready = { notify = true }, and what
+.I handoff
+says of its listeners.
 .SH VALUES
 Times are numbers with ms, s, m, h or d, such as 500ms or 1m30s, at most 365d. Sizes are bytes, or with K, M, G or T
 multiples of 1024. Signals are names with or without SIG.
@@ -103,6 +143,10 @@ multiples of 1024. Signals are names with or without SIG.
 
 const PROCESS: &str = "\
 Keys with a dot are those of a table: restart.limit is limit in restart = { limit = \"5 in 1m\" }.";
+
+const PRESETS: &str = "\
+What a preset sets, and why. The keys of a process win over its preset, and the preset wins over [defaults]. handoff is left \
+out where a process has no listener.";
 
 const TAIL: &str = r#".SH SEE ALSO
 .BR svd (1),

@@ -75,13 +75,18 @@ impl ProcessPlan {
     pub fn is_gated(&self) -> bool {
         self.listen.iter().any(|listener| listener.traffic == Traffic::Gated)
     }
+
+    /// The listener whose port all instances are told as `PORT`: the first one with TCP.
+    pub fn port_listener(&self) -> Option<&ListenerPlan> {
+        self.listen.iter().find(|listener| matches!(listener.address, ListenAddress::Tcp { .. }))
+    }
 }
 
 /// A socket that svd holds for a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerPlan {
-    /// `[A-Za-z0-9_-]+`; its name in LISTEN_FDNAMES. One that is not named in the config is `http` for the first TCP
-    /// listener of the process.
+    /// `[A-Za-z0-9_-]+`; its name in LISTEN_FDNAMES. One that is not named in the config is the only one of its process
+    /// and called `http` (TCP), `unix` or `udp`.
     pub name: String,
     /// Where it listens.
     pub address: ListenAddress,
@@ -143,8 +148,7 @@ pub enum Handoff {
     Env {
         /// The variable.
         name: String,
-        /// Its value: `{fd}`, `{address}`, `{port}` and `{name}` are replaced, once for each listener, and the results are put
-        /// together.
+        /// Its value, for [`crate::handoff_value`].
         template: String,
     },
     /// Not at all: svd only holds the address.

@@ -6,8 +6,11 @@
 use std::time::Duration;
 
 use crate::field::{Field, Section};
-use crate::plan::{Condition, RestartLimit, RestartWhen, RlimitPlan, StopStep, SuccessExit};
+use crate::plan::{Condition, Handoff, Late, RestartLimit, RestartWhen, RlimitPlan, StopStep, SuccessExit, Traffic};
+use crate::presets::{self, Preset};
 use crate::report::{At, Report, Span};
+use crate::rolling::{self, RawDrained, RawHealth, RawRecycle, RawUpdate};
+use crate::sockets::{self, RawListener};
 use crate::tree::Value;
 use crate::values;
 
@@ -32,9 +35,19 @@ pub(crate) struct Raw {
     pub essential: Option<At<bool>>,
     pub ready: Option<At<RawReady>>,
     pub restart: RawRestart,
-    pub stop: Option<Vec<StopStep>>,
+    pub stop: Option<At<Vec<StopStep>>>,
     pub reload: Option<At<i32>>,
     pub logs: RawLogs,
+    pub preset: Option<At<&'static Preset>>,
+    /// Never empty.
+    pub listen: Option<At<Vec<RawListener>>>,
+    pub traffic: Option<At<Traffic>>,
+    pub handoff: Option<At<Handoff>>,
+    pub update: RawUpdate,
+    pub health: Option<At<RawHealth>>,
+    pub quiet: Option<At<i32>>,
+    pub drained: Option<At<RawDrained>>,
+    pub recycle: RawRecycle,
 }
 
 /// A command as it was written.
@@ -56,12 +69,14 @@ pub(crate) struct RawAfter {
 pub(crate) struct RawReady {
     pub by: RawEvidence,
     pub timeout: Option<Duration>,
+    pub late: Late,
 }
 
 /// The evidence of `ready`.
 #[derive(Clone, Debug)]
 pub(crate) enum RawEvidence {
     Started,
+    Listening,
     Notify,
     Fd(u32),
     Log(String),
@@ -140,6 +155,15 @@ impl Raw {
             stop: self.stop.or(low.stop),
             reload: self.reload.or(low.reload),
             logs,
+            preset: self.preset.or(low.preset),
+            listen: self.listen.or(low.listen),
+            traffic: self.traffic.or(low.traffic),
+            handoff: self.handoff.or(low.handoff),
+            update: self.update.over(low.update),
+            health: self.health.or(low.health),
+            quiet: self.quiet.or(low.quiet),
+            drained: self.drained.or(low.drained),
+            recycle: self.recycle.over(low.recycle),
         }
     }
 
@@ -169,6 +193,15 @@ impl Raw {
             stop: get("stop").and_then(|f| stop(&f, report)),
             reload: get("reload").and_then(|f| signal(&f, report)),
             logs: get("logs").map(|f| logs(&f, report)).unwrap_or_default(),
+            preset: get("preset").and_then(|f| f.choice(&presets::choices(), report)),
+            listen: get("listen").and_then(|f| sockets::listen(&f, report)),
+            traffic: get("traffic").and_then(|f| sockets::traffic(&f, report)),
+            handoff: get("handoff").and_then(|f| sockets::handoff(&f, report)),
+            update: get("update").map(|f| rolling::update(&f, report)).unwrap_or_default(),
+            health: get("health").and_then(|f| rolling::health(&f, report)),
+            quiet: get("quiet").and_then(|f| quiet(&f, report)),
+            drained: get("drained").and_then(|f| rolling::drained(&f, report)),
+            recycle: get("recycle").map(|f| rolling::recycle(&f, report)).unwrap_or_default(),
         }
     }
 
@@ -178,12 +211,14 @@ impl Raw {
     }
 }
 
-fn number<T: TryFrom<i64>>(field: &Field<'_>, report: &mut Report) -> Option<At<T>> {
+/// A whole number that the key takes.
+pub(crate) fn number<T: TryFrom<i64>>(field: &Field<'_>, report: &mut Report) -> Option<At<T>> {
     let number = field.int(report)?;
     T::try_from(number.value).ok().map(|value| At::new(value, number.span))
 }
 
-fn command(field: &Field<'_>, report: &mut Report) -> Option<At<RawRun>> {
+/// A command: a line or an array.
+pub(crate) fn command(field: &Field<'_>, report: &mut Report) -> Option<At<RawRun>> {
     match &field.node.value {
         Value::Text(text) if !text.trim().is_empty() && !text.contains('\0') => {
             Some(At::new(RawRun::Line(text.trim().to_owned()), field.node.span))
@@ -291,8 +326,10 @@ fn after(field: &Field<'_>, report: &mut Report) -> Option<Vec<RawAfter>> {
 fn ready(field: &Field<'_>, report: &mut Report) -> Option<At<RawReady>> {
     let span = field.node.span;
     let Some(section) = field.group() else {
-        let by = field.choice(&[("started", ())], report)?;
-        return Some(At::new(RawReady { by: RawEvidence::Started, timeout: None }, by.span));
+        let words = [("started", true), ("listening", false)];
+        let started = field.choice(&words, report)?;
+        let by = if started.value { RawEvidence::Started } else { RawEvidence::Listening };
+        return Some(At::new(RawReady { by, timeout: None, late: Late::Fails }, started.span));
     };
     let timeout =
         section.get("timeout").and_then(|f| f.parsed(report, |t| values::duration(t).filter(|d| d.as_millis() >= 10)));
@@ -301,20 +338,7 @@ fn ready(field: &Field<'_>, report: &mut Report) -> Option<At<RawReady>> {
         f.parsed(report, |t| values::duration(t).filter(|d| d.as_millis() >= 10 && *d <= hour))
     });
     let port: Option<At<u16>> = section.get("port").and_then(|f| number(&f, report));
-
-    let mut given: Vec<Field<'_>> =
-        ["notify", "fd", "log", "run", "tcp", "http"].iter().filter_map(|name| section.get(name)).collect();
-    given.sort_by_key(|field| field.name_span);
-    let [evidence] = given.as_slice() else {
-        let names: Vec<String> = given.iter().map(|f| format!("\"{}\"", f.key.name())).collect();
-        let message = if given.is_empty() {
-            format!("{} says no evidence; it needs one of notify, fd, log, run, tcp and http", field.title())
-        } else {
-            format!("{} has {}; only one evidence is possible", field.title(), names.join(" and "))
-        };
-        report.problem(given.get(1).map_or(field.name_span, |f| f.name_span), message);
-        return None;
-    };
+    let evidence = rolling::one_of(field, &section, EVIDENCE, "evidence", report)?;
     let name = evidence.key.name();
     for (other, fits) in [("port", ["tcp", "http"].as_slice()), ("every", ["run"].as_slice())] {
         if let Some(extra) = section.get(other).filter(|_| !fits.contains(&name)) {
@@ -324,25 +348,24 @@ fn ready(field: &Field<'_>, report: &mut Report) -> Option<At<RawReady>> {
             );
         }
     }
-    let must_be_true = |report: &mut Report| match evidence.node.value {
-        Value::Bool(true) => Some(()),
-        _ => {
-            evidence.wrong(evidence.node, report);
-            None
-        }
-    };
     let port = port.map(|p| p.value);
     let by = match name {
-        "notify" => must_be_true(report).map(|()| RawEvidence::Notify),
-        "fd" => number(evidence, report).map(|n| RawEvidence::Fd(n.value)),
-        "log" => pattern(evidence, report).map(RawEvidence::Log),
-        "run" => command(evidence, report).map(|run| RawEvidence::Run { run, every: every.map(|e| e.value) }),
-        "tcp" => must_be_true(report).map(|()| RawEvidence::Tcp { port }),
-        _ => evidence
-            .parsed(report, |t| (t.starts_with('/') && t.bytes().all(|b| b.is_ascii_graphic())).then(|| t.to_owned()))
-            .map(|path| RawEvidence::Http { port, path: path.value }),
+        "listening" => rolling::must_be_true(&evidence, report).map(|()| RawEvidence::Listening),
+        "notify" => rolling::must_be_true(&evidence, report).map(|()| RawEvidence::Notify),
+        "fd" => number(&evidence, report).map(|n| RawEvidence::Fd(n.value)),
+        "log" => pattern(&evidence, report).map(RawEvidence::Log),
+        "run" => command(&evidence, report).map(|run| RawEvidence::Run { run, every: every.map(|e| e.value) }),
+        "tcp" => rolling::must_be_true(&evidence, report).map(|()| RawEvidence::Tcp { port }),
+        _ => evidence.parsed(report, path_of_url).map(|path| RawEvidence::Http { port, path: path.value }),
     }?;
-    Some(At::new(RawReady { by, timeout: timeout.map(|t| t.value) }, span))
+    Some(At::new(RawReady { by, timeout: timeout.map(|t| t.value), late: Late::Fails }, span))
+}
+
+const EVIDENCE: &[&str] = &["listening", "notify", "fd", "log", "run", "tcp", "http"];
+
+/// A path that can stand in the first line of a request.
+pub(crate) fn path_of_url(text: &str) -> Option<String> {
+    (text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
 }
 
 fn pattern(field: &Field<'_>, report: &mut Report) -> Option<String> {
@@ -410,7 +433,7 @@ fn suggest_signal(value: &Value) -> String {
     }
 }
 
-fn stop(field: &Field<'_>, report: &mut Report) -> Option<Vec<StopStep>> {
+fn stop(field: &Field<'_>, report: &mut Report) -> Option<At<Vec<StopStep>>> {
     let Value::Array(items) = &field.node.value else {
         field.wrong(field.node, report);
         return None;
@@ -422,23 +445,41 @@ fn stop(field: &Field<'_>, report: &mut Report) -> Option<Vec<StopStep>> {
     let mut steps = Vec::new();
     for (i, item) in items.iter().enumerate() {
         let step = match &item.value {
+            Value::Text(text) if text == "none" => Some(StopStep::Forever),
             Value::Text(text) => {
                 values::signal(text).map(StopStep::Signal).or_else(|| values::duration(text).map(StopStep::Wait))
             }
             _ => None,
         };
+        let last = i + 1 == items.len();
         match step {
-            Some(StopStep::Signal(values::KILL)) if i + 1 < items.len() => {
+            Some(StopStep::Signal(values::KILL)) if !last => {
                 report.problem(
                     item.span,
                     format!("KILL must be the last step of {}: it leaves nothing to wait for", field.title()),
                 );
             }
+            Some(StopStep::Forever) if !last => {
+                let message = format!("\"none\" must be the last step of {}: it waits without end", field.title());
+                report.problem_with(item.span, message, "leave out what comes after it, or write a time instead");
+            }
             Some(step) => steps.push(step),
             None => field.wrong_because(item, &suggest_signal(&item.value), report),
         }
     }
-    (steps.len() == items.len()).then_some(steps)
+    (steps.len() == items.len()).then(|| At::new(steps, field.node.span))
+}
+
+/// A signal that leaves the choice to the instance.
+fn quiet(field: &Field<'_>, report: &mut Report) -> Option<At<i32>> {
+    let signal = signal(field, report)?;
+    if [values::KILL, values::STOP].contains(&signal.value) {
+        let name = values::signal_name(signal.value);
+        let message = format!("{} cannot be {name}, which no process can handle", field.title());
+        report.problem(signal.span, message);
+        return None;
+    }
+    Some(signal)
 }
 
 fn signal(field: &Field<'_>, report: &mut Report) -> Option<At<i32>> {
@@ -463,7 +504,8 @@ fn logs(field: &Field<'_>, report: &mut Report) -> RawLogs {
     }
 }
 
-fn size(field: &Field<'_>, low: u64, high: u64, report: &mut Report) -> Option<At<u64>> {
+/// A size in bytes.
+pub(crate) fn size(field: &Field<'_>, low: u64, high: u64, report: &mut Report) -> Option<At<u64>> {
     match &field.node.value {
         Value::Int { value, .. } => match u64::try_from(*value).ok().filter(|v| (low..=high).contains(v)) {
             Some(value) => Some(At::new(value, field.node.span)),

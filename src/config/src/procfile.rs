@@ -4,14 +4,20 @@
 //! foreman, which hands every line to a shell: one that a shell would take apart differently goes to `sh -c`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::document::Named;
-use crate::process::{Raw, RawRun};
+use crate::plan::Late;
+use crate::process::{Raw, RawEvidence, RawReady, RawRun};
 use crate::report::{At, Report, Span};
+use crate::sockets::RawListener;
 use crate::values;
 use crate::words::{self, Quoting, Split};
 
-/// Reads the text of a plain Procfile.
+/// How long `web` has to be seen to listen, before it counts as ready all the same.
+const WEB_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reads the text of a plain Procfile. Its `web` owns the port that it is told.
 pub(crate) fn read(text: &str, report: &mut Report) -> Vec<Named> {
     let mut processes: Vec<Named> = Vec::new();
     let mut start = 0;
@@ -44,8 +50,15 @@ pub(crate) fn read(text: &str, report: &mut Report) -> Vec<Named> {
         let span = Span { file: 0, start: at + offset, end: at + body.len() };
         processes.push(Named { name: At::new(name.to_owned(), name_span), raw: Raw::line(command, span) });
     }
-    for process in &mut processes {
-        process.raw.keep_env = Some(vec!["*".to_owned()]);
+    for Named { name, raw } in &mut processes {
+        raw.keep_env = Some(vec!["*".to_owned()]);
+        if name.value == "web" {
+            let address = At::new("0.0.0.0:$PORT".to_owned(), name.span);
+            raw.listen = Some(At::new(vec![RawListener::at(address)], name.span));
+            // It may have its own idea of a port.
+            let ready = RawReady { by: RawEvidence::Listening, timeout: Some(WEB_TIMEOUT), late: Late::Counts };
+            raw.ready = Some(At::new(ready, name.span));
+        }
     }
     processes
 }

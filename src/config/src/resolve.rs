@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::document::{self, Control, Draft, Named};
-use crate::environment::{self, EnvFiles, Variables};
+use crate::environment::{self, EnvFiles, KEEP_ENV, Known, Variables};
 use crate::error::{Errors, Warning};
+use crate::listeners::{self, Base, Prepared};
 use crate::order;
 use crate::plan::{
-    ControlPlan, Dependency, ExecPlan, Handoff, Late, LogPlan, Plan, ProcessPlan, ReadyBy, ReadyPlan, RecyclePlan,
-    RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit, UpdatePlan,
+    ControlPlan, Dependency, ExecPlan, Handoff, Late, ListenerPlan, LogPlan, Plan, ProcessPlan, ReadyBy, ReadyPlan,
+    RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
 };
 use crate::ports;
 use crate::process::{Raw, RawEvidence, RawRun};
@@ -22,9 +23,6 @@ use crate::words::{self, SplitError};
 
 /// Instances that one svd runs at most.
 const MOST_INSTANCES: u32 = 5000;
-
-/// What a process keeps of svd's own environment when nothing is said: enough to find programs, files and words.
-const KEEP_ENV: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TZ", "TMPDIR", "TERM"];
 
 /// Makes a plan, or tells all that is wrong with all files.
 pub fn plan(sources: &Sources) -> Result<(Plan, Vec<Warning>), Errors> {
@@ -72,12 +70,31 @@ fn plain(sources: &Sources, files: &mut EnvFiles<'_>, report: &mut Report) -> (D
     (Draft { processes, ..Draft::default() }, shared)
 }
 
-struct Resolver<'a> {
+/// Makes the plan out of the draft.
+pub(crate) struct Resolver<'a> {
     sources: &'a Sources,
     files: EnvFiles<'a>,
-    report: Report,
+    pub report: Report,
     /// The variables of all processes.
     shared: Variables,
+}
+
+/// A process, as far as it is known.
+pub(crate) struct Asked<'a> {
+    pub name: &'a str,
+    pub raw: &'a Raw,
+    pub listen: &'a [ListenerPlan],
+    pub known: &'a Known<'a>,
+}
+
+impl Asked<'_> {
+    pub fn is_oneshot(&self) -> bool {
+        self.raw.oneshot.as_ref().is_some_and(|oneshot| oneshot.value)
+    }
+
+    pub fn count(&self) -> u32 {
+        self.raw.count.as_ref().map_or(1, |count| count.value)
+    }
 }
 
 impl Resolver<'_> {
@@ -90,10 +107,10 @@ impl Resolver<'_> {
             });
         }
         let base = self.base_port();
-        let ports = self.ports(base, &draft.processes);
+        let prepared = listeners::prepare(base, &draft.processes, &self.shared, &mut self.files, &mut self.report);
         let mut processes = Vec::new();
-        for (named, (port, variables)) in draft.processes.iter().zip(ports) {
-            processes.extend(self.process(named, port, variables));
+        for (named, prepared) in draft.processes.iter().zip(prepared) {
+            processes.extend(self.process(named, prepared));
         }
         let instances: u32 = processes.iter().map(|p| p.count).sum();
         if instances > MOST_INSTANCES {
@@ -131,72 +148,45 @@ impl Resolver<'_> {
         app
     }
 
-    fn base_port(&mut self) -> u16 {
+    fn base_port(&mut self) -> Base {
+        let foreman = Base { port: ports::DEFAULT_BASE, said: false };
         if self.shared.contains_key("PORT") {
-            return environment::take_port(&mut self.shared, &mut self.report).map_or(ports::DEFAULT_BASE, |p| p.value);
+            let port = environment::take_port(&mut self.shared, &mut self.report);
+            return port.map_or(foreman, |port| Base { port: port.value, said: true });
         }
         let Some(text) = self.sources.inherited.get("PORT").filter(|t| !t.is_empty()) else {
-            return ports::DEFAULT_BASE;
+            return foreman;
         };
-        environment::parse_port(text).unwrap_or_else(|| {
+        let port = environment::parse_port(text);
+        if port.is_none() {
             self.report.problem_whole("PORT in svd's own environment must be a whole number from 1 to 65535");
-            ports::DEFAULT_BASE
-        })
-    }
-
-    /// The port and the own variables of each process.
-    fn ports(&mut self, base: u16, processes: &[Named]) -> Vec<(u16, Variables)> {
-        let mut variables = Vec::new();
-        let mut requests: Vec<ports::Request<'_>> = Vec::new();
-        for named in processes {
-            let mut own = environment::own(&named.raw, &mut self.files, &mut self.report);
-            let port = environment::take_port(&mut own, &mut self.report);
-            let count = named.raw.count.as_ref().map_or(1, |c| c.value);
-            if let Some(port) = &port {
-                let (start, end) = (u32::from(port.value), u32::from(port.value) + count);
-                if end > 65_536 {
-                    self.report
-                        .problem(port.span, format!("PORT {start} leaves no room for {count} instances below 65536"));
-                }
-                let clash = requests
-                    .iter()
-                    .find(|r| r.own.is_some_and(|p| u32::from(p) < end && start < u32::from(p) + r.count));
-                if let Some(other) = clash {
-                    let message = format!("{} gets the same PORT as {}", named.name.value, other.name);
-                    self.report.warn(Some(port.span), message, "give each its own, a count apart");
-                }
-            }
-            requests.push(ports::Request { name: &named.name.value, count, own: port.map(|p| p.value) });
-            variables.push(own);
         }
-        let ports = ports::assign(base, &requests).unwrap_or_else(|| {
-            self.report
-                .problem_whole("there are not enough ports to give each instance its own PORT; use fewer processes");
-            vec![base; processes.len()]
-        });
-        ports.into_iter().zip(variables).collect()
+        port.map_or(foreman, |port| Base { port, said: true })
     }
 
-    fn process(&mut self, named: &Named, port: u16, own: Variables) -> Option<ProcessPlan> {
+    fn process(&mut self, named: &Named, prepared: Prepared) -> Option<ProcessPlan> {
         let (name, raw) = (&named.name, &named.raw);
+        let Prepared { port, variables, listen } = prepared;
         let mut env: BTreeMap<String, String> =
             self.shared.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect();
-        env.extend(own.into_iter().map(|(name, value)| (name, value.value)));
-        let keep_env = raw.keep_env.clone().unwrap_or_else(|| KEEP_ENV.iter().map(|name| (*name).to_owned()).collect());
-        let known = Known { env: &env, keep_env: &keep_env };
-        let oneshot = raw.oneshot.as_ref().is_some_and(|o| o.value);
+        env.extend(variables.iter().map(|(name, value)| (name.clone(), value.value.clone())));
+        let shared = std::mem::take(&mut self.shared);
+        let known =
+            Known { own: &variables, shared: &shared, keep_env: raw.keep_env.as_deref(), sources: self.sources };
+        let asked = Asked { name: &name.value, raw, listen: &listen, known: &known };
         let run = self.run(named, &known);
-        let ready = self.ready(named, oneshot, &known);
+        let handoff = self.handoff(&asked);
+        let ready = self.ready(&asked, &handoff);
+        let health = self.health(&asked);
+        let drained = self.drained(&asked);
+        let update = self.update(&asked, &handoff);
+        self.shared = shared;
+
+        let oneshot = raw.oneshot.as_ref().is_some_and(|o| o.value);
         let restart = self.restart(named, oneshot);
         let logs = self.logs(named);
-        if raw.logs.none.as_ref().is_some_and(|n| n.value)
-            && let Some(At { value, span }) = &raw.ready
-            && matches!(value.by, RawEvidence::Log(_))
-        {
-            let message =
-                format!("ready.log in [process.{}] needs the output that logs = \"none\" throws away", name.value);
-            self.report.problem(*span, message);
-        }
+        let stop = self.stop(named);
+        let recycle = self.recycle(named);
         let exec = ExecPlan {
             run: run?,
             cwd: match &raw.cwd {
@@ -209,7 +199,7 @@ impl Resolver<'_> {
             nice: raw.nice.as_ref().map(|n| n.value),
             oom_score_adj: raw.oom_score_adj.as_ref().map(|o| o.value),
             env,
-            keep_env,
+            keep_env: raw.keep_env.clone().unwrap_or_else(|| KEEP_ENV.iter().map(|name| (*name).to_owned()).collect()),
             rlimits: {
                 let mut limits = raw.rlimits.clone();
                 limits.sort_by_key(|l| l.resource);
@@ -218,7 +208,7 @@ impl Resolver<'_> {
             port,
         };
         let after = raw.after.as_deref().unwrap_or_default().iter();
-        Some(ProcessPlan {
+        let plan = ProcessPlan {
             name: name.value.clone(),
             count: raw.count.as_ref().map_or(1, |c| c.value),
             exec,
@@ -229,19 +219,18 @@ impl Resolver<'_> {
             essential: raw.essential.as_ref().is_some_and(|e| e.value),
             ready: ready?,
             restart,
-            stop: raw.stop.clone().unwrap_or_else(|| {
-                vec![StopStep::Signal(15), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(values::KILL)]
-            }),
+            stop,
             reload_signal: raw.reload.as_ref().map_or(1, |r| r.value),
             logs,
-            listen: Vec::new(),
-            handoff: Handoff::Auto,
-            update: UpdatePlan::default(),
-            health: None,
-            quiet: None,
-            drained: None,
-            recycle: RecyclePlan::default(),
-        })
+            listen,
+            handoff,
+            update,
+            health: health?,
+            quiet: raw.quiet.as_ref().map(|q| q.value),
+            drained: drained?,
+            recycle,
+        };
+        Some(plan)
     }
 
     fn run(&mut self, named: &Named, known: &Known<'_>) -> Option<Run> {
@@ -291,30 +280,33 @@ impl Resolver<'_> {
         };
         for variable in &split.variables {
             let name = &variable.name;
-            if variable.default.is_none()
-                && !self.files.incomplete
-                && !self.report.is_broken()
-                && !known.has(name, self.sources)
-            {
+            if variable.default.is_none() && !self.files.incomplete && !self.report.is_broken() && !known.has(name) {
                 let at = self.report.part(span, line, variable.range.clone());
-                let suggestion = values::did_you_mean(name, known.env.keys().map(String::as_str));
-                let kept = match self.sources.inherited.contains_key(name) {
-                    true => "; svd's own environment has it, but keep_env does not",
-                    false => "",
-                };
-                let message = format!("{title} uses ${name}, which is not set{suggestion}{kept}");
+                let message = format!("{title} uses ${name}, which is not set{}", known.suggest(name));
                 self.report.problem_with(at, message, format!("set it in env, or write ${{{name}:-default}}"));
             }
         }
         Some(Run::Words(split.words))
     }
 
-    fn ready(&mut self, named: &Named, oneshot: bool, known: &Known<'_>) -> Option<ReadyPlan> {
+    /// A command that is no process of its own.
+    pub(crate) fn probe(&mut self, title: &str, run: &At<RawRun>, known: &Known<'_>) -> Option<Run> {
+        match &run.value {
+            RawRun::Array(words) => Some(Run::Literal(words.clone())),
+            RawRun::Line(line) => {
+                self.words(title, line, run.span, "write [\"sh\", \"-c\", \"…\"], or quote it", known)
+            }
+        }
+    }
+
+    fn ready(&mut self, asked: &Asked<'_>, handoff: &Handoff) -> Option<ReadyPlan> {
         let minute = Duration::from_secs(60);
-        let Some(At { value: ready, span }) = &named.raw.ready else {
-            return Some(ReadyPlan { by: ReadyBy::Started, timeout: minute, late: Late::Fails });
+        let (name, oneshot) = (asked.name, asked.is_oneshot());
+        let may_listen = !asked.listen.is_empty() && *handoff != Handoff::None && !oneshot;
+        let Some(At { value: ready, span }) = &asked.raw.ready else {
+            let by = if may_listen { ReadyBy::Listening } else { ReadyBy::Started };
+            return Some(ReadyPlan { by, timeout: minute, late: Late::Fails });
         };
-        let name = &named.name.value;
         if oneshot && !matches!(ready.by, RawEvidence::Started) {
             let message = format!(
                 "process \"{name}\" is a one-shot: it is ready when it has completed, \"ready\" does not go with it"
@@ -323,24 +315,51 @@ impl Resolver<'_> {
         }
         let by = match &ready.by {
             RawEvidence::Started => ReadyBy::Started,
+            RawEvidence::Listening => {
+                if asked.raw.listen.is_none() {
+                    let message = format!("process \"{name}\" cannot be seen to listen: it has no \"listen\"");
+                    let help = "say where it listens: listen = \"127.0.0.1:8080\", or take ready.tcp or ready.http";
+                    self.report.problem_with(*span, message, help);
+                } else if *handoff == Handoff::None {
+                    let message =
+                        format!("process \"{name}\" cannot be seen to listen: handoff = \"none\" hands it nothing");
+                    self.report.problem_with(*span, message, "take another handoff, or another evidence");
+                }
+                ReadyBy::Listening
+            }
             RawEvidence::Notify => ReadyBy::Notify,
-            RawEvidence::Fd(fd) => ReadyBy::Fd(*fd),
-            RawEvidence::Log(pattern) => ReadyBy::Log(pattern.clone()),
+            RawEvidence::Fd(fd) => {
+                self.check_ready_fd(asked, handoff, At::new(*fd, *span));
+                ReadyBy::Fd(*fd)
+            }
+            RawEvidence::Log(pattern) => {
+                if asked.raw.logs.none.as_ref().is_some_and(|none| none.value) {
+                    let message =
+                        format!("ready.log in [process.{name}] needs the output that logs = \"none\" throws away");
+                    self.report.problem(*span, message);
+                }
+                ReadyBy::Log(pattern.clone())
+            }
             RawEvidence::Tcp { port } => ReadyBy::Tcp { port: *port },
             RawEvidence::Http { port, path } => ReadyBy::Http { port: *port, path: path.clone() },
-            RawEvidence::Run { run, every } => {
-                let every = every.unwrap_or(Duration::from_secs(1));
-                let run = match &run.value {
-                    RawRun::Array(words) => Run::Literal(words.clone()),
-                    RawRun::Line(line) => {
-                        let title = format!("\"run\" in [process.{name}.ready]");
-                        self.words(&title, line, run.span, "write [\"sh\", \"-c\", \"…\"], or quote it", known)?
-                    }
-                };
-                ReadyBy::Run { run, every }
-            }
+            RawEvidence::Run { run, every } => ReadyBy::Run {
+                run: self.probe(&format!("\"run\" in [process.{name}.ready]"), run, asked.known)?,
+                every: every.unwrap_or(Duration::from_secs(1)),
+            },
         };
-        Some(ReadyPlan { by, timeout: ready.timeout.unwrap_or(minute), late: Late::Fails })
+        Some(ReadyPlan { by, timeout: ready.timeout.unwrap_or(minute), late: ready.late })
+    }
+
+    fn stop(&mut self, named: &Named) -> Vec<StopStep> {
+        let Some(At { value: steps, span }) = &named.raw.stop else {
+            return vec![StopStep::Signal(15), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(values::KILL)];
+        };
+        if steps.as_slice() == [StopStep::Forever] && named.raw.quiet.is_none() {
+            let name = &named.name.value;
+            let message = format!("\"stop\" in [process.{name}] tells nothing to end and waits for it without end");
+            self.report.problem_with(*span, message, "put a signal in front: [\"TERM\", \"none\"], or set quiet");
+        }
+        steps.clone()
     }
 
     fn restart(&mut self, named: &Named, oneshot: bool) -> RestartPlan {
@@ -385,21 +404,6 @@ impl Resolver<'_> {
             self.report.problem(at.span, message);
         }
         LogPlan::Segments { segment, max_size }
-    }
-}
-
-/// The variables that a process will have, as far as that is known now.
-struct Known<'a> {
-    env: &'a BTreeMap<String, String>,
-    keep_env: &'a [String],
-}
-
-impl Known<'_> {
-    fn has(&self, name: &str, sources: &Sources) -> bool {
-        self.env.contains_key(name)
-            || environment::OWN.contains(&name)
-            || environment::ACCOUNT.contains(&name)
-            || (sources.inherited.contains_key(name) && environment::keeps(self.keep_env, name))
     }
 }
 

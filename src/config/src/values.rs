@@ -43,6 +43,9 @@ pub(crate) const SIGNALS: &[(&str, i32)] = &[
 /// The number of SIGKILL.
 pub(crate) const KILL: i32 = 9;
 
+/// The number of SIGSTOP.
+pub(crate) const STOP: i32 = 19;
+
 /// Resource limits and their numbers on Linux (x86, arm, riscv; asm-generic/resource.h).
 pub(crate) const RLIMITS: &[(&str, u32)] = &[
     ("cpu", 0),

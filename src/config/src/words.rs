@@ -278,10 +278,11 @@ fn is_assignable(word: &str) -> bool {
 /// looked at again. As in a shell, `:-` gives the default for an unset and for an empty variable; an empty variable
 /// without a default is empty.
 pub fn expand(words: &[String], env: &BTreeMap<String, String>) -> Result<Vec<String>, ExpandError> {
-    words.iter().map(|word| expand_word(word, env)).collect()
+    words.iter().map(|word| expand_word(word, |name| env.get(name).cloned())).collect()
 }
 
-fn expand_word(word: &str, env: &BTreeMap<String, String>) -> Result<String, ExpandError> {
+/// As [`expand`], for one word, with the value of each variable from a function.
+pub(crate) fn expand_word(word: &str, mut value: impl FnMut(&str) -> Option<String>) -> Result<String, ExpandError> {
     let mut out = String::with_capacity(word.len());
     let mut rest = word;
     while let Some(at) = rest.find('$') {
@@ -309,9 +310,9 @@ fn expand_word(word: &str, env: &BTreeMap<String, String>) -> Result<String, Exp
             continue;
         }
         rest = rest.get(used..).unwrap_or("");
-        match (env.get(name), default) {
+        match (value(name), default) {
             (Some(value), Some(default)) if value.is_empty() => out.push_str(default),
-            (Some(value), _) => out.push_str(value),
+            (Some(value), _) => out.push_str(&value),
             (None, Some(default)) => out.push_str(default),
             (None, None) => return Err(ExpandError { variable: name.to_owned() }),
         }

@@ -64,21 +64,7 @@ fn columns_count_characters_and_tabs_do_not_move_the_caret() {
 
 #[test]
 fn keys_of_later_stages_are_unknown_keys() {
-    for key in [
-        "listen",
-        "handoff",
-        "traffic",
-        "health",
-        "watchdog",
-        "quiet",
-        "drained",
-        "update",
-        "recycle",
-        "scale",
-        "limits",
-        "capabilities",
-        "no_new_privs",
-    ] {
+    for key in ["watchdog", "scale", "limits", "capabilities", "no_new_privs"] {
         let found = errors(&toml(&format!("[process.web]\nrun = \"x\"\n{key} = \"1\"\n")));
         let message = &found.problems[0].message;
         assert!(message.starts_with(&format!("unknown key \"{key}\" in [process.web]")), "{message}");
@@ -134,7 +120,7 @@ fn values_are_refused_with_what_is_allowed_and_what_was_found() {
         ),
         (
             "stop = [\"TREM\"]",
-            ":9: \"stop\" in [process.web] must be an array of signals and times such as [\"TERM\", \"30s\", \"KILL\"], with KILL only at its end; found \"TREM\"; did you mean \"TERM\"?",
+            ":9: \"stop\" in [process.web] must be an array of signals and times such as [\"TERM\", \"30s\", \"KILL\"], with KILL or \"none\" only at its end; found \"TREM\"; did you mean \"TERM\"?",
         ),
         (
             "stop = [\"KILL\", \"1s\"]",
@@ -142,11 +128,11 @@ fn values_are_refused_with_what_is_allowed_and_what_was_found() {
         ),
         (
             "stop = []",
-            ":8: \"stop\" in [process.web] must be an array of signals and times such as [\"TERM\", \"30s\", \"KILL\"], with KILL only at its end; found an array without anything in it",
+            ":8: \"stop\" in [process.web] must be an array of signals and times such as [\"TERM\", \"30s\", \"KILL\"], with KILL or \"none\" only at its end; found an array without anything in it",
         ),
         (
             "ready = { timeout = \"1s\" }",
-            ":1: \"ready\" in [process.web] says no evidence; it needs one of notify, fd, log, run, tcp and http",
+            ":1: \"ready\" in [process.web] says no evidence; it needs one of listening, notify, fd, log, run, tcp and http",
         ),
         (
             "ready = { fd = 3, notify = true }",
