@@ -79,6 +79,7 @@ impl Launcher {
             null: self.null.as_fd(),
             session: Session::Own,
             die_with: self.die_with,
+            filter: None,
         })
     }
 
@@ -107,6 +108,7 @@ impl Launcher {
                 | FdRole::Filter => None,
             })
             .collect();
+        let filter = spec.fds.iter().zip(attached).find(|(role, _)| **role == FdRole::Filter).map(|(_, fd)| fd.as_fd());
         spawn::start(&Child {
             program: Program::Path(&path),
             argv: &argv,
@@ -122,6 +124,7 @@ impl Launcher {
             null: self.null.as_fd(),
             session: Session::Own,
             die_with: self.die_with,
+            filter,
         })
     }
 }

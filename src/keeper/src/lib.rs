@@ -1,7 +1,8 @@
 //! PID 1 or subreaper: forks, reaps, signals, holds descriptors, and knows no policy.
 //!
 //! The keeper starts a manager and keeps one running. Whatever must outlive the manager is held here: the processes,
-//! their pipes, the record of how each ended. Everything that can be decided elsewhere is decided in the manager.
+//! their pipes, the sockets on which they listen, the listener of a system call filter with the calls that it waits for, the
+//! record of how each ended. Of all these it knows no more than that they are to be kept. Everything that can be decided elsewhere is decided in the manager.
 
 #![cfg_attr(
     test,

@@ -134,6 +134,7 @@ impl Single {
             null: null.as_fd(),
             session: if foreground { Session::Foreground } else { Session::Group },
             die_with: None,
+            filter: None,
         })?;
         Ok(Single { signals, epoll, started })
     }

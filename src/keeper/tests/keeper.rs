@@ -9,11 +9,13 @@
 
 mod rig;
 
-use rig::{Rig, program, program_spec, read_all, shell};
+use rig::{Manager, Rig, program, program_spec, read_all, shell};
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use svd_sys::intercept::{self, Answer, Bound, Handed, Ledger, What};
+use svd_sys::listen::{self, Group};
 use svd_sys::{fd, pidfd, signal, tree};
 use svd_wire::{Exit, FdRole, Life, Report, Request, Rlimit, SpawnError, SpawnId, SpawnSpec, Stage};
 
@@ -238,6 +240,122 @@ fn a_new_manager_is_given_everything_and_told_again_what_was_not_acknowledged() 
     let (manager, inventory) = rig.live();
     assert!(inventory.instances.is_empty());
     drop(stdin_in);
+    manager.exit(0);
+    rig.wait();
+}
+
+/// The listener of a filter outlives every manager, and so does a call that one of them had received and not answered.
+#[test]
+fn a_bind_that_a_dead_manager_had_in_its_hands_is_answered_by_the_next_one() {
+    let mut rig = Rig::start();
+    let (manager, _) = rig.live();
+    let descriptors = rig.open_fds();
+    let slot = listen::tcp("127.0.0.1:0".parse().unwrap(), false, Group::Shared, 4096).unwrap();
+    let port = listen::address(slot.as_fd()).unwrap().port();
+    let (ledger, memfd) = Ledger::create().unwrap();
+    manager.send(&Request::Hold { name: "intercepted".into() }, &[memfd.as_fd()]);
+    manager.send(&Request::Hold { name: format!("listen:web:tcp:127.0.0.1:{port}:0") }, &[slot.as_fd()]);
+    drop((memfd, slot));
+    let (ours, childs) = intercept::channel().unwrap();
+    let (out, out_in) = fd::pipe().unwrap();
+    let script = format!(
+        "import os, socket; s = socket.socket(); s.bind(('127.0.0.1', {port})); s.listen(1); \
+         print(s.accept()[0].recv(5), len(os.listdir('/proc/self/fd')))"
+    );
+    let python = "/usr/bin/python3";
+    let mut spec = program_spec(python);
+    spec.argv = vec![python.into(), b"-c".to_vec(), script.into()];
+    spec.fds = vec![FdRole::Filter, FdRole::Child(1), FdRole::Intercept];
+    manager.spawn(1, spec, &[childs.as_fd(), out_in.as_fd(), ours.as_fd()]);
+    drop((childs, out_in));
+    let listener = |ours: BorrowedFd<'_>| {
+        assert!(fd::wait_readable(ours, rig::PATIENCE).unwrap());
+        let Handed::Listener(listener) = intercept::peek(ours).unwrap() else { panic!() };
+        listener
+    };
+    let first = listener(ours.as_fd());
+    drop(ours);
+    assert!(fd::wait_readable(first.as_fd(), rig::PATIENCE).unwrap());
+    let call = ledger.receive(first.as_fd(), 1).unwrap().unwrap();
+    manager.kill();
+    drop((first, ledger));
+
+    let (manager, mut inventory) = rig.live();
+    let mut held: HashMap<String, OwnedFd> = inventory.held.drain(..).collect();
+    let slot = held.remove(&format!("listen:web:tcp:127.0.0.1:{port}:0")).unwrap();
+    let ledger = Ledger::open(held.remove("intercepted").unwrap()).unwrap();
+    let (web, mut fds) = inventory.instances.remove(0);
+    assert_eq!(web.held, [FdRole::Intercept]);
+    let ours = fds.pop().unwrap();
+    let second = listener(ours.as_fd());
+    assert_eq!(ledger.receive(second.as_fd(), 1).unwrap(), None);
+    assert_eq!(ledger.unanswered(), [call]);
+    for call in ledger.unanswered() {
+        let What::Bind { fd, .. } = call.what else { panic!() };
+        let sock = intercept::socket_of(second.as_fd(), &call, fd).unwrap();
+        let bound = intercept::address_of(second.as_fd(), &call).unwrap();
+        assert_eq!(bound, Bound::Inet(listen::address(slot.as_fd()).unwrap()));
+        intercept::replace(second.as_fd(), &call, fd, slot.as_fd(), sock.cloexec).unwrap();
+        intercept::answer(second.as_fd(), &call, Answer::Done).unwrap();
+        ledger.done(&call);
+    }
+    assert!(fd::wait_readable(second.as_fd(), rig::PATIENCE).unwrap());
+    let call = ledger.receive(second.as_fd(), 1).unwrap().unwrap();
+    assert!(matches!(call.what, What::Listen { .. }));
+    intercept::answer(second.as_fd(), &call, Answer::Done).unwrap();
+    ledger.done(&call);
+    let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    std::io::Write::write_all(&mut client, b"hello").unwrap();
+    // 0, 1, 2, the slot and the directory.
+    assert_eq!(read_all(out), "b'hello' 5\n");
+    drop((ours, second, held));
+
+    // The ledger and the slot stay; what belonged to the spawn goes with it.
+    let mut last = 0;
+    while last == 0 {
+        if let Report::Exited { seq, exit, .. } = manager.report() {
+            assert_eq!(exit, Exit::Code(0));
+            last = seq;
+        }
+    }
+    manager.send(&Request::Ack { through: last }, &[]);
+    manager.send(&Request::Forget { spawn: SpawnId(1) }, &[]);
+    manager.spawn(2, shell("exit 0"), &[]);
+    while !matches!(manager.report(), Report::Exited { spawn: SpawnId(2), .. }) {}
+    assert_eq!(rig.open_fds(), descriptors + 2);
+    manager.exit(0);
+    rig.wait();
+}
+
+#[test]
+fn where_the_filter_is_refused_the_start_goes_on_and_the_reason_is_kept() {
+    // The keeper itself runs under a filter with a listener, so that no child can have one of its own.
+    let (ours, childs) = intercept::channel().unwrap();
+    let mut rig = Rig::start();
+    let (manager, _) = rig.live();
+    let mut outer = program_spec(program());
+    let path = std::env::temp_dir().join(format!("svd-rig-inner-{}", std::process::id()));
+    let _none = std::fs::remove_file(&path);
+    let inner = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    outer.argv.push(path.to_str().unwrap().into());
+    outer.fds = vec![FdRole::Intercept, FdRole::Filter];
+    manager.spawn(1, outer, &[ours.as_fd(), childs.as_fd()]);
+    drop(childs);
+    assert!(fd::wait_readable(inner.as_fd(), rig::PATIENCE).unwrap());
+    let within = Manager::accept(&inner);
+    within.hello();
+    within.send(&Request::Ready, &[]);
+    let (ours, childs) = intercept::channel().unwrap();
+    let mut spec = shell("exit 4");
+    spec.fds = vec![FdRole::Intercept, FdRole::Filter];
+    within.spawn(1, spec, &[ours.as_fd(), childs.as_fd()]);
+    assert!(matches!(within.report(), Report::Spawned { .. }));
+    assert!(matches!(within.report(), Report::Exited { exit: Exit::Code(4), .. }));
+    let Handed::Refused(error) = intercept::peek(ours.as_fd()).unwrap() else { panic!() };
+    assert_eq!(error.raw_os_error(), Some(16), "EBUSY");
+    within.exit(0);
+    while !matches!(manager.report(), Report::Exited { exit: Exit::Code(0), .. }) {}
+    std::fs::remove_file(path).unwrap();
     manager.exit(0);
     rig.wait();
 }

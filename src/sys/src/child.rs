@@ -4,10 +4,12 @@
 //! that has state (libc's setuid would signal threads that do not exist here). All signals are blocked on entry and
 //! stay so until the last step, so that no handler of ours can run in it.
 //!
-//! Order: session, dispositions, descriptors, limits, user, parent check, directory, mark, mask, exec. Descriptors come
-//! before limits, which may be lower than the numbers they pass through; the directory comes after the user, who
+//! Order: session, dispositions, descriptors, filter, limits, user, parent check, directory, mark, mask, exec. Descriptors
+//! come before limits, which may be lower than the numbers they pass through, and so does the filter, whose listener is
+//! one; the filter before the user, who may not be allowed to install one; the directory comes after the user, who
 //! must be able to enter it; the death signal after the user, since changing the user clears it (prctl(2)).
 
+use crate::filter;
 use crate::limits::Limit;
 use crate::signal;
 use crate::spawn::{Child, FAILURE, MARK, Others, Program, SLOT_ROOM, Session, Stage, decimal, stage_number};
@@ -39,6 +41,8 @@ pub(crate) struct Image<'a> {
     pub(crate) status: RawFd,
     /// The pinned program above all targets; written by the child.
     pub(crate) pinned: RawFd,
+    /// The socket for the filter's listener above all targets; written by the child.
+    pub(crate) filter: RawFd,
 }
 
 type Failure = (Stage, i32);
@@ -78,6 +82,9 @@ unsafe fn become_program(image: &mut Image<'_>) -> Result<std::convert::Infallib
             let _kill_and_stop_refuse = signal::set_default(number);
         }
         place(image)?;
+        if child.filter.is_some() {
+            filter::install(image.filter).map_err(|errno| (Stage::Descriptors, errno))?;
+        }
         if !image.oom_text.is_empty() {
             write_oom(image.oom_text)?;
         }
@@ -148,6 +155,9 @@ unsafe fn place(image: &mut Image<'_>) -> Result<(), Failure> {
         image.status = check_fd(libc::fcntl(image.status, libc::F_DUPFD_CLOEXEC, above))?;
         if let Program::Pinned(file) = image.child.program {
             image.pinned = check_fd(libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, above))?;
+        }
+        if let Some(socket) = image.child.filter {
+            image.filter = check_fd(libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD_CLOEXEC, above))?;
         }
         for placed in image.moves.iter() {
             check_fd(libc::dup2(placed.above, placed.target))?;

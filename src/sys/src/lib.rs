@@ -1,7 +1,14 @@
 //! System calls behind safe functions: the only crate with unsafe code.
 //!
 //! It knows the kernel and nothing of services, messages or configuration. Every function returns the kernel's own
-//! errno as an `io::Error` and never panics; nothing here waits unless its name says so.
+//! errno as an `io::Error` and never panics; nothing here waits unless its name or description says so.
+//!
+//! - Starting and ending: [`spawn`] (with `child.rs` between fork and exec, and `filter.rs` for its system call filter), [`wait`],
+//!   [`pidfd`], [`signal`], [`tree`].
+//! - Taking traffic: [`listen`] makes the sockets, [`gate`] directs connections among those of one address,
+//!   [`handshakes`] tells what is still under way, [`owner`] and [`accepted`] who has a port or a connection.
+//! - Programs that bind for themselves: [`intercept`], with its ledger of calls without an answer.
+//! - Talking and holding: [`packet`], [`dgram`], [`epoll`], [`fd`], [`splice`], [`lock`].
 
 #![cfg_attr(
     test,
@@ -14,14 +21,24 @@
     )
 )]
 
+pub mod accepted;
 mod child;
 pub mod clock;
 pub mod dgram;
 pub mod epoll;
 pub mod fd;
 pub mod files;
+mod filter;
+pub mod gate;
+pub mod handshakes;
+pub mod intercept;
+mod ledger;
 pub mod limits;
+pub mod listen;
 pub mod lock;
+mod look;
+mod netdiag;
+pub mod owner;
 pub mod packet;
 pub mod pidfd;
 pub mod process;
@@ -29,6 +46,7 @@ pub mod report;
 pub mod signal;
 pub mod spawn;
 pub mod splice;
+mod task;
 pub mod tree;
 pub mod tty;
 pub mod users;

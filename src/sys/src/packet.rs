@@ -51,38 +51,7 @@ impl PacketSocket {
     /// Sends one message whole. `WouldBlock` when the other side does not read; EMSGSIZE when it is too large for
     /// the socket's buffer; EPIPE when the other side is gone (no SIGPIPE).
     pub fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        if fds.len() > MAX_FDS {
-            return Err(errno(libc::EINVAL));
-        }
-        let mut control: Control = [0; CONTROL_WORDS];
-        let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        // SAFETY: all-zero is a valid msghdr.
-        let mut message: libc::msghdr = unsafe { mem::zeroed() };
-        message.msg_iov = &mut iov;
-        message.msg_iovlen = 1;
-        if !fds.is_empty() {
-            let payload = libc::c_uint::try_from(mem::size_of_val(fds)).map_err(|_| errno(libc::EINVAL))?;
-            message.msg_control = control.as_mut_ptr().cast();
-            // SAFETY: the macros only compute; CONTROL_WORDS covers CMSG_SPACE of MAX_FDS descriptors, so the first
-            // header and its data lie inside `control`, which is aligned for it.
-            unsafe {
-                message.msg_controllen = libc::CMSG_SPACE(payload) as _;
-                let header = libc::CMSG_FIRSTHDR(&message);
-                if header.is_null() {
-                    return Err(errno(libc::EINVAL));
-                }
-                (*header).cmsg_level = libc::SOL_SOCKET;
-                (*header).cmsg_type = libc::SCM_RIGHTS;
-                (*header).cmsg_len = libc::CMSG_LEN(payload) as _;
-                let data = libc::CMSG_DATA(header).cast::<RawFd>();
-                for (index, fd) in fds.iter().enumerate() {
-                    data.wrapping_add(index).write_unaligned(fd.as_raw_fd());
-                }
-            }
-        }
-        // SAFETY: `message` points at buffers that live through the call; the kernel only reads them.
-        cvt_size(unsafe { libc::sendmsg(self.0.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) })?;
-        Ok(())
+        send(self.as_fd(), bytes, fds)
     }
 
     /// Receives one message: its length and its descriptors (close-on-exec). `None` when the other side is gone,
@@ -166,8 +135,54 @@ pub(crate) struct Received {
     pub(crate) sender: Option<PeerCredentials>,
 }
 
+/// sendmsg(2), not waiting, with descriptors. No allocation: a child may use it between fork and exec.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if fds.len() > MAX_FDS {
+        return Err(errno(libc::EINVAL));
+    }
+    let mut control: Control = [0; CONTROL_WORDS];
+    let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: all-zero is a valid msghdr.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = &mut iov;
+    message.msg_iovlen = 1;
+    if !fds.is_empty() {
+        let payload = libc::c_uint::try_from(mem::size_of_val(fds)).map_err(|_| errno(libc::EINVAL))?;
+        message.msg_control = control.as_mut_ptr().cast();
+        // SAFETY: the macros only compute; CONTROL_WORDS covers CMSG_SPACE of MAX_FDS descriptors, so the first
+        // header and its data lie inside `control`, which is aligned for it.
+        unsafe {
+            message.msg_controllen = libc::CMSG_SPACE(payload) as _;
+            let header = libc::CMSG_FIRSTHDR(&message);
+            if header.is_null() {
+                return Err(errno(libc::EINVAL));
+            }
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(payload) as _;
+            let data = libc::CMSG_DATA(header).cast::<RawFd>();
+            for (index, fd) in fds.iter().enumerate() {
+                data.wrapping_add(index).write_unaligned(fd.as_raw_fd());
+            }
+        }
+    }
+    // SAFETY: `message` points at buffers that live through the call; the kernel only reads them.
+    cvt_size(unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) })?;
+    Ok(())
+}
+
 /// recvmsg(2), not waiting, with descriptors and credentials.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    receive_with(socket, buffer, 0)
+}
+
+/// As [`receive`], but the message stays in the queue, and whoever looks again gets descriptors of their own
+/// (MSG_PEEK, unix(7)).
+pub(crate) fn look(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    receive_with(socket, buffer, libc::MSG_PEEK)
+}
+
+fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Received> {
     let mut control: Control = [0; CONTROL_WORDS];
     let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: all-zero is a valid msghdr.
@@ -178,7 +193,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<R
     message.msg_controllen = mem::size_of::<Control>() as _;
     // SAFETY: `message` points at buffers that live through the call and says their true sizes.
     let len = cvt_size(unsafe {
-        libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC)
+        libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | flags)
     })?;
     let mut received = Received { len, flags: message.msg_flags, fds: Vec::new(), sender: None };
     // SAFETY: the kernel wrote a well-formed chain of control messages into `control` and its length into `message`;
@@ -209,10 +224,29 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<R
 
 /// setsockopt(2) at SOL_SOCKET with an integer.
 pub(crate) fn set_int(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    set_int_at(socket, libc::SOL_SOCKET, option, value)
+}
+
+/// setsockopt(2) with an integer.
+pub(crate) fn set_int_at(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     let size = libc::socklen_t::try_from(mem::size_of::<libc::c_int>()).unwrap_or(4);
     // SAFETY: the pointer is to one int of the stated size.
-    cvt(unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), size) })?;
+    cvt(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) })?;
     Ok(())
+}
+
+/// getsockopt(2) at SOL_SOCKET of an integer.
+pub(crate) fn get_int(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut size = libc::socklen_t::try_from(mem::size_of::<libc::c_int>()).unwrap_or(4);
+    // SAFETY: the pointer is to one int of the stated size.
+    cvt(unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw mut value).cast(), &mut size) })?;
+    Ok(value)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub enum Stage {
     Credentials,
     /// Working directory.
     Directory,
-    /// Placing descriptors.
+    /// Placing descriptors, and sending the filter's listener.
     Descriptors,
     /// `execve(2)`.
     Exec,
@@ -104,6 +104,9 @@ pub struct Child<'a> {
     pub session: Session,
     /// Our own process id, where the child is to be killed when we die.
     pub die_with: Option<i32>,
+    /// The child's end of [`crate::intercept::channel`], where its bind(2) and listen(2) calls are to be told to whoever
+    /// reads the other end.
+    pub filter: Option<BorrowedFd<'a>>,
 }
 
 /// A process that was forked.
@@ -256,6 +259,7 @@ pub fn start(child: &Child<'_>) -> io::Result<Started> {
         oom_text,
         status: status_in.as_raw_fd(),
         pinned: -1,
+        filter: -1,
     };
     let mut raw_pidfd: RawFd = -1;
     // clone(2) rather than clone3: the same for our flags, and old seccomp filters know it. The order of the first
@@ -351,6 +355,7 @@ mod tests {
             null,
             session: Session::Own,
             die_with: None,
+            filter: None,
         }
     }
 
@@ -457,6 +462,7 @@ mod tests {
                 null: null.as_fd(),
                 session: Session::Own,
                 die_with: None,
+                filter: None,
             };
             change(&mut child, &missing, &low);
             let mut started = start(&child).unwrap();

@@ -10,8 +10,8 @@ use svd_wire::{
 
 const EAGAIN: i32 = 11;
 const EINVAL: i32 = 22;
-/// The most descriptors held by name.
-const MAX_NAMED: usize = 1024;
+/// The most descriptors held by name: a listening socket for each slot of each address, and what the manager keeps.
+const MAX_NAMED: usize = 8192;
 /// The most reports that may wait for an acknowledgement: all of a full table, and then some.
 const MAX_PENDING: usize = MAX_SPAWNS * 4;
 /// The most signals to the keeper that wait for an acknowledgement.

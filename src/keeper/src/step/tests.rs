@@ -109,6 +109,44 @@ fn an_idle_keeper_does_not_wake_up() {
 }
 
 #[test]
+fn of_a_filters_socket_only_the_managers_end_is_kept() {
+    let mut sim = Sim::live();
+    let spec = SpawnSpec {
+        path: b"/bin/true".to_vec(),
+        argv: vec![b"true".to_vec()],
+        cwd: b"/".to_vec(),
+        fds: vec![FdRole::Child(3), FdRole::Filter, FdRole::Intercept, FdRole::Stdout],
+        ..SpawnSpec::default()
+    };
+    sim.ask(Request::Spawn { spawn: SpawnId(1), spec: Box::new(spec) });
+    let held = |sim: &Sim| sim.table.records[&SpawnId(1)].held.clone();
+    assert_eq!(held(&sim), [FdRole::Intercept, FdRole::Stdout]);
+    sim.manager_dies(CRASH);
+    sim.next();
+    sim.become_live();
+    let told = sim.said.iter().rev().find_map(|report| match report {
+        Report::Instance(instance) => Some(instance.held.clone()),
+        _ => None,
+    });
+    assert_eq!(told, Some(vec![FdRole::Intercept, FdRole::Stdout]));
+    let released = sim.ask(Request::Release { spawn: SpawnId(1), role: FdRole::Intercept });
+    assert_eq!(released, [Effect::Close(SpawnId(1), FdRole::Intercept)]);
+    assert_eq!(held(&sim), [FdRole::Stdout]);
+}
+
+#[test]
+fn a_socket_for_each_slot_of_a_thousand_addresses_can_be_held_and_a_manager_that_holds_ever_more_is_killed() {
+    let mut sim = Sim::live();
+    let name = |number: usize| format!("listen:web:tcp:0.0.0.0:{number}:0");
+    for number in 0..8192 {
+        assert_eq!(sim.ask(Request::Hold { name: name(number) }), [Effect::Hold(name(number))]);
+    }
+    // The same name again replaces.
+    assert_eq!(sim.ask(Request::Hold { name: name(0) }), [Effect::Hold(name(0))]);
+    assert!(sim.ask(Request::Hold { name: name(8192) }).contains(&Effect::SignalManager(KILL)));
+}
+
+#[test]
 fn a_first_manager_that_cannot_begin_ends_svd_with_its_code() {
     let mut sim = Sim::new();
     sim.at(1, Input::Tick);

@@ -66,12 +66,7 @@ impl Rig {
     /// The next manager that the keeper starts.
     pub fn manager(&self) -> Manager {
         assert!(fd::wait_readable(self.listener.as_fd(), PATIENCE).unwrap(), "no manager came");
-        let (stream, _) = self.listener.accept().unwrap();
-        let process = PacketSocket::from_fd(stream.into()).unwrap();
-        assert!(fd::wait_readable(process.as_fd(), PATIENCE).unwrap());
-        let mut pid = [0; 4];
-        let (_, mut fds) = process.recv(&mut pid).unwrap().unwrap();
-        Manager { pid: i32::from_le_bytes(pid), wire: PacketSocket::from_fd(fds.pop().unwrap()).unwrap(), process }
+        Manager::accept(&self.listener)
     }
 
     /// The next manager, already live, and what it was told.
@@ -109,6 +104,16 @@ impl Drop for Rig {
 }
 
 impl Manager {
+    /// The manager that has connected.
+    pub fn accept(listener: &UnixListener) -> Manager {
+        let (stream, _) = listener.accept().unwrap();
+        let process = PacketSocket::from_fd(stream.into()).unwrap();
+        assert!(fd::wait_readable(process.as_fd(), PATIENCE).unwrap());
+        let mut pid = [0; 4];
+        let (_, mut fds) = process.recv(&mut pid).unwrap().unwrap();
+        Manager { pid: i32::from_le_bytes(pid), wire: PacketSocket::from_fd(fds.pop().unwrap()).unwrap(), process }
+    }
+
     pub fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) {
         self.send_bytes(&encode_request(request, fds.len()).unwrap(), fds);
     }

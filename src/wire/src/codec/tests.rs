@@ -53,11 +53,13 @@ impl Random {
     }
 
     fn role(&mut self) -> FdRole {
-        match self.below(5) {
+        match self.below(7) {
             0 => FdRole::Stdout,
             1 => FdRole::Stderr,
             2 => FdRole::Ready,
             3 => FdRole::Notify,
+            4 => FdRole::Intercept,
+            5 => FdRole::Filter,
             _ => FdRole::Child(self.next() as u32),
         }
     }
@@ -254,6 +256,30 @@ fn a_later_versions_fields_and_messages_are_skipped_unless_critical() {
     assert_eq!(decode_request(&packet, 0), Err(DecodeError::UnknownKind(999)));
     packet[8] = 0;
     assert_eq!(decode_request(&packet, 0), Err(DecodeError::Skip(999)));
+}
+
+/// A keeper lives longer than its managers, so that what a number means stays.
+#[test]
+fn each_role_has_its_number_and_only_the_childs_are_not_held() {
+    let roles = [
+        (2, FdRole::Stdout, false),
+        (3, FdRole::Stderr, false),
+        (4, FdRole::Ready, false),
+        (5, FdRole::Notify, false),
+        (6, FdRole::Intercept, false),
+        (7, FdRole::Filter, true),
+    ];
+    for (number, role, childs) in roles {
+        let packet = encode_request(&Request::Release { spawn: SpawnId(1), role }, 0).unwrap();
+        assert_eq!(packet[HEADER..], [1, 0, 0, 0, 0, 0, 0, 0, number]);
+        assert_eq!(role.is_childs(), childs);
+    }
+    let packet = encode_request(&Request::Release { spawn: SpawnId(1), role: FdRole::Child(9) }, 0).unwrap();
+    assert_eq!(packet[HEADER + 8..], [1, 9, 0, 0, 0]);
+    assert!(FdRole::Child(9).is_childs());
+    let mut unknown = encode_request(&Request::Release { spawn: SpawnId(1), role: FdRole::Filter }, 0).unwrap();
+    unknown[HEADER + 8] = 8;
+    assert_eq!(decode_request(&unknown, 0), Err(DecodeError::Value("role")));
 }
 
 #[test]

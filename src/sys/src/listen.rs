@@ -1,0 +1,221 @@
+//! Sockets that wait for connections or datagrams, and what the kernel tells of them.
+//!
+//! All are close-on-exec and blocking: they are handed to programs, and what a program has not asked for it must not get.
+
+use crate::cvt::{cvt, errno};
+use crate::packet::{get_int, set_int, set_int_at};
+use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, UnixAddr, bind, getsockname};
+use std::io;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// Whether a TCP listener has others beside it on its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// It has the address for itself.
+    Alone,
+    /// It is one of a group (SO_REUSEPORT, socket(7)), between whose sockets a [`crate::gate`] chooses. All must be made by
+    /// the same user; the index of each is the order in which they began to listen, as long as none is closed.
+    Shared,
+}
+
+/// A TCP socket that listens on `address` (port 0: the kernel chooses), at most `backlog` connections waiting (the
+/// kernel takes no more than net.core.somaxconn). An IPv6 one takes IPv4 connections too unless `v6only`.
+///
+/// TCP_NODELAY is set, which accepted sockets inherit: some servers set it only on sockets that they made themselves.
+/// EADDRINUSE where another one has the port ([`crate::owner`] tells who), EACCES below ip_unprivileged_port_start,
+/// EADDRNOTAVAIL where the address is not this machine's.
+pub fn tcp(address: SocketAddr, v6only: bool, group: Group, backlog: u32) -> io::Result<OwnedFd> {
+    let socket = inet(address, libc::SOCK_STREAM, v6only)?;
+    set_int(socket.as_fd(), libc::SO_REUSEADDR, 1)?;
+    if group == Group::Shared {
+        set_int(socket.as_fd(), libc::SO_REUSEPORT, 1)?;
+    }
+    set_int_at(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    bind_inet(&socket, address)?;
+    listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// A UDP socket bound to `address`. Errors as of [`tcp`]. It has no SO_REUSEADDR, which for UDP would let any other
+/// socket that has it take the port, and the datagrams, away.
+pub fn udp(address: SocketAddr, v6only: bool) -> io::Result<OwnedFd> {
+    let socket = inet(address, libc::SOCK_DGRAM, v6only)?;
+    bind_inet(&socket, address)?;
+    Ok(socket)
+}
+
+/// A Unix stream socket that listens at `path`, which must not exist (EADDRINUSE) and be at most 107 bytes long
+/// (ENAMETOOLONG, unix(7)). Its mode is what the umask leaves; who may connect is for the caller to say, by chmod(2).
+pub fn unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
+    let socket = make(libc::AF_UNIX, libc::SOCK_STREAM)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// The address that an IPv4 or IPv6 socket is bound to (getsockname(2)), with the port that the kernel chose. EAFNOSUPPORT for
+/// other families.
+pub fn address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let storage: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    match (storage.as_sockaddr_in(), storage.as_sockaddr_in6()) {
+        (Some(v4), _) => Ok(SocketAddr::V4((*v4).into())),
+        (_, Some(v6)) => Ok(SocketAddr::V6((*v6).into())),
+        _ => Err(errno(libc::EAFNOSUPPORT)),
+    }
+}
+
+/// How many connections wait to be accepted from a TCP listener (tcpi_unacked of TCP_INFO, tcp(7)): those whose
+/// handshake is complete. ENOPROTOOPT or EOPNOTSUPP for other sockets.
+pub fn waiting(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: all-zero is a valid tcp_info.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    let mut size = libc::socklen_t::try_from(mem::size_of::<libc::tcp_info>()).unwrap_or(0);
+    // SAFETY: `info` has the stated size.
+    cvt(unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &mut size)
+    })?;
+    Ok(info.tcpi_unacked)
+}
+
+/// Whether the socket listens (SO_ACCEPTCONN, socket(7)).
+pub fn is_listening(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    get_int(fd, libc::SO_ACCEPTCONN).map(|value| value != 0)
+}
+
+/// What tells one living socket from all others, whoever has a descriptor of it: its inode number, as in
+/// `socket:[NUMBER]` of /proc/PID/fd. Not SO_COOKIE, which cannot be asked of a socket that is only seen there.
+pub fn cookie(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(nix::sys::stat::fstat(fd)?.st_ino)
+}
+
+/// Sets O_NONBLOCK on a socket that is shared with programs. It changes all who have the socket: it is only for the moment at
+/// which a program takes it over in place of one of its own that was non-blocking. A program that blocks in
+/// accept on the same socket would get EAGAIN from then on.
+pub fn set_nonblocking_shared(fd: BorrowedFd<'_>) -> io::Result<()> {
+    crate::fd::set_nonblocking(fd)
+}
+
+/// Clears O_NONBLOCK on a socket that is shared with programs, for the moment at which nobody has it and the next one is about
+/// to: what the last one set would stay, and a program that expects a blocking socket, as one that it made itself is,
+/// gets EAGAIN.
+pub fn set_blocking_shared(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: fcntl without pointers.
+    let flags = cvt(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: as above.
+    cvt(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK) })?;
+    Ok(())
+}
+
+fn inet(address: SocketAddr, kind: libc::c_int, v6only: bool) -> io::Result<OwnedFd> {
+    match address.ip() {
+        IpAddr::V4(_) => make(libc::AF_INET, kind),
+        IpAddr::V6(_) => {
+            let socket = make(libc::AF_INET6, kind)?;
+            // Said in both cases: the default is the machine's (net.ipv6.bindv6only).
+            set_int_at(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, v6only.into())?;
+            Ok(socket)
+        }
+    }
+}
+
+fn make(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let raw = cvt(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: just created, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+pub(crate) fn bind_inet(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
+    fn to(socket: &OwnedFd, address: &dyn SockaddrLike) -> nix::Result<()> {
+        bind(socket.as_raw_fd(), address)
+    }
+    match address {
+        SocketAddr::V4(v4) => to(socket, &SockaddrIn::from(v4))?,
+        SocketAddr::V6(v6) => to(socket, &SockaddrIn6::from(v6))?,
+    }
+    Ok(())
+}
+
+fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
+    let backlog = libc::c_int::try_from(backlog).unwrap_or(libc::c_int::MAX);
+    // SAFETY: no pointers.
+    cvt(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    fn flags(fd: BorrowedFd<'_>) -> (libc::c_int, libc::c_int) {
+        // SAFETY: fcntl without pointers.
+        unsafe { (libc::fcntl(fd.as_raw_fd(), libc::F_GETFD), libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)) }
+    }
+
+    #[test]
+    fn sockets_are_blocking_and_close_on_exec_and_tell_what_they_are() {
+        let path = std::env::temp_dir().join(format!("svd-sys-listen-{}", std::process::id()));
+        let _none = std::fs::remove_file(&path);
+        let tcp = tcp("127.0.0.1:0".parse().unwrap(), false, Group::Alone, 10).unwrap();
+        let udp = udp("[::1]:0".parse().unwrap(), true).unwrap();
+        let unix = unix(&path, 10).unwrap();
+        for socket in [&tcp, &udp, &unix] {
+            let (descriptor, status) = flags(socket.as_fd());
+            assert_eq!((descriptor, status & libc::O_NONBLOCK), (libc::FD_CLOEXEC, 0));
+        }
+        assert!(is_listening(tcp.as_fd()).unwrap());
+        assert!(!is_listening(udp.as_fd()).unwrap());
+        assert!(is_listening(unix.as_fd()).unwrap());
+        assert_ne!(address(tcp.as_fd()).unwrap().port(), 0);
+        assert_eq!(address(udp.as_fd()).unwrap().ip(), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]));
+        assert_eq!(address(unix.as_fd()).unwrap_err().raw_os_error(), Some(libc::EAFNOSUPPORT));
+        let copy = tcp.try_clone().unwrap();
+        assert_eq!(cookie(tcp.as_fd()).unwrap(), cookie(copy.as_fd()).unwrap());
+        assert_ne!(cookie(tcp.as_fd()).unwrap(), cookie(udp.as_fd()).unwrap());
+        set_nonblocking_shared(copy.as_fd()).unwrap();
+        assert_ne!(flags(tcp.as_fd()).1 & libc::O_NONBLOCK, 0);
+        set_blocking_shared(tcp.as_fd()).unwrap();
+        assert_eq!(flags(copy.as_fd()).1 & libc::O_NONBLOCK, 0);
+        assert!(waiting(unix.as_fd()).is_err());
+        assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+        assert_eq!(super::unix(&path, 1).unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
+        std::fs::remove_file(&path).unwrap();
+        let long = std::path::PathBuf::from(format!("/{}", "x".repeat(108)));
+        assert_eq!(super::unix(&long, 1).unwrap_err().raw_os_error(), Some(libc::ENAMETOOLONG));
+    }
+
+    #[test]
+    fn connections_that_wait_are_counted_and_inherit_the_options() {
+        let listener = tcp("127.0.0.1:0".parse().unwrap(), false, Group::Alone, 10).unwrap();
+        let at = address(listener.as_fd()).unwrap();
+        let _clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(at).unwrap()).collect();
+        assert_eq!(waiting(listener.as_fd()).unwrap(), 3);
+        let listener = TcpListener::from(listener);
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+        assert_eq!(waiting(listener.as_fd()).unwrap(), 2);
+        drop((listener.accept().unwrap(), listener.accept().unwrap()));
+        assert_eq!(waiting(listener.as_fd()).unwrap(), 0);
+    }
+
+    #[test]
+    fn an_address_is_shared_only_in_a_group_and_may_be_of_one_family() {
+        let any = "[::]:0".parse().unwrap();
+        let first = tcp(any, false, Group::Shared, 1).unwrap();
+        let port = address(first.as_fd()).unwrap().port();
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), port);
+        assert!(tcp(at("::"), false, Group::Shared, 1).is_ok());
+        let in_use = |result: io::Result<OwnedFd>| result.unwrap_err().raw_os_error() == Some(libc::EADDRINUSE);
+        assert!(in_use(tcp(at("::"), false, Group::Alone, 1)));
+        assert!(in_use(tcp(at("127.0.0.1"), false, Group::Alone, 1)));
+        let only_v6 = tcp(any, true, Group::Alone, 1).unwrap();
+        let port = address(only_v6.as_fd()).unwrap().port();
+        assert!(tcp(SocketAddr::new([0, 0, 0, 0].into(), port), false, Group::Alone, 1).is_ok());
+        let taken = udp("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        assert!(in_use(udp(address(taken.as_fd()).unwrap(), false)));
+    }
+}
