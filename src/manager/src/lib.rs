@@ -7,6 +7,7 @@ pub mod cli;
 mod entry;
 pub mod http;
 mod instant;
+mod listen;
 pub mod logs;
 mod own_log;
 mod plan;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use svd_config::plan::ExecPlan;
+use svd_config::plan::{ExecPlan, ListenAddress, ProcessPlan};
 use svd_sys::users::{self, User};
 
 /// One process's user and groups, in numbers.
@@ -33,14 +33,26 @@ impl Accounts {
         self.0.iter()
     }
 
-    /// Looks up what this process needs. `Err` is a sentence that names what is missing and the way out.
-    pub fn add(&mut self, exec: &ExecPlan) -> Result<(), String> {
-        let key = (exec.user.clone(), exec.group.clone());
-        if (exec.user.is_none() && exec.group.is_none()) || self.0.contains_key(&key) {
+    /// Looks up what this process needs, its listeners' owners included. `Err` is a sentence that names what is missing and
+    /// the way out.
+    pub fn add(&mut self, process: &ProcessPlan) -> Result<(), String> {
+        let exec = &process.exec;
+        self.add_pair(exec.user.as_ref(), exec.group.as_ref(), "cannot start anything as")?;
+        for listener in &process.listen {
+            let ListenAddress::Unix { user, group, .. } = &listener.address else { continue };
+            let (user, group) = (user.as_ref().or(exec.user.as_ref()), group.as_ref().or(exec.group.as_ref()));
+            self.add_pair(user, group, "cannot give a socket to")?;
+        }
+        Ok(())
+    }
+
+    fn add_pair(&mut self, user: Option<&String>, group: Option<&String>, cannot: &str) -> Result<(), String> {
+        let key = (user.cloned(), group.cloned());
+        if (user.is_none() && group.is_none()) || self.0.contains_key(&key) {
             return Ok(());
         }
         let own = svd_sys::process::uid();
-        let name = exec.user.clone().unwrap_or_else(|| own.to_string());
+        let name = user.cloned().unwrap_or_else(|| own.to_string());
         let user = match users::lookup_user(&name) {
             Ok(Some(user)) => user,
             Ok(None) => {
@@ -49,9 +61,9 @@ impl Accounts {
             Err(error) => return Err(format!("user \"{name}\" cannot be looked up: {error}")),
         };
         if own != 0 && user.uid != own {
-            return Err(format!("svd runs as uid {own} and cannot start anything as \"{name}\"; start svd as root"));
+            return Err(format!("svd runs as uid {own} and {cannot} \"{name}\"; start svd as root"));
         }
-        let gid = match &exec.group {
+        let gid = match group {
             None => user.gid,
             Some(group) => match users::lookup_group(group) {
                 Ok(Some(gid)) => gid,
@@ -70,6 +82,11 @@ impl Accounts {
 
     /// The account of a process; `None` keeps svd's own.
     pub fn of(&self, exec: &ExecPlan) -> Option<&Account> {
-        self.0.get(&(exec.user.clone(), exec.group.clone()))
+        self.of_pair(exec.user.as_ref(), exec.group.as_ref())
+    }
+
+    /// The account of a user and group as the config names them; `None` keeps svd's own.
+    pub fn of_pair(&self, user: Option<&String>, group: Option<&String>) -> Option<&Account> {
+        self.0.get(&(user.cloned(), group.cloned()))
     }
 }

@@ -127,7 +127,7 @@ fn from_sources(sources: Sources) -> Result<Loaded, LoadError> {
     let mut accounts = Accounts::default();
     let mut missing = Vec::new();
     for process in &plan.processes {
-        if let Err(message) = accounts.add(&process.exec) {
+        if let Err(message) = accounts.add(process) {
             missing.push(format!("{}: [process.{}]: {message}", sources.main.path.display(), process.name));
         }
     }

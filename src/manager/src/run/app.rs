@@ -5,20 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use svd_api as api;
-use svd_core::{Command, Core, Event, InstanceName, OpId, SpawnId, Time};
+use svd_core::{Command, Core, Event, InstanceName, OpId, Slot, SpawnId, Time};
 use svd_wire::Request;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::Inner;
 use super::commits::Commits;
+use super::errands::Errand;
+use super::intercept::SharedLedger;
+use super::knock::Knock;
 use super::place::Place;
+use super::recycle::MemoryWatch;
+use super::settings::Settings;
 use super::spawns::Spawns;
 use super::sweep::Sweeper;
 use super::usage::UsageSampler;
 use crate::ask::{Actor, Ask};
+use crate::listen::Listeners;
 use crate::logs::{LogEvent, Logs};
-use crate::plan::{Accounts, Snapshot};
-use crate::seam::{Link, LinkError, wish_to_memfd};
+use crate::seam::{Link, LinkError, config_name, wish_to_memfd};
 
 /// How long the end of svd waits for its last history and output to reach the disk.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -48,29 +53,32 @@ pub struct Op {
     pub changes: Vec<String>,
 }
 
-/// A side command: looks for the readiness of a spawn.
-#[derive(Clone, Copy, Debug)]
-pub struct Side {
-    /// Of which spawn.
-    pub of: SpawnId,
-}
-
 /// All state of the manager.
 pub struct App {
     pub(super) core: Core,
     pub(super) link: Link,
     pub(super) keeper: KeeperFacts,
     pub(super) place: Place,
-    pub(super) snapshot: Snapshot,
-    pub(super) accounts: Accounts,
+    pub(super) settings: Settings,
     pub(super) logs: Logs,
     pub(super) commits: Commits,
     pub(super) spawns: Spawns,
     /// Spawns that had ended before this manager began, and whose they were: their ends may not be in history yet, and
     /// the keeper's report of them may come when the core needs the spawn no more.
     pub(super) ended_before: BTreeMap<SpawnId, InstanceName>,
-    pub(super) sides: BTreeMap<u64, Side>,
+    /// Commands that run beside spawns: for which, and to find out what.
+    pub(super) sides: BTreeMap<u64, (SpawnId, Errand)>,
     pub(super) next_side: u64,
+    pub(super) listeners: Listeners,
+    /// How the core last weighed the slots of each gated process.
+    pub(super) weights: BTreeMap<Arc<str>, Vec<(Slot, u32)>>,
+    /// Probes that wait to be let through a gate.
+    pub(super) knocks: VecDeque<Knock>,
+    /// Intercepted calls that have no answer yet; `None` where there can be none.
+    pub(super) ledger: Option<SharedLedger>,
+    /// Processes whose programs cannot be intercepted: why.
+    pub(super) not_intercepted: BTreeMap<Arc<str>, String>,
+    pub(super) memory_watch: MemoryWatch,
     pub(super) sweeper: Sweeper,
     pub(super) scan_due: bool,
     pub(super) ops: BTreeMap<OpId, Op>,
@@ -87,6 +95,8 @@ pub struct App {
     pub(super) watched: Watched,
     pub(super) stopping: Stopping,
     pub(super) wish: Wish,
+    /// Why a replacement was last given up.
+    pub(super) last_rollback: Option<String>,
 }
 
 /// Whether the keeper expects signs of life.
@@ -150,6 +160,8 @@ impl App {
     pub async fn run(mut self, mut sources: Sources) -> Result<Ended, LinkError> {
         self.turn(Event::AdoptEnd)?;
         self.settle()?;
+        self.weigh_the_rest();
+        self.drop_unused_listeners()?;
         loop {
             if let Stopping::Finished(code) = self.stopping {
                 return self.finish(code).await;
@@ -201,12 +213,10 @@ impl App {
 
     /// The end of a turn: what it gathered is sent on its way.
     fn settle(&mut self) -> Result<(), LinkError> {
-        if self.wish == Wish::Changed {
-            self.wish = Wish::Held;
-            let memfd = wish_to_memfd(self.core.desired())?;
-            self.link.send(&Request::Hold { name: super::boot::DESIRED.into() }, vec![memfd])?;
-        }
+        self.tell_wish()?;
         self.conclude()?;
+        // The keeper knows at least as much as the store.
+        self.tell_wish()?;
         self.commits.submit();
         if std::mem::take(&mut self.scan_due) {
             self.scan();
@@ -215,6 +225,22 @@ impl App {
         if wanted != self.watched {
             self.watched = wanted;
             self.link.send(&Request::Watch { on: wanted == Watched::On }, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Has the keeper hold what is desired and which configs that is about, where it has changed. Before any start that
+    /// follows from it: a later manager must know by which config a generation runs.
+    pub(super) fn tell_wish(&mut self) -> Result<(), LinkError> {
+        if self.wish == Wish::Held {
+            return Ok(());
+        }
+        self.wish = Wish::Held;
+        self.settings.turn_to(self.core.plan());
+        let memfd = wish_to_memfd(self.core.desired(), &self.settings.configs())?;
+        self.link.send(&Request::Hold { name: super::boot::DESIRED.into() }, vec![memfd])?;
+        for number in self.settings.take_obsolete() {
+            self.link.send(&Request::Drop { name: config_name(number) }, Vec::new())?;
         }
         Ok(())
     }
@@ -235,7 +261,24 @@ impl App {
                 }
                 Ok(())
             }
-            Inner::ProbeAgain(spawn) => self.probe_command(spawn),
+            Inner::ErrandAgain(spawn, errand) => self.errand(spawn, errand),
+            Inner::ErrandLate(id) => self.errand_late(id),
+            Inner::Knock(knock) => {
+                self.knock(knock);
+                Ok(())
+            }
+            Inner::KnockOver(key, source) => {
+                self.knock_over(&key, source);
+                Ok(())
+            }
+            Inner::Intercepted(spawn, seen) => self.intercepted(spawn, seen),
+            Inner::QueueEmpty(spawn) => self.turn(Event::QueueEmpty { spawn }),
+            Inner::Health(spawn, result) => self.health(spawn, result),
+            Inner::MemoryDue => {
+                self.memory_due();
+                Ok(())
+            }
+            Inner::MemoryOver(over) => self.memory_over(over),
             Inner::Swept(found) => {
                 let (empty, due) = self.sweeper.take(found);
                 self.scan_due |= due == super::sweep::ScanDue::Now;
@@ -257,9 +300,6 @@ impl App {
         }
         for spawn in committed.forget {
             self.link.send(&Request::Forget { spawn }, Vec::new())?;
-        }
-        if let Some(config) = committed.config {
-            self.link.send(&Request::Hold { name: super::boot::CONFIG.into() }, vec![config])?;
         }
         for event in committed.events {
             // Nobody may be listening.
@@ -296,6 +336,7 @@ impl App {
             }
         }
         self.logs.shutdown(LAST_WORDS).await;
+        self.listeners.remove_files();
         Ok(Ended { code, link: self.link })
     }
 }

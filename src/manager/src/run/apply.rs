@@ -5,12 +5,14 @@ use std::sync::Arc;
 use svd_api as api;
 use svd_config::{Change, ChangeKind, Effect};
 use svd_core::Command;
+use svd_wire::Request;
 
-use super::app::{App, Op};
+use super::app::{App, Op, Wish};
 use super::asks::{Answer, Asked};
+use super::settings::Setting;
 use crate::ask::Actor;
-use crate::plan::{self, Loaded};
-use crate::seam::LinkError;
+use crate::plan::{self, Loaded, Snapshot};
+use crate::seam::{LinkError, config_name};
 
 impl App {
     /// `kill -HUP` of svd: as `svctl apply`, the outcome is in history and in svd's own log.
@@ -41,7 +43,7 @@ impl App {
 
     /// Reads the config again; everything is checked before anything is touched.
     fn apply_asked(&mut self, asked: Asked, file: Option<String>) -> Result<(), LinkError> {
-        let loaded = match plan::recheck(&self.snapshot.sources, file.as_deref()) {
+        let loaded = match plan::recheck(&self.settings.in_force().snapshot.sources, file.as_deref()) {
             Ok(loaded) => loaded,
             Err(error) => {
                 self.invalid = Some(error.summary());
@@ -65,7 +67,15 @@ impl App {
             );
             return self.refuse(asked, message);
         }
-        let changes = svd_config::diff(&old, &loaded.plan);
+        let prepared = match self.listeners.prepare(&loaded.plan, &loaded.accounts) {
+            Ok(prepared) => prepared,
+            Err(wrong) => {
+                let message = format!("{}; the running config stays", wrong.join("\n"));
+                self.invalid = Some(wrong.into_iter().next().unwrap_or_default());
+                return self.refuse(asked, message);
+            }
+        };
+        let changes = svd_config::diff(&old, &self.listeners.fit(loaded.plan.clone()));
         let words: Vec<String> = changes.iter().map(|change| describe(change, self.core.desired())).collect();
         if asked.dry_run || changes.is_empty() {
             let (outcome, message) = match (asked.dry_run, changes.is_empty()) {
@@ -74,7 +84,7 @@ impl App {
                 (false, false) => (api::OutcomeWord::Done, String::new()),
             };
             if !asked.dry_run {
-                self.adopt_sources(&loaded)?;
+                self.hold_same(loaded)?;
             }
             self.answer(asked, api::CommandResult { outcome, message, changes: words, problems: Vec::new() });
             return Ok(());
@@ -84,26 +94,82 @@ impl App {
             .filter(|change| matches!(change.kind, ChangeKind::Changed { effect: Effect::Restart, .. }))
             .map(|change| Arc::from(change.process.as_str()))
             .collect();
-        let plan = Arc::new(loaded.plan.clone());
-        let command = Command::Apply { plan, restart };
-        if let Err(message) = self.core.dry_run(&command) {
+        let plan = Arc::new(self.listeners.fit(loaded.plan.clone()));
+        if let Err(message) = self.core.dry_run(&Command::Apply { plan, restart: restart.clone() }) {
             return self.refuse(asked, message);
         }
+        // From here on nothing is refused. The new listeners can be reached before anybody who has them is started.
+        let mut held = self.listeners.install(prepared);
+        held.extend(self.listeners.open_gates(&loaded.plan));
+        self.hold_sockets(held)?;
+        let loaded = Loaded { plan: self.listeners.fit(loaded.plan), ..loaded };
+        // What could not be intercepted before may have become so.
+        self.not_intercepted.clear();
+        let setting = self.setting(loaded);
+        let command = Command::Apply { plan: setting.plan.clone(), restart };
         self.commits.event(asked.event("command.apply", format!("{}: {}", asked.words, words.join("; "))));
-        self.adopt_sources(&loaded)?;
+        self.hold(&setting)?;
+        self.settings.begin(setting);
+        self.wish = Wish::Changed;
         let op =
             Op { reply: asked.reply, actor: asked.actor, reason: asked.reason, words: asked.words, changes: words };
         self.order(op, command)
     }
 
-    /// From now on a new manager begins with this config.
-    fn adopt_sources(&mut self, loaded: &Loaded) -> Result<(), LinkError> {
-        self.snapshot.sources = loaded.sources.clone();
-        self.snapshot.accounts = loaded.accounts.clone();
-        self.accounts = loaded.accounts.clone();
-        self.warnings = loaded.warnings.clone();
-        self.commits.config(self.snapshot.to_memfd()?);
+    /// A config that was read again, under a number of its own.
+    fn setting(&mut self, loaded: Loaded) -> Setting {
+        let number = self.settings.next_number();
+        let before = &self.settings.in_force().snapshot;
+        let snapshot = Snapshot { sources: loaded.sources, accounts: loaded.accounts, ..before.clone() };
+        Setting { number, plan: Arc::new(loaded.plan), snapshot, warnings: loaded.warnings }
+    }
+
+    /// Has the keeper hold it. It counts for a later manager when the wish names it.
+    fn hold(&mut self, setting: &Setting) -> Result<(), LinkError> {
+        let memfd = setting.snapshot.to_memfd()?;
+        self.link.send(&Request::Hold { name: config_name(setting.number) }, vec![memfd])
+    }
+
+    /// The texts have changed and what they say has not: a later manager begins with the new ones.
+    fn hold_same(&mut self, loaded: Loaded) -> Result<(), LinkError> {
+        let same = self.settings.in_force().plan.clone();
+        let setting = Setting { plan: same, ..self.setting(loaded) };
+        self.hold(&setting)?;
+        self.settings.replace(setting);
+        self.settings.taken_back = None;
+        self.wish = Wish::Changed;
         Ok(())
+    }
+
+    /// The core takes an apply back. Which config is in force from now on goes to the keeper with the generations that the
+    /// core has told it of in the same turn.
+    pub(super) fn take_back(&mut self) -> Result<(), LinkError> {
+        self.settings.turn_to(self.core.plan());
+        let why = std::mem::take(&mut self.last_rollback).unwrap_or_else(|| "it did not come up".to_owned());
+        self.settings.taken_back = Some(why);
+        self.wish = Wish::Changed;
+        if let Some(told) = self.taken_back() {
+            tracing::warn!("{told}");
+        }
+        Ok(())
+    }
+
+    /// All instances run by the config in force.
+    pub(super) fn drop_other(&mut self) -> Result<(), LinkError> {
+        self.settings.drop_other();
+        self.wish = Wish::Changed;
+        let gated: Vec<Arc<str>> = self.weights.keys().cloned().collect();
+        gated.iter().for_each(|process| self.turn_gates(process));
+        self.drop_unused_listeners()
+    }
+
+    /// That the config on disk is not the one that runs, and why.
+    pub(super) fn taken_back(&self) -> Option<String> {
+        let why = self.settings.taken_back.as_ref()?;
+        Some(format!(
+            "the config that was applied last was taken back, the one before it runs: {why}; \
+             correct it and apply it again, or put the old one back and apply that"
+        ))
     }
 
     /// Whether what the new config adds or changes can be started here: its program and directory are there. What waits
@@ -111,9 +177,10 @@ impl App {
     fn runnable(&self, old: &svd_config::Plan, loaded: &Loaded) -> Result<(), String> {
         let dirs = self.dirs();
         let surroundings = super::launch::Surroundings {
+            plan: &loaded.plan,
             accounts: &loaded.accounts,
             inherited: &loaded.sources.inherited,
-            ..self.surroundings(&loaded.plan, &dirs)
+            ..self.surroundings(self.core.plan(), &dirs)
         };
         for process in &loaded.plan.processes {
             let unchanged = old.process(&process.name).is_some_and(|before| before.exec == process.exec);

@@ -309,7 +309,7 @@ impl App {
         };
         let dirs = self.dirs();
         let environment = self.surroundings(plan, &dirs).environment(found, 1);
-        let inherited = &self.snapshot.sources.inherited;
+        let inherited = &self.settings.in_force().snapshot.sources.inherited;
         let variables = environment
             .iter()
             .map(|(name, value)| {
@@ -337,10 +337,14 @@ impl App {
         };
         let dirs = self.dirs();
         let mut env = self.surroundings(&plan, &dirs).environment(found, 1);
-        for own in ["PS", "PORT", "SVD_INSTANCE", "SVD_INDEX"] {
+        for own in ["PS", "SVD_INSTANCE", "SVD_INDEX"] {
             env.remove(own);
         }
-        let account = self.accounts.of(&found.exec);
+        if self.listeners.port(found).is_none() {
+            // That of one instance; a listener's is the same for all.
+            env.remove("PORT");
+        }
+        let account = self.settings.in_force().snapshot.accounts.of(&found.exec);
         self.commits.event(NewEvent {
             time_ns: svd_sys::clock::now().real_ns,
             kind: "command.exec".into(),

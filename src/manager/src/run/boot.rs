@@ -1,6 +1,6 @@
 //! How a manager comes to be: afresh, from files, or in the place of one that died, from what the keeper holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -10,16 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use svd_config::plan::{ControlPlan, LogPlan, Plan};
-use svd_core::{Adopted, AdoptedLife, Command, Core, Event, SpawnId, Time};
+use svd_core::{Adopted, AdoptedLife, Command, Core, Event, SpawnId, Time, Which};
 use svd_sys::lock::{LockError, lock_file};
 use svd_wire::{FdRole, Life, Request};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
 use super::commits::Commits;
+use super::intercepted::{LEDGER, held_ledger};
 use super::launch::explain;
 use super::place::{Place, RootAsked};
+use super::recycle::MemoryWatch;
 use super::reports::exit_status;
+use super::settings::{Setting, Settings};
 use super::spawns::{Output, Phase, Spawn, Spawns, Wire, from_wire};
 use super::sweep::Sweeper;
 use super::terminal::Terminal;
@@ -27,13 +30,14 @@ use super::usage::UsageSampler;
 use crate::ask::Handle;
 use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
+use crate::listen::{Listeners, key};
 use crate::logs::{Limits, Logs, Printed, Stream};
 use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
-use crate::seam::{Found, Inventory, Link, LinkError, Purpose, Tag, decode_note, wish_from_memfd};
+use crate::seam::{
+    Configs, Found, Inventory, Link, LinkError, Purpose, Tag, config_name, config_number, decode_note, wish_from_memfd,
+};
 use crate::store::{NewEvent, Place as StorePlace, Store};
 
-/// Name under which the keeper holds the applied config.
-pub const CONFIG: &str = "config";
 /// Name under which the keeper holds the control socket's listener. The keeper watches it to know that a manager is wanted.
 const CONTROL: &str = "control";
 /// Name under which the keeper holds the lock.
@@ -42,8 +46,10 @@ const LOCK: &str = "lock";
 const RUNTIME_LOCK: &str = "runtime-lock";
 /// Name under which the keeper holds the notes of what the foreground has printed.
 const PRINTED: &str = "printed";
-/// Name under which the keeper holds what is desired, for a manager that cannot open the store.
+/// Name under which the keeper holds what is desired, and which of the configs it holds that is about.
 pub const DESIRED: &str = "desired";
+/// The number of the config that svd is started with.
+const FIRST_CONFIG: u64 = 1;
 /// Name under which the keeper is told that svd stops all.
 pub const STOPPING: &str = "stopping";
 /// How long open answers of the API may take at the end.
@@ -65,7 +71,8 @@ enum BootError {
 
 /// What stands after the start, however it came about.
 struct Ground {
-    loaded: Loaded,
+    settings: Settings,
+    listeners: Listeners,
     place: Place,
     groups: ControlGroups,
     control: UnixListener,
@@ -110,9 +117,10 @@ pub fn run(args: &RunArgs, socket: OwnedFd) -> u8 {
 async fn begin(args: &RunArgs, socket: OwnedFd) -> Result<u8, BootError> {
     let mut link = Link::new(socket)?;
     let mut inventory = Inventory::take(&mut link).await?;
-    let ground = match inventory.named.remove(CONFIG) {
-        Some(memfd) => take_over(memfd, &mut link, &mut inventory).await?,
-        None => afresh(args, &mut link, &mut inventory).await?,
+    let configs = configs(&mut inventory);
+    let ground = match configs.is_empty() {
+        true => afresh(args, &mut link, &mut inventory).await?,
+        false => take_over(configs, &mut link, &mut inventory).await?,
     };
     crate::own_log::start(&ground.place.root);
     tracing::info!(
@@ -160,10 +168,20 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let groups = control_groups(&loaded.plan.control).map_err(BootError::Other)?;
     place.prepare_notify().map_err(BootError::Other)?;
     end_leftovers(inventory.keeper_pid, &place).await;
+    let mut listeners = Listeners::default();
+    let prepared =
+        listeners.prepare(&loaded.plan, &loaded.accounts).map_err(|wrong| BootError::Other(wrong.join("\nsvd: ")))?;
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
     let control = bind_control(&place, loaded.plan.control.socket_mode, groups).map_err(BootError::Other)?;
-    let snapshot = snapshot(&loaded, &place, groups);
     let io = |error: io::Error| BootError::Link(error.into());
+    for (name, socket) in listeners.install(prepared).into_iter().chain(listeners.open_gates(&loaded.plan)) {
+        link.send(&Request::Hold { name }, vec![socket.try_clone().map_err(io)?])?;
+    }
+    for trouble in listeners.troubles() {
+        crate::say::line(&format!("svd: {trouble}"));
+    }
+    let loaded = Loaded { plan: listeners.fit(loaded.plan), ..loaded };
+    let setting = setting(FIRST_CONFIG, loaded, &place, groups);
     for (name, lock) in locks {
         link.send(&Request::Hold { name: name.into() }, vec![lock])?;
     }
@@ -174,8 +192,10 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
         link.send(&Request::Hold { name: PRINTED.into() }, vec![printed.share().map_err(io)?])?;
     }
     // Last: a successor that finds the config finds everything.
-    link.send(&Request::Hold { name: CONFIG.into() }, vec![snapshot.to_memfd().map_err(io)?])?;
-    Ok(Ground { loaded, place, groups, control, printed, store, desired, warnings })
+    let name = config_name(setting.number);
+    link.send(&Request::Hold { name }, vec![setting.snapshot.to_memfd().map_err(io)?])?;
+    let settings = Settings::new(setting, None, FIRST_CONFIG, None);
+    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings })
 }
 
 /// One svd for each directory that it changes.
@@ -190,37 +210,72 @@ fn lock(dir: &Path, app: &str, keeper: i32) -> Result<OwnedFd, String> {
     })
 }
 
-fn snapshot(loaded: &Loaded, place: &Place, groups: ControlGroups) -> Snapshot {
-    Snapshot {
-        sources: loaded.sources.clone(),
+fn setting(number: u64, loaded: Loaded, place: &Place, groups: ControlGroups) -> Setting {
+    let snapshot = Snapshot {
+        sources: loaded.sources,
         root: place.root.clone(),
         runtime: place.runtime.clone(),
-        accounts: loaded.accounts.clone(),
+        accounts: loaded.accounts,
         groups,
+    };
+    Setting { number, plan: Arc::new(loaded.plan), snapshot, warnings: loaded.warnings }
+}
+
+/// The configs that the keeper holds, by number; empty for the first manager.
+fn configs(inventory: &mut Inventory) -> BTreeMap<u64, OwnedFd> {
+    let numbers: Vec<u64> = inventory.named.keys().filter_map(|name| config_number(name)).collect();
+    let take = |number: u64| Some((number, inventory.named.remove(&config_name(number))?));
+    numbers.into_iter().filter_map(take).collect()
+}
+
+/// The configs that the wish names, the one in force first. What nobody names was left by a manager that died in the middle
+/// of an apply, or at its end.
+fn settings(mut held: BTreeMap<u64, OwnedFd>, wish: Option<&Configs>, link: &mut Link) -> Result<Settings, BootError> {
+    let last = held.last_key_value().map_or(0, |(number, _)| *number);
+    // Without a wish there is one only: the wish is told before a second one counts.
+    let first = held.first_key_value().map_or(0, |(number, _)| *number);
+    let named = wish.cloned().unwrap_or(Configs { in_force: first, other: None, taken_back: None });
+    let mut read = |number: u64| held.remove(&number).map(|memfd| read_setting(number, memfd));
+    let in_force = read(named.in_force)
+        .ok_or_else(|| BootError::Other(format!("the keeper holds no config number {}", named.in_force)))??;
+    let other = named.other.and_then(read).transpose()?;
+    for number in held.into_keys() {
+        link.send(&Request::Drop { name: config_name(number) }, Vec::new())?;
     }
+    Ok(Settings::new(in_force, other, last, named.taken_back))
+}
+
+fn read_setting(number: u64, memfd: OwnedFd) -> Result<Setting, BootError> {
+    let snapshot = Snapshot::from_memfd(memfd)
+        .map_err(|error| BootError::Other(format!("the keeper's copy of the config is broken: {error}")))?;
+    let (plan, warnings) = svd_config::plan(&snapshot.sources).map_err(|errors| told(LoadError::Config(errors)))?;
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    Ok(Setting { number, plan: Arc::new(plan), snapshot, warnings })
 }
 
 /// A manager in the place of one that died: nothing is read from the config's files, and nobody is looked up.
-async fn take_over(config: OwnedFd, link: &mut Link, inventory: &mut Inventory) -> Result<Ground, BootError> {
-    let other = |what: &str, error: &dyn std::fmt::Display| BootError::Other(format!("{what}: {error}"));
-    let snapshot =
-        Snapshot::from_memfd(config).map_err(|error| other("the keeper's copy of the config is broken", &error))?;
-    let (plan, warnings) = svd_config::plan(&snapshot.sources).map_err(|errors| told(LoadError::Config(errors)))?;
-    let warnings = warnings.iter().map(ToString::to_string).collect();
-    let loaded = Loaded { sources: snapshot.sources, plan, accounts: snapshot.accounts, warnings };
-    let groups = snapshot.groups;
-    let place = Place { root: snapshot.root, runtime: snapshot.runtime, volatile: None };
+async fn take_over(
+    configs: BTreeMap<u64, OwnedFd>,
+    link: &mut Link,
+    inventory: &mut Inventory,
+) -> Result<Ground, BootError> {
+    let held = inventory.named.remove(DESIRED).and_then(|memfd| wish_from_memfd(memfd).ok());
+    let mut settings = settings(configs, held.as_ref().map(|(_, configs)| configs), link)?;
+    let listeners = listeners(&mut settings, link, inventory)?;
+    let held = held.map(|(desired, _)| desired);
+    let Snapshot { root, runtime, groups, .. } = settings.in_force().snapshot.clone();
+    let place = Place { root, runtime, volatile: None };
+    let socket_mode = settings.in_force().plan.control.socket_mode;
     let control =
         inventory.named.remove(CONTROL).ok_or_else(|| BootError::Other("the keeper holds no control socket".into()))?;
     let mut control = UnixListener::from(control);
     let missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
     if place.control().symlink_metadata().is_err_and(missing) {
         // Somebody has removed the file, as those do who clear temporary directories: nobody can connect any more.
-        control = bind_control(&place, loaded.plan.control.socket_mode, groups).map_err(BootError::Other)?;
+        control = bind_control(&place, socket_mode, groups).map_err(BootError::Other)?;
         let copy = control.try_clone().map_err(LinkError::from)?;
         link.send(&Request::Hold { name: CONTROL.into() }, vec![copy.into()])?;
     }
-    let held = inventory.named.remove(DESIRED).and_then(|memfd| wish_from_memfd(memfd).ok());
     let (store, stored, warnings) = match (open_store(&place, inventory.boot).await, &held) {
         (Ok(opened), _) => opened,
         (Err(error), None) => return Err(error),
@@ -230,7 +285,35 @@ async fn take_over(config: OwnedFd, link: &mut Link, inventory: &mut Inventory) 
     // The keeper was told before the store was: it knows at least as much, also where the database was taken away.
     let desired = held.unwrap_or(stored);
     let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
-    Ok(Ground { loaded, place, groups, control, printed, store, desired, warnings })
+    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings })
+}
+
+/// The listeners that the keeper holds, and those that are missing among them made again. That one cannot be made again ends
+/// nobody: what runs has its sockets.
+fn listeners(settings: &mut Settings, link: &mut Link, inventory: &mut Inventory) -> Result<Listeners, BootError> {
+    let (mut listeners, obsolete) = Listeners::adopt(Listeners::take_over(&mut inventory.named), settings.plans());
+    for name in obsolete {
+        link.send(&Request::Drop { name }, Vec::new())?;
+    }
+    listeners.drop_unreachable();
+    let mut held = Vec::new();
+    for setting in [Some(settings.in_force()), settings.other()].into_iter().flatten() {
+        match listeners.prepare(&setting.plan, &setting.snapshot.accounts) {
+            Ok(prepared) => held.extend(listeners.install(prepared)),
+            Err(wrong) => {
+                for what in wrong {
+                    tracing::error!("{what}");
+                    crate::say::line(&format!("svd: {what}"));
+                }
+            }
+        }
+        held.extend(listeners.open_gates(&setting.plan));
+    }
+    for (name, socket) in held {
+        link.send(&Request::Hold { name }, vec![socket.try_clone().map_err(LinkError::from)?])?;
+    }
+    settings.fit(|plan| listeners.fit(plan));
+    Ok(listeners)
 }
 
 /// Without notes the output is printed from now on.
@@ -318,8 +401,8 @@ fn control_groups(control: &ControlPlan) -> Result<ControlGroups, String> {
 }
 
 /// Puts everything together and runs the main loop.
-async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) -> Result<u8, BootError> {
-    let Ground { loaded, place, groups, control, printed, store, desired, mut warnings } = ground;
+async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Ground) -> Result<u8, BootError> {
+    let Ground { settings, listeners, place, groups, control, printed, store, desired, warnings } = ground;
     let (log_events, logs_in) = mpsc::unbounded_channel();
     let (inner, inner_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(256);
@@ -328,34 +411,43 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
     let (end_api, api_end) = watch::channel(false);
     let logs = Logs::start(place.logs(), log_events)
         .map_err(|error| BootError::Other(format!("the log thread cannot be started: {error}")))?;
-    let terminal = Terminal::start(args.log_format, &loaded.plan, &logs, printed, events.subscribe());
+    let terminal = Terminal::start(args.log_format, &settings.in_force().plan, &logs, printed, events.subscribe());
     let handle = Handle { asks, events: events.clone(), version: version_in };
     let access = Access { own_uid: svd_sys::process::uid(), socket_group: groups.socket, read_group: groups.read };
     let api = ApiState { handle, store: store.clone(), access, logs: logs.clone() };
     control.set_nonblocking(true).map_err(|error| BootError::Link(error.into()))?;
     let api = tokio::spawn(http::serve(control, api, api_end));
-    warnings.extend(loaded.warnings.iter().map(ToString::to_string));
     // Even wire numbers are the core's, odd ones side commands.
     let last = inventory.last_spawn / 2;
-    let snapshot = snapshot(&loaded, &place, groups);
-    let plan = Arc::new(loaded.plan);
+    let plan = settings.in_force().plan.clone();
+    // Where generations are told to run by a config that is gone, they run by the one in force.
+    let other = match (settings.other(), desired.boundaries.is_empty()) {
+        (Some(other), _) => Some(other.plan.clone()),
+        (None, false) => Some(plan.clone()),
+        (None, true) => None,
+    };
     let mut app = App {
-        core: Core::new(plan.clone(), None, desired, SpawnId(last)),
+        core: Core::new(plan, other, desired, SpawnId(last)),
         link,
         keeper: KeeperFacts {
             boot: inventory.boot,
             pid: inventory.keeper_pid,
             manager_starts: inventory.manager_starts,
         },
-        snapshot,
+        settings,
         place,
-        accounts: loaded.accounts,
         logs,
         commits: Commits::new(store),
         spawns: Spawns::new(),
         ended_before: BTreeMap::new(),
         sides: BTreeMap::new(),
         next_side: last.saturating_mul(2).saturating_add(3),
+        listeners,
+        weights: BTreeMap::new(),
+        knocks: VecDeque::new(),
+        ledger: inventory.named.remove(LEDGER).and_then(held_ledger),
+        not_intercepted: BTreeMap::new(),
+        memory_watch: MemoryWatch::Off,
         sweeper: Sweeper::new(inventory.keeper_pid, inner.clone()),
         scan_due: false,
         ops: BTreeMap::new(),
@@ -371,11 +463,13 @@ async fn live(args: &RunArgs, link: Link, inventory: Inventory, ground: Ground) 
         watched: Watched::Off,
         stopping: Stopping::No,
         wish: Wish::Changed,
+        last_rollback: None,
     };
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {
-        app.adopt(&plan, found)?;
+        app.adopt(found)?;
     }
+    app.clear_ledger();
     if inventory.named.contains_key(STOPPING) {
         let op = Op { reply: None, actor: None, reason: None, words: "shutdown".into(), changes: Vec::new() };
         app.order(op, Command::Shutdown { now: false })?;
@@ -411,8 +505,16 @@ fn begun(inventory: &Inventory) -> NewEvent {
 }
 
 impl App {
+    /// The plan that a generation of a process runs by; for spawns that the core does not know yet.
+    fn plan_by(&self, process: &str, generation: u64) -> &Arc<Plan> {
+        match (self.core.desired().runs_by(process, generation), self.settings.other()) {
+            (Which::Other, Some(other)) => &other.plan,
+            (Which::Other, None) | (Which::InForce, _) => &self.settings.in_force().plan,
+        }
+    }
+
     /// Takes over one spawn of the inventory.
-    fn adopt(&mut self, plan: &Plan, mut found: Found) -> Result<(), LinkError> {
+    fn adopt(&mut self, mut found: Found) -> Result<(), LinkError> {
         let instance = found.instance;
         let Some(tag) = Tag::decode(&instance.tag) else {
             tracing::error!(spawn = instance.spawn.0, "a spawn carries no tag that can be read; it is left alone");
@@ -432,23 +534,16 @@ impl App {
                 return Ok(());
             }
         };
+        let plan = self.plan_by(&tag.instance.process, lineage.generation).clone();
         let process = plan.process(&tag.instance.process);
-        let mut spawn = Spawn {
-            instance: tag.instance.clone(),
-            cookie: tag.cookie,
-            program: process.map(|process| process.name.clone().into()).unwrap_or_default(),
-            cwd: process.map(|process| process.exec.cwd.clone()).unwrap_or_default(),
-            phase: Phase::Asked,
-            stdout: Output::Done,
-            stderr: Output::Done,
-            ready: found.held.remove(&FdRole::Ready),
-            notify: instance.notify,
-            probe: None,
-            probe_command: None,
-            probing: false,
-            not_ready: None,
-            forgettable: false,
-        };
+        let mut spawn = Spawn::new(tag.instance.clone(), tag.cookie, lineage.slot);
+        if let Some(process) = process {
+            spawn.program = process.name.clone().into();
+            spawn.cwd = process.exec.cwd.clone();
+            spawn.listens = process.listen.iter().map(|wanted| key(process, wanted)).collect();
+        }
+        spawn.ready = found.held.remove(&FdRole::Ready);
+        spawn.notify = instance.notify;
         let boot = |stamp: svd_wire::Stamp| Time(stamp.boot_ns);
         let life = match instance.life {
             Life::Forked { at, .. } => AdoptedLife::Forked { at: boot(at) },
@@ -492,6 +587,9 @@ impl App {
         };
         let stopping = spawn.notify.stopping;
         self.spawns.insert(id, spawn);
+        if let Some(channel) = found.held.remove(&FdRole::Intercept) {
+            self.intercept(id, channel)?;
+        }
         self.turn(Event::Adopt(Box::new(adopted)))?;
         if stopping {
             self.turn(Event::Stopping { spawn: id })?;

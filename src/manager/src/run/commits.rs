@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -42,7 +41,6 @@ struct Turn {
     ack: Option<u64>,
     replies: Vec<Reply>,
     forget: Vec<svd_wire::SpawnId>,
-    config: Option<OwnedFd>,
 }
 
 /// One transaction on its way.
@@ -70,8 +68,6 @@ pub struct Committed {
     pub replies: Vec<Reply>,
     /// Records that the keeper may drop, their reports being acknowledged.
     pub forget: Vec<svd_wire::SpawnId>,
-    /// The config that a later manager is to begin with.
-    pub config: Option<OwnedFd>,
 }
 
 impl Commits {
@@ -105,16 +101,10 @@ impl Commits {
         self.open.replies.push(reply);
     }
 
-    /// The config that a later manager is to begin with. Only once it is on disk which instances it replaces: a manager
-    /// that knew the config and not that would let them run on with the old one.
-    pub fn config(&mut self, memfd: OwnedFd) {
-        self.open.config = Some(memfd);
-    }
-
     /// Sends what this turn gathered on its way.
     pub fn submit(&mut self) {
         let turn = std::mem::take(&mut self.open);
-        let waits = turn.ack.is_some() || !turn.replies.is_empty() || !turn.forget.is_empty() || turn.config.is_some();
+        let waits = turn.ack.is_some() || !turn.replies.is_empty() || !turn.forget.is_empty();
         if !waits && turn.batch == Batch::default() {
             return;
         }
@@ -152,8 +142,8 @@ impl Commits {
         if self.retry_at.is_none() {
             self.trouble = None;
         }
-        let Turn { ack, replies, forget, config, .. } = turn;
-        Some(Committed { ack, events, replies, forget, config })
+        let Turn { ack, replies, forget, .. } = turn;
+        Some(Committed { ack, events, replies, forget })
     }
 
     /// Takes in what the store has answered; ready when it has answered anything.

@@ -7,10 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use svd_config::plan::{ExecPlan, LogPlan, Plan, ProcessPlan, ReadyBy, Run};
-use svd_core::{InstanceName, SpawnFailure};
+use svd_core::{InstanceName, Slot, SpawnFailure};
 use svd_sys::{dgram, fd};
 use svd_wire::{Credentials, FdRole, Rlimit, SpawnSpec};
 
+use super::handoff::{self, Filter, Handed};
+use crate::listen::Listeners;
 use crate::plan::{Account, Accounts, lookup};
 
 /// The variable that marks every process of a spawn, so that those that left its session are found.
@@ -52,6 +54,8 @@ pub struct Surroundings<'a> {
     pub control: &'a Path,
     /// Directory of the notify sockets.
     pub notify_dir: &'a Path,
+    /// The sockets that svd holds.
+    pub listeners: &'a Listeners,
 }
 
 /// A spec with the descriptors that go with it, and this side's ends.
@@ -66,6 +70,24 @@ pub struct Launch {
     pub stderr: Option<OwnedFd>,
     /// This side's end of the readiness pipe.
     pub ready: Option<OwnedFd>,
+    /// This side's end of the socket over which the filter's listener comes.
+    pub intercept: Option<OwnedFd>,
+    /// Why its calls cannot be intercepted though they should.
+    pub refused: Option<io::Error>,
+}
+
+/// Which start it is.
+pub struct Start<'a> {
+    /// Of which instance.
+    pub instance: &'a InstanceName,
+    /// What marks its processes.
+    pub cookie: &'a str,
+    /// What is written on it.
+    pub tag: Vec<u8>,
+    /// The slot that it accepts from.
+    pub slot: Slot,
+    /// Whether it is intercepted.
+    pub filter: Filter,
 }
 
 impl Surroundings<'_> {
@@ -88,7 +110,10 @@ impl Surroundings<'_> {
         }
         env.extend(exec.env.iter().map(|(name, value)| (name.clone(), value.clone())));
         let instance = format!("{}.{index}", process.name);
-        let port = u32::from(exec.port) + index.saturating_sub(1);
+        let port = match self.listeners.port(process) {
+            Some(port) => u32::from(port),
+            None => u32::from(exec.port) + index.saturating_sub(1),
+        };
         let own = [
             ("SVD_APP", self.plan.app.clone()),
             ("SVD_ENVIRONMENT", self.plan.environment.clone().unwrap_or_default()),
@@ -174,13 +199,8 @@ impl Surroundings<'_> {
     }
 
     /// Everything for one start of an instance.
-    pub fn launch(
-        &self,
-        process: &ProcessPlan,
-        instance: &InstanceName,
-        cookie: &str,
-        tag: Vec<u8>,
-    ) -> Result<Launch, SpawnFailure> {
+    pub fn launch(&self, process: &ProcessPlan, start: Start<'_>) -> Result<Launch, SpawnFailure> {
+        let Start { instance, cookie, tag, slot, filter } = start;
         let mut env = self.environment(process, instance.index);
         env.insert(COOKIE.into(), self.mark(cookie));
         let mut kit = Kit::default();
@@ -209,10 +229,15 @@ impl Surroundings<'_> {
             | ReadyBy::Tcp { .. }
             | ReadyBy::Http { .. } => {}
         }
+        let Handed { env: told, roles, fds, intercept, refused } =
+            handoff::hand(process, slot, self.listeners, filter).map_err(resources)?;
+        env.extend(told);
+        kit.roles.extend(roles);
+        kit.fds.extend(fds);
         let mut spec = self.spec(&process.exec, &process.exec.run, &env)?;
         spec.tag = tag;
         spec.fds = kit.roles;
-        Ok(Launch { spec, fds: kit.fds, stdout, stderr, ready })
+        Ok(Launch { spec, fds: kit.fds, stdout, stderr, ready, intercept, refused })
     }
 }
 

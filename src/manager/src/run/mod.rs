@@ -5,12 +5,22 @@ mod apply;
 mod asks;
 mod boot;
 mod commits;
+mod drain;
+mod errands;
+mod gate;
+mod handoff;
+mod health;
+mod intercept;
+mod intercepted;
+mod knock;
 mod launch;
 mod leftovers;
 mod perform;
 mod place;
 mod probe;
+mod recycle;
 mod reports;
+mod settings;
 mod spawns;
 mod status;
 mod sweep;
@@ -18,7 +28,11 @@ mod targets;
 mod terminal;
 mod usage;
 
+use std::net::SocketAddr;
+
 use svd_core::SpawnId;
+
+use crate::listen::Key;
 
 pub use boot::run;
 
@@ -29,8 +43,24 @@ pub enum Inner {
     Evidence(SpawnId),
     /// A try to find it failed, for this reason.
     ProbeFailed(SpawnId, String),
-    /// The pause between two tries of a readiness command is over.
-    ProbeAgain(SpawnId),
+    /// The pause between two tries of a command is over.
+    ErrandAgain(SpawnId, errands::Errand),
+    /// The command of this number has had its time.
+    ErrandLate(u64),
+    /// A probe asks to be let through a gate.
+    Knock(knock::Knock),
+    /// The probe from there is over.
+    KnockOver(Key, SocketAddr),
+    /// Something was seen of a program whose calls are intercepted.
+    Intercepted(SpawnId, intercept::Seen),
+    /// Nobody waits in its slot any more.
+    QueueEmpty(SpawnId),
+    /// The result of a health probe.
+    Health(SpawnId, Result<(), String>),
+    /// It is time to look at the memory of some.
+    MemoryDue,
+    /// Those use more memory than they may: so many bytes.
+    MemoryOver(Vec<(SpawnId, u64)>),
     /// A scan of the process tree has ended.
     Swept(Vec<sweep::Left>),
     /// Somebody who was being waited for has ended: scan again.

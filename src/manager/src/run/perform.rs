@@ -1,18 +1,23 @@
 //! Performing what the core wants done.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use svd_api as api;
-use svd_config::plan::{LogPlan, ReadyBy};
+use svd_config::Plan;
+use svd_config::plan::{LogPlan, ProcessPlan, ReadyBy};
 use svd_core::action::FactKind;
 use svd_core::{Action, Event, Fact, InstanceName, Lineage, OpId, Outcome, Reason, SpawnFailure, SpawnId, Sweep};
 use svd_wire::{FdRole, Request, SpawnSpec};
 
-use super::app::{App, Side, Stopping, Wish};
-use super::launch::{Launch, Surroundings};
+use super::app::{App, Stopping, Wish};
+use super::errands::Errand;
+use super::handoff::Filter;
+use super::launch::{Launch, Start, Surroundings};
 use super::probe::{self, Evidence};
 use super::spawns::{Output, Phase, Spawn, to_wire};
 use super::sweep::Main;
+use crate::listen::key;
 use crate::logs::{Limits, Stream, StreamKey};
 use crate::seam::{LinkError, Purpose, Tag, encode_note};
 use crate::store::NewEvent;
@@ -55,12 +60,18 @@ impl App {
                 self.done(op, outcome);
                 Ok(())
             }
-            Action::Gate { .. }
-            | Action::WatchQueue { .. }
-            | Action::ProveDrained { .. }
-            | Action::Watch { .. }
-            | Action::TakeBack
-            | Action::DropOther => Ok(()),
+            Action::Gate { process, weights } => self.gate(process, weights),
+            Action::WatchQueue { spawn } => {
+                self.watch_queue(spawn);
+                Ok(())
+            }
+            Action::ProveDrained { spawn } => self.errand(spawn, Errand::Drained),
+            Action::Watch { spawn } => {
+                self.watch(spawn);
+                Ok(())
+            }
+            Action::TakeBack => self.take_back(),
+            Action::DropOther => self.drop_other(),
             Action::Finish { code } => {
                 self.stopping = Stopping::Finished(code);
                 Ok(())
@@ -69,13 +80,15 @@ impl App {
     }
 
     /// What every spawn of this app is surrounded by.
-    pub(super) fn surroundings<'a>(&'a self, plan: &'a svd_config::Plan, dirs: &'a Dirs) -> Surroundings<'a> {
+    pub(super) fn surroundings<'a>(&'a self, plan: &'a Arc<Plan>, dirs: &'a Dirs) -> Surroundings<'a> {
+        let snapshot = &self.settings.of(plan).snapshot;
         Surroundings {
             plan,
-            accounts: &self.accounts,
-            inherited: &self.snapshot.sources.inherited,
+            accounts: &snapshot.accounts,
+            inherited: &snapshot.sources.inherited,
             control: &dirs.control,
             notify_dir: &dirs.notify,
+            listeners: &self.listeners,
         }
     }
 
@@ -85,25 +98,12 @@ impl App {
     }
 
     fn spawn(&mut self, spawn: SpawnId, instance: InstanceName, lineage: Lineage) -> Result<(), LinkError> {
-        let plan = self.core.plan().clone();
-        let cookie = self.cookie(spawn.0);
-        let tag = Tag { instance: instance.clone(), purpose: Purpose::Instance(lineage), cookie: cookie.clone() };
-        let mut known = Spawn {
-            instance: instance.clone(),
-            cookie,
-            program: Default::default(),
-            cwd: Default::default(),
-            phase: Phase::Asked,
-            stdout: Output::Done,
-            stderr: Output::Done,
-            ready: None,
-            notify: Default::default(),
-            probe: None,
-            probe_command: None,
-            probing: false,
-            not_ready: None,
-            forgettable: false,
-        };
+        self.tell_wish()?;
+        let plan = self.plan_of(spawn);
+        let slot = self.core.slot_of(spawn).unwrap_or(lineage.slot);
+        let tag = Purpose::Instance(lineage);
+        let mut known = Spawn::new(instance.clone(), self.cookie(spawn.0), slot);
+        let tag = Tag { instance: instance.clone(), purpose: tag, cookie: known.cookie.clone() };
         let Some(process) = plan.process(&instance.process) else {
             self.spawns.insert(spawn, known);
             let failure = SpawnFailure { message: "it is not in the config".into(), code: 111, transient: false };
@@ -111,9 +111,9 @@ impl App {
             return Ok(());
         };
         known.cwd = process.exec.cwd.clone();
-        let dirs = self.dirs();
-        let launch = self.surroundings(&plan, &dirs).launch(process, &instance, &known.cookie, tag.encode());
-        let Launch { spec, fds, stdout, stderr, ready } = match launch {
+        known.listens = process.listen.iter().map(|wanted| key(process, wanted)).collect();
+        let launch = self.prepare(process, &plan, &known, tag.encode())?;
+        let Launch { spec, fds, stdout, stderr, ready, intercept, refused } = match launch {
             Ok(launch) => launch,
             Err(failure) => {
                 self.start_failed(spawn, &instance, &failure);
@@ -137,7 +137,38 @@ impl App {
             }
         }
         self.spawns.insert(spawn, known);
-        self.send_spawn(to_wire(spawn), spec, fds)
+        if let Some(channel) = intercept {
+            self.intercept(spawn, channel)?;
+        }
+        if let Some(error) = refused {
+            self.not_intercepted(spawn, &error.to_string());
+        }
+        self.send_spawn(to_wire(spawn), spec, fds)?;
+        self.turn_gates(&instance.process);
+        Ok(())
+    }
+
+    /// Everything for a start, its slot included. The inner error: why it cannot be.
+    fn prepare(
+        &mut self,
+        process: &ProcessPlan,
+        plan: &Arc<Plan>,
+        spawn: &Spawn,
+        tag: Vec<u8>,
+    ) -> Result<Result<Launch, SpawnFailure>, LinkError> {
+        if let Err(error) = self.reach(process, spawn.slot)? {
+            let message = format!("no slot can be made for it: {error}");
+            return Ok(Err(SpawnFailure { message, code: 111, transient: true }));
+        }
+        self.listeners.mend(&process.name);
+        self.make_blocking(process, spawn);
+        let filter = match self.not_intercepted.contains_key(&spawn.instance.process) {
+            true => Filter::Refused,
+            false => Filter::AsAsked,
+        };
+        let dirs = self.dirs();
+        let start = Start { instance: &spawn.instance, cookie: &spawn.cookie, tag, slot: spawn.slot, filter };
+        Ok(self.surroundings(plan, &dirs).launch(process, start))
     }
 
     pub(super) fn attach(
@@ -152,7 +183,12 @@ impl App {
         self.logs.attach(key, pipe, limits);
     }
 
-    fn send_spawn(&mut self, id: svd_wire::SpawnId, spec: SpawnSpec, mut fds: Vec<OwnedFd>) -> Result<(), LinkError> {
+    pub(super) fn send_spawn(
+        &mut self,
+        id: svd_wire::SpawnId,
+        spec: SpawnSpec,
+        mut fds: Vec<OwnedFd>,
+    ) -> Result<(), LinkError> {
         let texts: usize = spec.env.iter().chain(&spec.argv).map(|text| text.len().saturating_add(4)).sum();
         let groups = spec.credentials.as_ref().map_or(0, |account| account.groups.len().saturating_mul(4));
         let size = texts.saturating_add(groups);
@@ -195,21 +231,31 @@ impl App {
         self.scan_due = true;
     }
 
+    /// The plan that a spawn runs by.
+    pub(super) fn plan_of(&self, spawn: SpawnId) -> Arc<Plan> {
+        self.core.plan_of(spawn).unwrap_or(self.core.plan()).clone()
+    }
+
     /// Begins to look for readiness.
     fn probe(&mut self, spawn: SpawnId) -> Result<(), LinkError> {
-        let plan = self.core.plan().clone();
+        let plan = self.plan_of(spawn);
         let Some(known) = self.spawns.get_mut(&spawn) else { return Ok(()) };
         let Some(process) = plan.process(&known.instance.process) else { return Ok(()) };
         known.stop_probe();
         known.probing = true;
         let index = known.instance.index;
-        let own_port = u16::try_from(u32::from(process.exec.port).saturating_add(index).saturating_sub(1));
-        let port = |given: Option<u16>| given.or(own_port.ok()).unwrap_or(0);
         let evidence = match &process.ready.by {
-            ReadyBy::Started | ReadyBy::Listening => {
+            ReadyBy::Started => {
                 self.queue.push_back(Event::Ready { spawn });
                 return Ok(());
             }
+            ReadyBy::Listening => match self.listening(spawn, process) {
+                Some(evidence) if !self.spawns.get(&spawn).is_some_and(|known| known.seen_listening) => evidence,
+                Some(_) | None => {
+                    self.queue.push_back(Event::Ready { spawn });
+                    return Ok(());
+                }
+            },
             ReadyBy::Notify => {
                 if known.notify.ready.is_some() {
                     self.queue.push_back(Event::Ready { spawn });
@@ -224,52 +270,19 @@ impl App {
                 }
                 return Ok(());
             }
-            ReadyBy::Run { .. } => return self.probe_command(spawn),
+            ReadyBy::Run { .. } => return self.errand(spawn, Errand::Ready),
             ReadyBy::Fd(_) => match known.ready.take() {
                 Some(pipe) => Evidence::Line(pipe),
                 None => return Ok(()),
             },
-            ReadyBy::Tcp { port: given } => Evidence::Tcp(port(*given)),
-            ReadyBy::Http { port: given, path } => Evidence::Http(port(*given), path.clone()),
+            ReadyBy::Tcp { port } => Evidence::Tcp(self.way(spawn, process, index, *port)),
+            ReadyBy::Http { port, path } => Evidence::Http(self.way(spawn, process, index, *port), path.clone()),
         };
-        known.probe = Some(probe::watch(spawn, evidence, self.inner.clone()));
+        let task = probe::watch(spawn, evidence, self.inner.clone());
+        if let Some(known) = self.spawns.get_mut(&spawn) {
+            known.probe = Some(task);
+        }
         Ok(())
-    }
-
-    /// Starts the side command that finds out whether a spawn is ready.
-    pub(super) fn probe_command(&mut self, spawn: SpawnId) -> Result<(), LinkError> {
-        let plan = self.core.plan().clone();
-        let Some(known) = self.spawns.get(&spawn) else { return Ok(()) };
-        if !known.probing || known.probe_command.is_some() {
-            return Ok(());
-        }
-        let instance = known.instance.clone();
-        let Some(process) = plan.process(&instance.process) else { return Ok(()) };
-        let ReadyBy::Run { run, every } = &process.ready.by else { return Ok(()) };
-        let id = self.next_side;
-        self.next_side = self.next_side.saturating_add(2);
-        // The cookie is the instance's own: what a probe leaves behind ends with the instance.
-        let cookie = known.cookie.clone();
-        let dirs = self.dirs();
-        let spec = self.surroundings(&plan, &dirs).side_command(process, instance.index, run, &cookie);
-        match spec {
-            Ok(mut spec) => {
-                spec.tag = Tag { instance, purpose: Purpose::Probe(spawn), cookie }.encode();
-                if let Some(known) = self.spawns.get_mut(&spawn) {
-                    known.probe_command = Some(id);
-                }
-                self.sides.insert(id, Side { of: spawn });
-                self.send_spawn(svd_wire::SpawnId(id), spec, Vec::new())
-            }
-            Err(failure) => {
-                tracing::warn!(%instance, failure = failure.message, "ready command cannot be run");
-                let task = probe::later(spawn, *every, self.inner.clone());
-                if let Some(known) = self.spawns.get_mut(&spawn) {
-                    known.probe = Some(task);
-                }
-                Ok(())
-            }
-        }
     }
 
     /// The evidence of readiness is there.
@@ -285,7 +298,8 @@ impl App {
     /// Lets the keeper drop a record that nobody needs.
     pub(super) fn forget_if_done(&mut self, spawn: SpawnId) -> Result<(), LinkError> {
         if self.spawns.get(&spawn).is_some_and(Spawn::is_done) {
-            if let Some(known) = self.spawns.remove(&spawn) {
+            if let Some(mut known) = self.spawns.remove(&spawn) {
+                known.stop_intercepting();
                 // A socket that is gone already is as good.
                 let _gone = std::fs::remove_file(self.place.notify_dir().join(known.cookie));
             }
@@ -337,6 +351,9 @@ impl App {
         }
         if fact.kind == FactKind::ShuttingDown {
             self.leave_word_of_shutdown();
+        }
+        if let FactKind::RolledBack(why) = &fact.kind {
+            self.last_rollback = Some(why.clone());
         }
         let op = fact.op.and_then(|op| self.ops.get(&op));
         let name = |signal: i32| svd_sys::signal::name(signal);

@@ -1,67 +1,59 @@
-//! Evidence of readiness that must be looked for: a descriptor, a port, an answer over HTTP.
+//! Evidence of readiness that must be looked for: a descriptor, a connection that is accepted, an answer over HTTP.
 //!
-//! The kernel cannot tell when another process begins to listen, so ports are tried again and again with a growing pause,
-//! until the evidence is there, the core's deadline passes or the instance ends (then the task is aborted).
+//! The kernel cannot tell when another process begins to listen or accepts, so it is looked at again and again with a growing
+//! pause, until the evidence is there, the core's deadline passes or the instance ends (then the task is aborted).
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use svd_core::SpawnId;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
+use tokio::io::Interest;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::Inner;
+use super::knock::{Visit, Way};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long an answer may take, from when the connection was accepted.
 const ONE_TRY: Duration = Duration::from_secs(5);
-/// Longest status line of an HTTP answer that is read.
-const STATUS_LINE: u64 = 64;
-/// Where the code ends in `HTTP/1.1 200`.
-const CODE_END: usize = 12;
-/// How long the rest of an answer is waited for.
-const DRAIN: Duration = Duration::from_millis(500);
-/// How much of an answer is read and thrown away.
-const LONGEST_ANSWER: u64 = 1 << 20;
+/// Where it cannot be told which of several instances has accepted, so many connections in a row count for all of them.
+const BLIND: u32 = 20;
 
 /// What is looked for.
 pub enum Evidence {
     /// A newline on this pipe.
     Line(OwnedFd),
+    /// It accepts from a slot of its own, or of its generation's. Looked for after a while only, where it may show sooner
+    /// that it listens.
+    Accepts(Way, Duration),
     /// A connection.
-    Tcp(u16),
+    Tcp(Way),
     /// An answer of 200 to 399.
-    Http(u16, String),
+    Http(Way, String),
+    /// It is still there after so long: nothing else can be seen of it.
+    Lives(Duration),
 }
 
 /// Looks for it in a task of its own, which ends with [`Inner::Evidence`] or in vain.
 pub fn watch(spawn: SpawnId, evidence: Evidence, inner: mpsc::UnboundedSender<Inner>) -> AbortHandle {
     tokio::spawn(async move {
-        let told = |why: String| {
-            let _ending = inner.send(Inner::ProbeFailed(spawn, why));
-        };
-        let found = match evidence {
-            Evidence::Line(pipe) => line(pipe).await,
-            Evidence::Tcp(port) => again(|| connect(port), &told).await,
-            Evidence::Http(port, path) => again(|| http(port, path.clone()), &told).await,
-        };
-        if found {
+        let mut seeker = Seeker { spawn, inner, blind: 0 };
+        if seeker.find(evidence).await {
             // A closed channel means that the manager is ending.
-            let _ending = inner.send(Inner::Evidence(spawn));
+            let _ending = seeker.inner.send(Inner::Evidence(spawn));
         }
     })
     .abort_handle()
 }
 
-/// Tells the main loop after a pause that a command is to be tried again.
-pub fn later(spawn: SpawnId, pause: Duration, inner: mpsc::UnboundedSender<Inner>) -> AbortHandle {
-    tokio::spawn(async move {
-        tokio::time::sleep(pause).await;
-        let _ending = inner.send(Inner::ProbeAgain(spawn));
-    })
-    .abort_handle()
+/// Who looks for it.
+struct Seeker {
+    spawn: SpawnId,
+    inner: mpsc::UnboundedSender<Inner>,
+    /// So many connections in a row were accepted by who knows whom.
+    blind: u32,
 }
 
 /// s6's rule: anything, then a newline; the end of the pipe without one is no readiness.
@@ -89,68 +81,106 @@ async fn line(pipe: OwnedFd) -> bool {
     }
 }
 
-/// Tries until it succeeds; tells why it did not, once for each reason in a row.
-async fn again<F, T>(mut attempt: F, told: &impl Fn(String)) -> bool
-where
-    F: FnMut() -> T,
-    T: Future<Output = Result<(), String>>,
-{
-    let mut pause = FIRST_PAUSE;
-    let mut last = String::new();
-    loop {
-        let why = match tokio::time::timeout(ONE_TRY, attempt()).await {
-            Ok(Ok(())) => return true,
-            Ok(Err(why)) => why,
-            Err(_late) => format!("no answer within {} s", ONE_TRY.as_secs()),
-        };
-        if why != last {
-            told(why.clone());
-            last = why;
+impl Seeker {
+    async fn find(&mut self, evidence: Evidence) -> bool {
+        match evidence {
+            Evidence::Line(pipe) => return line(pipe).await,
+            Evidence::Lives(time) | Evidence::Accepts(_, time) => tokio::time::sleep(time).await,
+            Evidence::Tcp(_) | Evidence::Http(..) => {}
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-async fn connect(port: u16) -> Result<(), String> {
-    TcpStream::connect(("127.0.0.1", port)).await.map(drop).map_err(|error| format!("port {port}: {error}"))
-}
-
-async fn http(port: u16, path: String) -> Result<(), String> {
-    let code = get(port, &path).await.map_err(|error| format!("GET {path} on port {port}: {error}"))?;
-    match code {
-        Some(200..=399) => Ok(()),
-        Some(code) => Err(format!("GET {path} on port {port}: answer {code}")),
-        None => Err(format!("GET {path} on port {port}: the answer is not HTTP")),
-    }
-}
-
-/// The status of the answer; `None` where it has none.
-async fn get(port: u16, path: &str) -> std::io::Result<Option<u16>> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: svd\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut status = Vec::new();
-    // Until the code is there, and no further: a server may keep the connection open, whatever it was asked.
-    while status.len() < CODE_END {
-        if (&mut stream).take(STATUS_LINE).read_buf(&mut status).await? == 0 {
-            break;
+        let mut pause = FIRST_PAUSE;
+        let mut last = String::new();
+        // Until it succeeds; why it did not is told once for each reason in a row.
+        loop {
+            let Err(why) = self.attempt(&evidence).await else { return true };
+            if why != last {
+                self.tell(why.clone());
+                last = why;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
-    // The rest is read too, for a moment: a server whose answer is hung up on complains in its log. It decides nothing.
-    let mut rest = stream.take(LONGEST_ANSWER);
-    let _read_or_not = tokio::time::timeout(DRAIN, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
-    Ok(status
-        .strip_prefix(b"HTTP/1.")
-        .and_then(|rest| rest.get(2..5))
-        .and_then(|code| std::str::from_utf8(code).ok())
-        .and_then(|code| code.parse::<u16>().ok()))
+
+    async fn attempt(&mut self, evidence: &Evidence) -> Result<(), String> {
+        match evidence {
+            Evidence::Line(_) | Evidence::Lives(_) => Ok(()),
+            Evidence::Accepts(way, _) => self.accepts(way).await,
+            Evidence::Tcp(way) => self.visit(way, "nobody accepts there").await.map(drop),
+            Evidence::Http(way, path) => http(way, path).await,
+        }
+    }
+
+    /// Connects, and waits until somebody accepts.
+    async fn visit(&self, way: &Way, meanwhile: &str) -> Result<Visit, String> {
+        let mut visit = connect(way).await?;
+        if let Way::Door(_) = way {
+            self.tell(format!("{}: {meanwhile}", way.name()));
+        }
+        tokio::select! {
+            () = way.until_accepted() => {}
+            () = visit.news() => {}
+        }
+        Ok(visit)
+    }
+
+    /// As [`Seeker::visit`]; where others accept from the same slot it must have been this one.
+    async fn accepts(&mut self, way: &Way) -> Result<(), String> {
+        let visit = self.visit(way, "it was not seen to listen, and nobody accepts there").await?;
+        if visit.hosts.iter().all(|(host, _)| *host == self.spawn) {
+            return Ok(());
+        }
+        match visit.host().await {
+            Some(host) if host == self.spawn => Ok(()),
+            Some(_) => Err(format!("{}: it was not seen to listen, and only others accept there", way.name())),
+            None if self.blind >= BLIND => Ok(()),
+            None => {
+                self.blind = self.blind.saturating_add(1);
+                Err(format!("{}: it was not seen to listen, and it cannot be told who accepts there", way.name()))
+            }
+        }
+    }
+
+    fn tell(&self, why: String) {
+        let _ending = self.inner.send(Inner::ProbeFailed(self.spawn, why));
+    }
+}
+
+async fn connect(way: &Way) -> Result<Visit, String> {
+    way.connect().await.map_err(|error| format!("{}: {error}", way.name()))
+}
+
+async fn http(way: &Way, path: &str) -> Result<(), String> {
+    let what = format!("GET {path} on {}", way.name());
+    let mut visit = connect(way).await?;
+    // The request waits in the queue with the connection, until the program accepts: the time for the answer begins then.
+    let late = async {
+        way.until_accepted().await;
+        tokio::time::sleep(ONE_TRY).await;
+    };
+    let answer = tokio::select! {
+        answer = visit.get(path) => answer,
+        () = late => return Err(format!("{what}: no answer within {} s", ONE_TRY.as_secs())),
+    };
+    let judged = judge(&what, answer);
+    visit.leave().await;
+    judged
+}
+
+/// What an answer says: 200 to 399 is well.
+pub fn judge(what: &str, answer: std::io::Result<Option<u16>>) -> Result<(), String> {
+    match answer {
+        Ok(Some(200..=399)) => Ok(()),
+        Ok(Some(code)) => Err(format!("{what}: answer {code}")),
+        Ok(None) => Err(format!("{what}: the answer is not HTTP")),
+        Err(error) => Err(format!("{what}: {error}")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
     async fn a_good_answer_counts_though_the_server_never_closes_the_connection() {
@@ -165,7 +195,7 @@ mod tests {
             let _left = stream.read_to_end(&mut rest).await;
         });
         // when
-        let probed = tokio::time::timeout(ONE_TRY, http(port, "/healthz".to_owned())).await;
+        let probed = tokio::time::timeout(ONE_TRY, http(&Way::Port(port), "/healthz")).await;
         // then
         assert_eq!(probed, Ok(Ok(())));
         server.await.unwrap();

@@ -3,13 +3,11 @@
 use std::os::fd::OwnedFd;
 
 use svd_api as api;
-use svd_config::plan::ReadyBy;
 use svd_core::{Command, Event, ExitStatus, SpawnId};
 use svd_wire::{Exit, FdRole, NotifyState, Report, Request, SpawnError, Stamp};
 
 use super::app::{App, Op, Stopping};
 use super::launch::explain;
-use super::probe;
 use super::spawns::{Output, Phase, Wire, from_wire};
 use crate::ask::Actor;
 use crate::logs::{LogEvent, Stream};
@@ -40,14 +38,14 @@ impl App {
                 self.commits.ack(seq);
                 match from_wire(spawn) {
                     Wire::Core(spawn) => self.spawn_failed(seq, spawn, error, at),
-                    Wire::Side(id) => self.side_ended(id, Exit::Code(127)),
+                    Wire::Side(id) => self.errand_ended(id, Exit::Code(127)),
                 }
             }
             Report::Exited { seq, spawn, pid, exit, before_exec, at, .. } => {
                 self.commits.ack(seq);
                 match from_wire(spawn) {
                     Wire::Core(spawn) => self.exited(spawn, End { seq, pid, exit, before_exec, at }),
-                    Wire::Side(id) => self.side_ended(id, exit),
+                    Wire::Side(id) => self.errand_ended(id, exit),
                 }
             }
             Report::Notified { spawn, state } => match from_wire(spawn) {
@@ -84,7 +82,7 @@ impl App {
         let failure = match self.spawns.get_mut(&spawn) {
             Some(known) => {
                 known.phase = Phase::Ended(None);
-                known.stop_probe();
+                known.rest();
                 explain(error, &known.program, &known.cwd)
             }
             None if self.ended_before.contains_key(&spawn) => explain(error, "it".as_ref(), "it".as_ref()),
@@ -100,15 +98,17 @@ impl App {
     }
 
     fn exited(&mut self, spawn: SpawnId, end: End) -> Result<(), LinkError> {
-        let probe = match self.spawns.get_mut(&spawn) {
+        match self.spawns.get_mut(&spawn) {
             Some(known) => {
                 known.phase = Phase::Ended(Some(end.pid));
-                known.stop_probe();
-                known.probe_command.take()
+                known.rest();
+                // A program that ends well takes its socket's path away, which others may be using.
+                let process = known.instance.process.clone();
+                self.listeners.mend(&process);
             }
-            None if self.ended_before.contains_key(&spawn) => None,
+            None if self.ended_before.contains_key(&spawn) => {}
             None => return Ok(()),
-        };
+        }
         let exit = exit_status(end.exit);
         let mut message = exit.to_string();
         if let Exit::Signal { signal, core } = end.exit {
@@ -121,39 +121,14 @@ impl App {
         let event = self.instance_event(spawn, end.seq, end.at, "instance.exited", message);
         self.commits.event(NewEvent { pid: Some(end.pid), exit: Some(api_exit(exit)), ..event });
         self.ended_before.remove(&spawn);
-        if let Some(id) = probe {
-            self.link.send(&Request::Signal { spawn: svd_wire::SpawnId(id), signal: 9 }, Vec::new())?;
-        }
+        self.recall_errands(spawn)?;
         self.turn(Event::Exited { spawn, exit, before_exec: end.before_exec })?;
         if self.sweeper.has(spawn) {
             self.sweeper.main_ended(spawn, end.pid);
             self.scan_due = true;
         }
+        self.drop_unused_listeners()?;
         self.forget_if_done(spawn)
-    }
-
-    /// A readiness command has ended.
-    fn side_ended(&mut self, id: u64, exit: Exit) -> Result<(), LinkError> {
-        self.commits.forget(svd_wire::SpawnId(id));
-        let Some(side) = self.sides.remove(&id) else { return Ok(()) };
-        let plan = self.core.plan().clone();
-        let Some(known) = self.spawns.get_mut(&side.of) else { return Ok(()) };
-        if known.probe_command == Some(id) {
-            known.probe_command = None;
-        }
-        if !known.probing {
-            return Ok(());
-        }
-        if exit == Exit::Code(0) {
-            return self.evidence(side.of);
-        }
-        known.not_ready = Some(format!("the command {}", exit_status(exit)));
-        if let Some(process) = plan.process(&known.instance.process)
-            && let ReadyBy::Run { every, .. } = &process.ready.by
-        {
-            known.probe = Some(probe::later(side.of, *every, self.inner.clone()));
-        }
-        Ok(())
     }
 
     fn notified(&mut self, spawn: SpawnId, state: NotifyState) -> Result<(), LinkError> {

@@ -1,12 +1,16 @@
 //! What the driver knows of each spawn, beside what the core decides about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use svd_core::{InstanceName, SpawnId};
+use svd_core::{InstanceName, Slot, SpawnId};
 use svd_wire::NotifyState;
 use tokio::task::AbortHandle;
+
+use super::errands::{Errand, Stage};
+use super::health::Health;
+use crate::listen::Key;
 
 /// The core counts spawns 1, 2, 3; on the wire these are even numbers, and the odd ones are side commands (probes) that
 /// the core does not know of.
@@ -71,8 +75,24 @@ pub struct Spawn {
     pub notify: NotifyState,
     /// What looks for its readiness.
     pub probe: Option<AbortHandle>,
-    /// The side command that looks for its readiness.
-    pub probe_command: Option<u64>,
+    /// The commands that find something out about it.
+    pub errands: BTreeMap<Errand, Stage>,
+    /// The slot that it accepts from.
+    pub slot: Slot,
+    /// The listeners that it was given.
+    pub listens: BTreeSet<Key>,
+    /// What answers its intercepted calls.
+    pub intercept: Option<AbortHandle>,
+    /// It was seen to listen.
+    pub seen_listening: bool,
+    /// What waits for its queue to become empty.
+    pub drain: Option<AbortHandle>,
+    /// What looks after its health.
+    pub watch: Option<AbortHandle>,
+    /// What its health probes have seen.
+    pub health: Health,
+    /// It is to be replaced when its tree uses more bytes than this; set when it is ready.
+    pub memory_limit: Option<u64>,
     /// Readiness is being looked for.
     pub probing: bool,
     /// Why it was not found ready when that was last tried.
@@ -82,12 +102,83 @@ pub struct Spawn {
 }
 
 impl Spawn {
+    /// One of which nothing is known but whose it is.
+    pub fn new(instance: InstanceName, cookie: String, slot: Slot) -> Spawn {
+        Spawn {
+            instance,
+            cookie,
+            program: PathBuf::new(),
+            cwd: PathBuf::new(),
+            phase: Phase::Asked,
+            stdout: Output::Done,
+            stderr: Output::Done,
+            ready: None,
+            notify: NotifyState::default(),
+            probe: None,
+            errands: BTreeMap::new(),
+            slot,
+            listens: BTreeSet::new(),
+            intercept: None,
+            seen_listening: false,
+            drain: None,
+            watch: None,
+            health: Health::default(),
+            memory_limit: None,
+            probing: false,
+            not_ready: None,
+            forgettable: false,
+        }
+    }
+
     /// Stops looking for readiness.
     pub fn stop_probe(&mut self) {
         self.probing = false;
-        if let Some(task) = self.probe.take() {
-            task.abort();
+        abort(&mut self.probe);
+        if let Some(Stage::Pause(_)) = self.errands.get(&Errand::Ready) {
+            self.end_errand(Errand::Ready);
         }
+    }
+
+    /// Its main process has ended: nothing is looked for any more.
+    pub fn rest(&mut self) {
+        self.stop_probe();
+        abort(&mut self.drain);
+        abort(&mut self.watch);
+    }
+
+    /// Nobody of it is left.
+    pub fn stop_intercepting(&mut self) {
+        abort(&mut self.intercept);
+    }
+
+    /// An errand has reached this stage.
+    pub fn set_errand(&mut self, errand: Errand, stage: Stage) {
+        self.end_errand(errand);
+        self.errands.insert(errand, stage);
+    }
+
+    /// An errand is over; answers the number of its command, where one runs.
+    pub fn end_errand(&mut self, errand: Errand) -> Option<u64> {
+        match self.errands.remove(&errand)? {
+            Stage::Pause(task) => {
+                task.abort();
+                None
+            }
+            Stage::Runs { id, limit, .. } => {
+                if let Some(limit) = limit {
+                    limit.abort();
+                }
+                Some(id)
+            }
+        }
+    }
+
+    /// All of them are over; answers the numbers of the commands that run.
+    pub fn end_errands(&mut self) -> Vec<u64> {
+        [Errand::Ready, Errand::Health, Errand::Drained]
+            .into_iter()
+            .filter_map(|errand| self.end_errand(errand))
+            .collect()
     }
 
     /// Its living main process.
@@ -104,6 +195,13 @@ impl Spawn {
             && matches!(self.phase, Phase::Ended(_))
             && self.stdout == Output::Done
             && self.stderr == Output::Done
+    }
+}
+
+/// Ends a task, where there is one.
+pub fn abort(task: &mut Option<AbortHandle>) {
+    if let Some(task) = task.take() {
+        task.abort();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The tree as the API shows it.
 
 use svd_api as api;
-use svd_config::plan::ProcessPlan;
+use svd_config::plan::{ListenAddress, ListenerPlan, ProcessPlan};
 use svd_core::{InstanceName, InstanceView, Reason, State};
 use svd_sys::clock::Now;
 
@@ -38,6 +38,7 @@ impl App {
             }
             process.instances.push(instance);
         }
+        let sources = &self.settings.in_force().snapshot.sources;
         api::Status {
             app: self.core.plan().app.clone(),
             environment: self.core.plan().environment.clone(),
@@ -51,7 +52,7 @@ impl App {
                     Stopping::No => "running".to_owned(),
                     Stopping::Asked | Stopping::Inherited | Stopping::Finished(_) => "stopping".to_owned(),
                 },
-                config: self.snapshot.sources.dir.join(&self.snapshot.sources.main.path).display().to_string(),
+                config: sources.dir.join(&sources.main.path).display().to_string(),
                 root: self.place.root.display().to_string(),
             },
             processes,
@@ -69,10 +70,21 @@ impl App {
             ready: 0,
             oneshot: process.oneshot,
             disabled: self.core.desired().disabled.contains(process.name.as_str()),
-            listeners: Vec::new(),
+            listeners: process.listen.iter().map(|wanted| self.listener(process, wanted)).collect(),
             instances: Vec::new(),
         };
         self.core.plan().processes.iter().map(process).collect()
+    }
+
+    /// A listener with the port that it really has.
+    fn listener(&self, process: &ProcessPlan, wanted: &ListenerPlan) -> api::Listener {
+        let at = self.listeners.of(&process.name, wanted).and_then(|listener| listener.at);
+        let address = match (&wanted.address, at) {
+            (ListenAddress::Tcp { address, .. }, at) => at.unwrap_or(*address).to_string(),
+            (ListenAddress::Udp { address, .. }, at) => format!("udp:{}", at.unwrap_or(*address)),
+            (ListenAddress::Unix { path, .. }, _) => format!("unix:{}", path.display()),
+        };
+        api::Listener { name: wanted.name.clone(), address }
     }
 
     fn instance(&self, view: &InstanceView, clock: Now, taken: Option<&Taken>) -> api::Instance {
@@ -94,9 +106,13 @@ impl App {
 
     fn all_warnings(&self) -> Vec<String> {
         let mut warnings = self.warnings.clone();
+        warnings.extend(self.settings.in_force().warnings.iter().cloned());
         warnings.extend(self.place.volatile.clone());
         warnings.extend(self.commits.trouble.clone());
         warnings.extend(self.dropping.values().cloned());
+        warnings.extend(self.listeners.troubles().cloned());
+        warnings.extend(self.interception_troubles());
+        warnings.extend(self.taken_back());
         if let Some(invalid) = &self.invalid {
             warnings.push(format!("the config on disk cannot be applied, the running one stays: {invalid}"));
         }

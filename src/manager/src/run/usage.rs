@@ -33,7 +33,7 @@ impl UsageSampler {
         let now = svd_sys::clock::now().boot_ns;
         let mut sums: BTreeMap<i32, (u64, u64, u64)> = mains.iter().map(|main| (*main, (0, 0, 0))).collect();
         for process in system.processes().values() {
-            let Some(main) = main_of(&system, process.pid(), &sums) else { continue };
+            let Some(main) = main_of(&system, process.pid(), |pid| sums.contains_key(&pid)) else { continue };
             if let Some((cpu, memory, age)) = sums.get_mut(&main) {
                 *cpu = cpu.saturating_add(process.accumulated_cpu_time());
                 *memory = memory.saturating_add(process.memory());
@@ -58,13 +58,28 @@ impl UsageSampler {
     }
 }
 
+/// Resident memory of the trees below these main processes, bytes; pages that processes share count for each.
+pub fn memory(mains: &[i32]) -> BTreeMap<i32, u64> {
+    let mut system = System::new();
+    let kind = ProcessRefreshKind::nothing().with_memory().without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
+    let mut sums: BTreeMap<i32, u64> = mains.iter().map(|main| (*main, 0)).collect();
+    for process in system.processes().values() {
+        let Some(main) = main_of(&system, process.pid(), |pid| sums.contains_key(&pid)) else { continue };
+        if let Some(sum) = sums.get_mut(&main) {
+            *sum = sum.saturating_add(process.memory());
+        }
+    }
+    sums
+}
+
 /// The main process that this one descends from, itself included.
-fn main_of(system: &System, pid: Pid, mains: &BTreeMap<i32, (u64, u64, u64)>) -> Option<i32> {
+fn main_of(system: &System, pid: Pid, is_main: impl Fn(i32) -> bool) -> Option<i32> {
     let mut at = pid;
     // A tree deeper than this is not followed; also the end of a loop in a list that changed while it was read.
     for _ in 0..64 {
         let number = at.as_u32().cast_signed();
-        if mains.contains_key(&number) {
+        if is_main(number) {
             return Some(number);
         }
         at = system.process(at)?.parent()?;

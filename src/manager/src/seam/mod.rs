@@ -8,4 +8,4 @@ mod wish;
 pub use inventory::{Found, Inventory};
 pub use link::{Link, LinkError};
 pub use tag::{Purpose, Tag, decode_note, encode_note};
-pub use wish::{wish_from_memfd, wish_to_memfd};
+pub use wish::{Configs, config_name, config_number, wish_from_memfd, wish_to_memfd};
