@@ -40,6 +40,7 @@ complete -c svctl -n "__fish_svctl_needs_command" -f -a "start" -d 'Start what i
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "stop" -d 'Stop; it stays stopped until it is started again'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "restart" -d 'Replace instances one by one, each new one ready before the next is touched'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "reload" -d 'Send the reload signal'
+complete -c svctl -n "__fish_svctl_needs_command" -f -a "drain" -d 'Tell to take no new work, wait until it has finished, then stop; it stays stopped until it is started again'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "kill" -d 'Kill the whole process tree at once, without its stop signals and grace periods'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "enable" -d 'Allow a process that was disabled, and start it'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "disable" -d 'Stop, and keep stopped even when svd is started again'
@@ -53,6 +54,7 @@ complete -c svctl -n "__fish_svctl_needs_command" -f -a "events" -d 'Show what h
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "wait" -d 'Wait until a target is in a state; exit 1 when the time is over'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "shutdown" -d 'Stop everything in order and end svd'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "check" -d 'Check a config without a running svd: exit 0 when it is good, 2 when not'
+complete -c svctl -n "__fish_svctl_needs_command" -f -a "doctor" -d 'Try out what svd can guarantee on this host, as the user who asks, without a running svd: exit 0 whatever it finds'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "schedule" -d 'Tell when a schedule would run, in words and instants, without a running svd: exit 2 when it is invalid or never runs'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c svctl -n "__fish_svctl_using_subcommand status" -s a -l app -d 'The app, where several run on this host' -r
@@ -127,6 +129,18 @@ complete -c svctl -n "__fish_svctl_using_subcommand reload" -l dry-run -d 'Only 
 complete -c svctl -n "__fish_svctl_using_subcommand reload" -s v -l verbose -d 'Show what happens meanwhile even where standard error is no terminal'
 complete -c svctl -n "__fish_svctl_using_subcommand reload" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l reason -d 'Why, for the history' -r
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l timeout -d 'Give up waiting for the end after this time (30s, 5m); svd goes on with it' -r
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l dry-run -d 'Only say what would be done'
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -s v -l verbose -d 'Show what happens meanwhile even where standard error is no terminal'
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand drain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -l reason -d 'Why, for the history' -r
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -l timeout -d 'Give up waiting for the end after this time (30s, 5m); svd goes on with it' -r
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -s a -l app -d 'The app, where several run on this host' -r
@@ -138,6 +152,7 @@ never\t''"
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -l dry-run -d 'Only say what would be done'
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -s v -l verbose -d 'Show what happens meanwhile even where standard error is no terminal'
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -l now -d 'Required, since the processes get no chance to finish their work'
+complete -c svctl -n "__fish_svctl_using_subcommand kill" -l replaced -d 'Only what is left of instances that were replaced and still finish their work; what replaced them runs on'
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand kill" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svctl -n "__fish_svctl_using_subcommand enable" -l reason -d 'Why, for the history' -r
@@ -243,7 +258,7 @@ complete -c svctl -n "__fish_svctl_using_subcommand events" -s f -l follow -d 'G
 complete -c svctl -n "__fish_svctl_using_subcommand events" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svctl -n "__fish_svctl_using_subcommand wait" -l for -d 'What to wait for' -r -f -a "ready\t'All instances are ready or completed'
-stopped\t'All are stopped, completed or failed'
+stopped\t'Nothing of them runs any more, nor anything that replaces them or was replaced by them'
 completed\t'All one-shots are completed'"
 complete -c svctl -n "__fish_svctl_using_subcommand wait" -l timeout -d 'How long: 30s, 5m; default: without end' -r
 complete -c svctl -n "__fish_svctl_using_subcommand wait" -s a -l app -d 'The app, where several run on this host' -r
@@ -277,6 +292,14 @@ never\t''"
 complete -c svctl -n "__fish_svctl_using_subcommand check" -l schema -d 'Print a JSON schema of the config for editors instead'
 complete -c svctl -n "__fish_svctl_using_subcommand check" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand doctor" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand doctor" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand doctor" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand doctor" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand doctor" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svctl -n "__fish_svctl_using_subcommand schedule" -l timezone -d 'The zone whose clock counts: Europe/Berlin' -r
 complete -c svctl -n "__fish_svctl_using_subcommand schedule" -l after -d 'Begin after this instant, not now: 2026-11-23T14:30:00Z, or a time of the zone: "2026-11-23 14:30"' -r
 complete -c svctl -n "__fish_svctl_using_subcommand schedule" -s n -l count -d 'How many instants' -r

@@ -19,6 +19,9 @@ _svd() {
             svd,check)
                 cmd="svd__subcmd__check"
                 ;;
+            svd,doctor)
+                cmd="svd__subcmd__doctor"
+                ;;
             svd,help)
                 cmd="svd__subcmd__help"
                 ;;
@@ -27,6 +30,9 @@ _svd() {
                 ;;
             svd__subcmd__help,check)
                 cmd="svd__subcmd__help__subcmd__check"
+                ;;
+            svd__subcmd__help,doctor)
+                cmd="svd__subcmd__help__subcmd__doctor"
                 ;;
             svd__subcmd__help,help)
                 cmd="svd__subcmd__help__subcmd__help"
@@ -41,7 +47,7 @@ _svd() {
 
     case "${cmd}" in
         svd)
-            opts="-c -e -h -V --config --environment --only --root --log-format --help --version run check help"
+            opts="-c -e -h -V --config --environment --only --root --log-format --help --version run check doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -112,8 +118,22 @@ _svd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        svd__subcmd__doctor)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         svd__subcmd__help)
-            opts="run check help"
+            opts="run check doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -127,6 +147,20 @@ _svd() {
             return 0
             ;;
         svd__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        svd__subcmd__help__subcmd__doctor)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -34,6 +34,7 @@ complete -c svd -n "__fish_svd_needs_command" -s h -l help -d 'Print help (see m
 complete -c svd -n "__fish_svd_needs_command" -s V -l version -d 'Print version'
 complete -c svd -n "__fish_svd_needs_command" -f -a "run" -d 'Run the app in the foreground (the default)'
 complete -c svd -n "__fish_svd_needs_command" -f -a "check" -d 'Validate a config: all errors at once, nothing is touched'
+complete -c svd -n "__fish_svd_needs_command" -f -a "doctor" -d 'Try out what svd can guarantee on this host, as the user who asks: exit 0 whatever it finds'
 complete -c svd -n "__fish_svd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c svd -n "__fish_svd_using_subcommand run" -s c -l config -d 'Config file [default: Procfile.toml, else Procfile, of the current directory]' -r -F
 complete -c svd -n "__fish_svd_using_subcommand run" -s e -l environment -d 'Environment whose overlay is applied' -r
@@ -47,6 +48,9 @@ complete -c svd -n "__fish_svd_using_subcommand check" -s e -l environment -d 'E
 complete -c svd -n "__fish_svd_using_subcommand check" -l schema -d 'Print the JSON Schema of Procfile.toml instead'
 complete -c svd -n "__fish_svd_using_subcommand check" -l json -d 'Print the result as JSON'
 complete -c svd -n "__fish_svd_using_subcommand check" -s h -l help -d 'Print help'
-complete -c svd -n "__fish_svd_using_subcommand help; and not __fish_seen_subcommand_from run check help" -f -a "run" -d 'Run the app in the foreground (the default)'
-complete -c svd -n "__fish_svd_using_subcommand help; and not __fish_seen_subcommand_from run check help" -f -a "check" -d 'Validate a config: all errors at once, nothing is touched'
-complete -c svd -n "__fish_svd_using_subcommand help; and not __fish_seen_subcommand_from run check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c svd -n "__fish_svd_using_subcommand doctor" -l json -d 'Print the result as JSON'
+complete -c svd -n "__fish_svd_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c svd -n "__fish_svd_using_subcommand help; and not __fish_seen_subcommand_from run check doctor help" -f -a "run" -d 'Run the app in the foreground (the default)'
+complete -c svd -n "__fish_svd_using_subcommand help; and not __fish_seen_subcommand_from run check doctor help" -f -a "check" -d 'Validate a config: all errors at once, nothing is touched'
+complete -c svd -n "__fish_svd_using_subcommand help; and not __fish_seen_subcommand_from run check doctor help" -f -a "doctor" -d 'Try out what svd can guarantee on this host, as the user who asks: exit 0 whatever it finds'
+complete -c svd -n "__fish_svd_using_subcommand help; and not __fish_seen_subcommand_from run check doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Commands on targets: `POST /v1/processes/{start,stop,restart,reload,kill,enable,disable}`.
+/// Commands on targets: `POST /v1/processes/{start,stop,restart,reload,drain,kill,enable,disable}`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum CommandKind {
@@ -16,6 +16,8 @@ pub enum CommandKind {
     Restart,
     /// Send the reload signal.
     Reload,
+    /// Tell it to take no new work, wait until it has finished, stop; stays stopped until started.
+    Drain,
     /// KILL at once.
     Kill,
     /// Allow and start.
@@ -30,6 +32,9 @@ pub enum CommandKind {
 pub struct CommandRequest {
     /// `web`, `web.2`, globs, `all`; never empty.
     pub targets: Vec<String>,
+    /// `kill` only: what is left of instances that were replaced and still finish their work, and nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
     /// Why, for history.
     #[serde(default)]
     pub reason: Option<String>,
@@ -140,4 +145,7 @@ pub struct CommandResult {
     /// Errors in the config (apply).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<crate::Problem>,
+    /// Targets of `GET /v1/why` that tell what failed: each event and the last output of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<String>,
 }

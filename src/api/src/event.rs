@@ -17,6 +17,9 @@ pub struct Event {
     /// The instance it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// The number of the start it concerns: the events of one start have the same, until svd itself is started anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spawn: Option<u64>,
     /// Process id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,

@@ -15,10 +15,10 @@ pub use command::{
 pub use event::Event;
 pub use logs::LogLine;
 pub use misc::{
-    EnvReply, EnvVariable, ErrorReply, ExecReply, ExecRequest, Health, Problem, Version, WaitFor, WaitReply, Why,
-    WhyInstance,
+    Attempt, EnvReply, EnvVariable, ErrorReply, ExecReply, ExecRequest, Health, Problem, Version, WaitFor, WaitReply,
+    Why, WhyInstance,
 };
-pub use status::{Exit, Instance, Listener, Process, Status, Svd};
+pub use status::{Exit, Instance, Listener, Process, Role, Status, Svd};
 
 /// Prefix of all routes of this version.
 pub const PREFIX: &str = "/v1";

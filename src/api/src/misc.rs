@@ -40,6 +40,20 @@ pub struct WhyInstance {
     pub events: Vec<crate::Event>,
     /// Its last lines of output, oldest first.
     pub output: Vec<crate::LogLine>,
+    /// The last attempt to replace it, where that did not succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
+}
+
+/// An attempt to replace an instance that did not succeed: what became of the one that was started beside it.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Attempt {
+    /// The number of its start, as events have it.
+    pub spawn: u64,
+    /// What happened to it, and what came of that for its process, oldest first.
+    pub events: Vec<crate::Event>,
+    /// Its last lines of output, oldest first.
+    pub output: Vec<crate::LogLine>,
 }
 
 /// Answer to `GET /v1/env?process=…`: names only, and where each comes from; never a value.
@@ -95,9 +109,9 @@ pub struct ExecReply {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum WaitFor {
-    /// All instances of the target are ready or completed.
+    /// All instances of the target are ready or completed; one that is replaced counts as it is now.
     Ready,
-    /// All are stopped (or completed, or failed).
+    /// All are stopped (or completed, or failed), and so is whatever is to replace them or was replaced by them.
     Stopped,
     /// All one-shots among them are completed.
     Completed,

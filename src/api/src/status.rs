@@ -50,7 +50,7 @@ pub struct Process {
     pub name: String,
     /// How many instances there are to be.
     pub want: u32,
-    /// How many are ready (one-shots: completed).
+    /// How many are ready (one-shots: completed). Only instances with the role `current` count.
     pub ready: u32,
     /// Whether it is switched off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -60,7 +60,7 @@ pub struct Process {
     pub oneshot: bool,
     /// Its listeners.
     pub listeners: Vec<Listener>,
-    /// Its instances.
+    /// Its instances. While one is replaced there are several with its id, each with another role.
     pub instances: Vec<Instance>,
 }
 
@@ -69,7 +69,7 @@ pub struct Process {
 pub struct Listener {
     /// Its name.
     pub name: String,
-    /// Where it listens.
+    /// Where it listens: `0.0.0.0:8080`, `[::]:8080`, `udp:0.0.0.0:53`, `unix:/run/shop/admin.sock`.
     pub address: String,
 }
 
@@ -78,6 +78,12 @@ pub struct Listener {
 pub struct Instance {
     /// `web.1`.
     pub id: String,
+    /// What it is among those of its id.
+    #[serde(default, skip_serializing_if = "Role::is_current")]
+    pub role: Role,
+    /// The number of its start, as events have it; none while it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spawn: Option<u64>,
     /// Process id of its main process, while it lives.
     pub pid: Option<i32>,
     /// `waiting`, `starting`, `ready`, `unhealthy`, `draining`, `stopping`, `backoff`, `completed`, `stopped`,
@@ -97,6 +103,26 @@ pub struct Instance {
     pub cpu_percent: Option<f32>,
     /// Resident memory of its tree.
     pub memory_bytes: Option<u64>,
+}
+
+/// What an instance is among those of its id.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The one that is meant by its id.
+    #[default]
+    Current,
+    /// Was started beside the current one and has not taken its place yet.
+    Candidate,
+    /// Was replaced by the current one, or was to replace it and is needed no more: it is on its way out.
+    Replaced,
+}
+
+impl Role {
+    /// Whether it is the current one.
+    pub fn is_current(&self) -> bool {
+        *self == Role::Current
+    }
 }
 
 /// How a process ended: `{"code":1}`, `{"signal":"KILL","oom":true}` or `{"unknown":true}`.

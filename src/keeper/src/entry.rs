@@ -25,7 +25,7 @@ pub enum Entry {
         /// The first of them.
         option: OsString,
     },
-    /// Answers and ends (`check`, help, version): the manager's code without a keeper.
+    /// Answers and ends (`check`, `doctor`, help, version): the manager's code without a keeper.
     Tool,
 }
 
@@ -38,7 +38,7 @@ pub fn entry(args: &[OsString]) -> Entry {
     let separator = args.iter().position(|arg| arg == "--");
     let options = args.get(..separator.unwrap_or(args.len())).unwrap_or_default();
     let asks = |arg: &OsString| matches!(arg.to_str(), Some("-h" | "--help" | "-V" | "--version"));
-    if options.iter().any(asks) || (separator != Some(0) && matches!(first, "check" | "help" | "version")) {
+    if options.iter().any(asks) || (separator != Some(0) && matches!(first, "check" | "doctor" | "help" | "version")) {
         return Entry::Tool;
     }
     let stray = options.iter().enumerate().find(|(at, option)| *at > 0 || *option != "run");
@@ -70,6 +70,7 @@ mod tests {
         check(&["-c", "x", "--", "ls"], Entry::Misused { option: "-c".into() });
         check(&["run", "--only", "a", "--", "ls"], Entry::Misused { option: "--only".into() });
         check(&["check", "-c", "x"], Entry::Tool);
+        check(&["doctor", "--json"], Entry::Tool);
         check(&["--version"], Entry::Tool);
         check(&["run", "--help"], Entry::Tool);
     }

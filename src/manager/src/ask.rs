@@ -39,7 +39,7 @@ pub enum Ask {
         /// The answer.
         reply: oneshot::Sender<api::Status>,
     },
-    /// start, stop, restart, reload, kill, enable, disable.
+    /// start, stop, restart, reload, drain, kill, enable, disable.
     Command {
         /// Which.
         kind: api::CommandKind,

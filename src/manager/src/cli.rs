@@ -27,6 +27,16 @@ pub enum Command {
     Run(RunArgs),
     /// Validate a config: all errors at once, nothing is touched
     Check(CheckArgs),
+    /// Try out what svd can guarantee on this host, as the user who asks: exit 0 whatever it finds
+    Doctor(DoctorArgs),
+}
+
+/// Options of `svd doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `svd run`.

@@ -12,6 +12,7 @@ pub fn manage(args: &[OsString], socket: OwnedFd) -> u8 {
     svd_sys::process::set_name("svd-manager");
     match parse(args) {
         Ok(Cli { command: Some(Command::Check(args)), .. }) => crate::check::check(&args),
+        Ok(Cli { command: Some(Command::Doctor(args)), .. }) => crate::doctor::doctor(&args),
         Ok(Cli { command: Some(Command::Run(args)), .. }) => crate::run::run(&args, socket),
         Ok(Cli { command: None, run }) => crate::run::run(&run, socket),
         Err(code) => code,
@@ -22,6 +23,7 @@ pub fn manage(args: &[OsString], socket: OwnedFd) -> u8 {
 pub fn tool(args: &[OsString]) -> u8 {
     match parse(args) {
         Ok(Cli { command: Some(Command::Check(args)), .. }) => crate::check::check(&args),
+        Ok(Cli { command: Some(Command::Doctor(args)), .. }) => crate::doctor::doctor(&args),
         Ok(Cli { command: Some(Command::Run(_)) | None, .. }) => {
             crate::say::line("svd: run needs a keeper");
             2

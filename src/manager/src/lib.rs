@@ -4,6 +4,7 @@ mod abort;
 pub mod ask;
 mod check;
 pub mod cli;
+mod doctor;
 mod entry;
 pub mod http;
 mod instant;

@@ -23,8 +23,10 @@ pub(crate) struct Cli {
     pub command: Option<Command>,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or config error, 3 refused before anything was changed, 69 svd is not \
-                          running; exec ends with the code of its command.";
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 usage or config error, 3 refused before anything was changed, 4 failed and taken back: what ran before \
+runs on, 5 failed and could not be taken back either: nothing that was well was stopped, 69 svd is not running; exec ends with the code \
+of its command.";
 
 /// Options of all commands.
 #[derive(Debug, Default, Args)]
@@ -74,6 +76,11 @@ pub(crate) enum Command {
     Restart(Change),
     /// Send the reload signal
     Reload(Change),
+    /// Tell to take no new work, wait until it has finished, then stop; it stays stopped until it is started again
+    ///
+    /// What counts as finished is the process's own matter: its listeners have nobody waiting any more, its `drained`
+    /// command agrees, it has ended by itself.
+    Drain(Change),
     /// Kill the whole process tree at once, without its stop signals and grace periods
     Kill {
         #[command(flatten)]
@@ -81,6 +88,9 @@ pub(crate) enum Command {
         /// Required, since the processes get no chance to finish their work
         #[arg(long)]
         now: bool,
+        /// Only what is left of instances that were replaced and still finish their work; what replaced them runs on
+        #[arg(long)]
+        replaced: bool,
     },
     /// Allow a process that was disabled, and start it
     Enable(Change),
@@ -167,6 +177,10 @@ pub(crate) enum Command {
         #[arg(long)]
         schema: bool,
     },
+    /// Try out what svd can guarantee on this host, as the user who asks, without a running svd: exit 0 whatever it finds
+    ///
+    /// Each line says whether a guarantee holds, and where it does not, what follows and the way out. svd runs in either case.
+    Doctor,
     /// Tell when a schedule would run, in words and instants, without a running svd: exit 2 when it is invalid or never runs
     Schedule {
         /// Five fields in quotes, a macro, or an interval: "*/15 6-22 * * mon-fri", @daily, "every 90s"
@@ -246,7 +260,7 @@ pub(crate) enum Stream {
 pub(crate) enum WaitState {
     /// All instances are ready or completed
     Ready,
-    /// All are stopped, completed or failed
+    /// Nothing of them runs any more, nor anything that replaces them or was replaced by them
     Stopped,
     /// All one-shots are completed
     Completed,

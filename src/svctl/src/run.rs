@@ -87,6 +87,7 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
         Some(Command::Check { file, environment, schema: false }) => {
             return verbs::check::run(screen, caller, file.as_deref(), environment.as_deref());
         }
+        Some(Command::Doctor) => return Err(verbs::doctor::run(screen)),
         Some(Command::Schedule { expression, timezone, after, count }) => {
             let question = Question { text: expression, zone: timezone, after: after.as_ref(), count: *count };
             return verbs::schedule::run(screen, &question);
@@ -108,7 +109,8 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
         Some(Command::Stop(change)) => verbs::change::command(session, CommandKind::Stop, change).await,
         Some(Command::Restart(change)) => verbs::change::command(session, CommandKind::Restart, change).await,
         Some(Command::Reload(change)) => verbs::change::command(session, CommandKind::Reload, change).await,
-        Some(Command::Kill { change, .. }) => verbs::change::command(session, CommandKind::Kill, change).await,
+        Some(Command::Drain(change)) => verbs::change::command(session, CommandKind::Drain, change).await,
+        Some(Command::Kill { change, replaced, .. }) => verbs::change::kill(session, change, *replaced).await,
         Some(Command::Enable(change)) => verbs::change::command(session, CommandKind::Enable, change).await,
         Some(Command::Disable(change)) => verbs::change::command(session, CommandKind::Disable, change).await,
         Some(Command::Scale { counts, options }) => verbs::change::scale(session, counts, options).await,
@@ -125,7 +127,9 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
         Some(Command::Wait { target, state, timeout }) => verbs::wait::run(session, target, *state, *timeout).await,
         Some(Command::Shutdown { now, options }) => verbs::change::shutdown(session, *now, options).await,
         // Dealt with above.
-        Some(Command::Check { .. } | Command::Completions { .. } | Command::Schedule { .. }) => Ok(()),
+        Some(Command::Check { .. } | Command::Completions { .. } | Command::Doctor | Command::Schedule { .. }) => {
+            Ok(())
+        }
     }
 }
 

@@ -87,6 +87,14 @@ impl<'a> Screen<'a> {
         let _nobody_reads = writeln!(self.err, "{text}").and_then(|()| self.err.flush());
     }
 
+    /// Whether to colour what goes to standard error.
+    pub fn err_paint(&self) -> Paint {
+        match self.err_place {
+            Place::Terminal => self.paint,
+            Place::Other => Paint::Plain,
+        }
+    }
+
     /// What time it is, in the user's zone.
     pub fn now(&self) -> Zoned {
         Zoned::now()

@@ -4,7 +4,7 @@
 //! when the client's answer comes, however late. Whoever wants to stop accepting from a socket has to wait for those
 //! that there are.
 
-use crate::netdiag::{Protocol, SYN_RECV, list};
+use crate::netdiag::{Protocol, SYN_RECV, Source, list, source};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +25,23 @@ pub fn pending(port: u16) -> io::Result<BTreeSet<Handshake>> {
     let rows = list(Protocol::Tcp, SYN_RECV, port)?;
     // An accepted connection is never in this state, but for one that TCP fast open lets in early.
     Ok(rows.into_iter().map(|row| Handshake { local: row.local, remote: row.remote }).collect())
+}
+
+/// Where [`pending`] has it from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The kernel is asked for the connections of one port (sock_diag(7)).
+    Netlink,
+    /// /proc/net/tcp and tcp6 are read, with all connections there are.
+    Proc,
+}
+
+/// How [`pending`] works on this host; the error of the second way where neither does.
+pub fn way() -> io::Result<Way> {
+    source().map(|source| match source {
+        Source::Netlink => Way::Netlink,
+        Source::Proc => Way::Proc,
+    })
 }
 
 #[cfg(test)]

@@ -41,6 +41,21 @@ pub(crate) fn list(protocol: Protocol, states: u32, port: u16) -> io::Result<Vec
     Ok(rows)
 }
 
+/// Which of the two ways works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Netlink,
+    Proc,
+}
+
+/// Tries them in the order in which [`list`] does.
+pub(crate) fn source() -> io::Result<Source> {
+    match by_netlink(Protocol::Tcp, SYN_RECV, 0) {
+        Ok(_) => Ok(Source::Netlink),
+        Err(_) => read_proc(Protocol::Tcp).map(|_| Source::Proc),
+    }
+}
+
 /// The TCP connection between these two ends, seen from the `local` one.
 pub(crate) fn connection(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Row>> {
     let (local, remote) = (canonical(local), canonical(remote));

@@ -47,6 +47,11 @@ impl Failure {
         Failure { allow: Some(allow), ..Failure::new(StatusCode::METHOD_NOT_ALLOWED, message) }
     }
 
+    /// Whether there is no such thing.
+    pub fn is_missing(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
     /// As the client gets it.
     pub fn into_answer(self) -> Answer {
         let mut answer = with_status(self.status, &api::ErrorReply { error: self.message });

@@ -10,7 +10,7 @@ use super::answer::{Answer, Failure, json, with_status};
 use super::dispatch::{Caller, LOOK_TIME, ask};
 use crate::ask::{Actor, Ask, Role};
 
-/// start, stop, restart, reload, kill, enable, disable.
+/// start, stop, restart, reload, drain, kill, enable, disable.
 pub async fn command(
     state: &ApiState,
     caller: Caller,
@@ -18,6 +18,9 @@ pub async fn command(
     request: api::CommandRequest,
 ) -> Result<Answer, Failure> {
     has_targets(&request.targets)?;
+    if request.replaced && kind != api::CommandKind::Kill {
+        return Err(Failure::bad("`replaced` goes with kill only; nothing was changed"));
+    }
     order(state, caller, |actor, reply| Ask::Command { kind, request, actor, reply }).await
 }
 

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use hyper::StatusCode;
 use regex::bytes::{Regex, RegexBuilder};
+use std::collections::VecDeque;
 use std::io;
 use svd_api as api;
 use tokio::sync::watch;
@@ -23,6 +24,8 @@ const DEFAULT: i64 = 100;
 const LONGEST: i64 = 10_000;
 /// A piece ends at so many bytes.
 const PIECE: usize = 32 * 1024;
+/// So many bytes of an instance's output are looked at for the lines of one that has ended.
+const LOOKED_AT: usize = 64 << 20;
 /// Memory of a compiled `grep`.
 const PATTERN: usize = 1 << 20;
 
@@ -53,6 +56,7 @@ pub async fn logs(shared: &Shared, query: &Query) -> Result<Answer, Failure> {
         until_ns,
         last,
         grep: query.text("grep").map(pattern).transpose()?,
+        spawn: None,
         unfinished: if is_following { Unfinished::Keep } else { Unfinished::Give },
     };
     let logs = state.logs.clone();
@@ -61,13 +65,52 @@ pub async fn logs(shared: &Shared, query: &Query) -> Result<Answer, Failure> {
     Ok(stream("application/x-ndjson", futures_util::stream::unfold(Phase::Reading(Box::new(reader), tail), next)))
 }
 
-/// The last lines of an instance.
-pub async fn last(state: &ApiState, instance: &str, lines: usize) -> Result<Vec<api::LogLine>, Failure> {
+/// The last lines of an instance, or of one of its starts; of the latter those since `since_ns`, nanoseconds since 1970.
+pub async fn last(
+    state: &ApiState,
+    instance: &str,
+    start: Option<(u64, u64)>,
+    lines: usize,
+) -> Result<Vec<api::LogLine>, Failure> {
     let selector = Selector { names: vec![instance.to_owned()], stream: None };
-    let question = LogQuery { selector, last: Some(lines), ..LogQuery::default() };
+    let (spawn, since_ns) = start.unzip();
+    let question = LogQuery { selector, spawn, since_ns, last: Some(lines), ..LogQuery::default() };
     let logs = state.logs.clone();
     let items = blocking(move || logs.query(question)?.collect::<io::Result<Vec<_>>>()).await?;
     Ok(items.iter().map(line).collect())
+}
+
+/// The last lines of a start that has ended, from the time in which it ran (nanoseconds since 1970). What others of its
+/// instance have written since is not read.
+pub async fn last_of_ended(
+    state: &ApiState,
+    instance: &str,
+    spawn: u64,
+    ran: std::ops::Range<u64>,
+    lines: usize,
+) -> Result<Vec<api::LogLine>, Failure> {
+    let selector = Selector { names: vec![instance.to_owned()], stream: None };
+    let question = LogQuery { selector, since_ns: Some(ran.start), ..LogQuery::default() };
+    let logs = state.logs.clone();
+    let found = blocking(move || {
+        let mut found = VecDeque::new();
+        let mut seen = 0;
+        for item in logs.query(question)? {
+            let LogItem::Line(one) = item? else { continue };
+            seen += one.text.len();
+            if one.time_ns > ran.end || seen > LOOKED_AT {
+                break;
+            }
+            if one.spawn == spawn {
+                if found.len() == lines {
+                    found.pop_front();
+                }
+                found.push_back(line(&LogItem::Line(one)));
+            }
+        }
+        Ok(found)
+    });
+    Ok(found.await?.into())
 }
 
 fn pattern(text: &str) -> Result<Regex, Failure> {

@@ -120,7 +120,12 @@ pub const ROUTES: &[Route] = &[
     command("/v1/processes/stop", CommandKind::Stop, "Stop; stays stopped until started"),
     command("/v1/processes/restart", CommandKind::Restart, "Replace one by one"),
     command("/v1/processes/reload", CommandKind::Reload, "Send the reload signal"),
-    command("/v1/processes/kill", CommandKind::Kill, "KILL at once"),
+    command("/v1/processes/drain", CommandKind::Drain, "Take no new work, finish, stop; stays stopped until started"),
+    command(
+        "/v1/processes/kill",
+        CommandKind::Kill,
+        "KILL at once; with `replaced` only what is left of replaced instances",
+    ),
     command("/v1/processes/enable", CommandKind::Enable, "Allow and start"),
     command("/v1/processes/disable", CommandKind::Disable, "Stop, and keep stopped over restarts of svd"),
     post("/v1/processes/scale", Endpoint::Scale, "Set how many instances there are to be", "ScaleRequest"),

@@ -54,6 +54,10 @@ pub async fn wait(shared: &Shared, query: &Query) -> Result<Answer, Failure> {
                 return Ok(json(&api::WaitReply { met: false, hopeless: true, message }));
             }
             Ok(Ok(Some(Hindrance::ForNow(hindered)))) => message = hindered,
+            // Scaled away, or gone with its config, since the last look: nothing of it runs.
+            Ok(Err(failure)) if goal == api::WaitFor::Stopped && !message.is_empty() && failure.is_missing() => {
+                return Ok(json(&api::WaitReply { met: true, hopeless: false, message: format!("{}", Met(goal)) }));
+            }
             Ok(Err(failure)) => return Err(failure),
             Err(_late) => return Ok(json(&api::WaitReply { met: false, hopeless: false, message })),
         }
@@ -91,22 +95,28 @@ enum Hindrance {
     ForGood(String),
 }
 
-/// What is not yet as asked; `None` when all is.
+/// What is not yet as asked; `None` when all is. Ready and completed are asked of those that have the name; stopped is only
+/// what has nothing running any more, nor anything beside it that is to replace it or was replaced by it.
 fn hindrance(tree: &api::Status, names: &[String], goal: api::WaitFor) -> Option<Hindrance> {
     let mut held = Vec::new();
     let mut given_up = false;
     for process in &tree.processes {
         for instance in process.instances.iter().filter(|instance| names.contains(&instance.id)) {
-            let state = instance.state.as_str();
+            let (state, is_current) = (instance.state.as_str(), instance.role == api::Role::Current);
             let is_met = match goal {
-                api::WaitFor::Ready => matches!(state, "ready" | "completed"),
+                api::WaitFor::Ready => !is_current || matches!(state, "ready" | "completed"),
                 api::WaitFor::Stopped => matches!(state, "stopped" | "completed" | "failed"),
-                api::WaitFor::Completed => !process.oneshot || state == "completed",
+                api::WaitFor::Completed => !is_current || !process.oneshot || state == "completed",
             };
             if !is_met {
                 given_up |= state == "failed";
+                let which = match instance.role {
+                    api::Role::Current => "",
+                    api::Role::Candidate => " (the new one)",
+                    api::Role::Replaced => " (one that is on its way out)",
+                };
                 let reason = instance.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-                held.push(format!("{} is {state}{reason}", instance.id));
+                held.push(format!("{}{which} is {state}{reason}", instance.id));
             }
         }
     }

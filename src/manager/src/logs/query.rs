@@ -38,6 +38,8 @@ pub struct LogQuery {
     pub last: Option<usize>,
     /// Only lines that match; gaps are always given.
     pub grep: Option<Regex>,
+    /// Only lines of this start of an instance, and no gaps.
+    pub spawn: Option<u64>,
     /// What to do with lines that have no end yet.
     pub unfinished: Unfinished,
 }
@@ -50,6 +52,11 @@ impl LogQuery {
             && match (item, &self.grep) {
                 (LogItem::Line(line), Some(grep)) => grep.is_match(&line.text),
                 _ => true,
+            }
+            && match (item, self.spawn) {
+                (LogItem::Line(line), Some(spawn)) => line.spawn == spawn,
+                (LogItem::Gap(_), Some(_)) => false,
+                (_, None) => true,
             }
     }
 }

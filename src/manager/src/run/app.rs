@@ -1,6 +1,6 @@
 //! The main loop and the state it owns. It decides nothing: the core does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ pub struct KeeperFacts {
 }
 
 /// A command that has not ended.
+#[derive(Default)]
 pub struct Op {
     /// Whom to tell.
     pub reply: Option<oneshot::Sender<api::CommandResult>>,
@@ -51,6 +52,8 @@ pub struct Op {
     pub words: String,
     /// What was to be done, a line each.
     pub changes: Vec<String>,
+    /// What has failed since, as targets of `why`.
+    pub evidence: BTreeSet<String>,
 }
 
 /// All state of the manager.

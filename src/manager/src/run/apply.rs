@@ -7,7 +7,7 @@ use svd_config::{Change, ChangeKind, Effect};
 use svd_core::Command;
 use svd_wire::Request;
 
-use super::app::{App, Op, Wish};
+use super::app::{App, Wish};
 use super::asks::{Answer, Asked};
 use super::settings::Setting;
 use crate::ask::Actor;
@@ -86,7 +86,8 @@ impl App {
             if !asked.dry_run {
                 self.hold_same(loaded)?;
             }
-            self.answer(asked, api::CommandResult { outcome, message, changes: words, problems: Vec::new() });
+            let (changes, problems, evidence) = (words, Vec::new(), Vec::new());
+            self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence });
             return Ok(());
         }
         let restart: Vec<Arc<str>> = changes
@@ -111,9 +112,7 @@ impl App {
         self.hold(&setting)?;
         self.settings.begin(setting);
         self.wish = Wish::Changed;
-        let op =
-            Op { reply: asked.reply, actor: asked.actor, reason: asked.reason, words: asked.words, changes: words };
-        self.order(op, command)
+        self.order(asked.into_op(words), command)
     }
 
     /// A config that was read again, under a number of its own.

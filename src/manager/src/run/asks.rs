@@ -1,9 +1,11 @@
 //! Answers to what the control API asks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use svd_api as api;
-use svd_core::{Command, InstanceName, State, Target};
+use svd_config::plan::{Handoff, ProcessPlan, ReadyBy};
+use svd_core::{Command, InstanceName, InstanceView, Seat, State, Target};
 use svd_wire::Request;
 use tokio::sync::oneshot;
 
@@ -36,6 +38,12 @@ impl Asked {
             message,
             ..NewEvent::default()
         }
+    }
+
+    /// As a command that has begun, which is to do this.
+    pub fn into_op(self, changes: Vec<String>) -> Op {
+        let Asked { words, actor, reason, dry_run: _, reply } = self;
+        Op { reply, actor, reason, words, changes, ..Op::default() }
     }
 }
 
@@ -77,10 +85,13 @@ impl App {
         }
     }
 
+    /// The processes of the plan and the instances there are, each name once: while one is replaced, several spawns have it.
     fn names(&self) -> (Vec<String>, Vec<InstanceName>) {
         let plan = self.core.plan();
         let processes = plan.processes.iter().map(|process| process.name.clone()).collect();
-        (processes, self.core.view().map(|view| view.name).collect())
+        let mut seen = BTreeSet::new();
+        let names = self.core.view().map(|view| view.name);
+        (processes, names.filter(|name| seen.insert(name.clone())).collect())
     }
 
     fn targets(&self, patterns: &[String]) -> Result<Vec<Target>, String> {
@@ -110,6 +121,8 @@ impl App {
             api::CommandKind::Stop => "stop",
             api::CommandKind::Restart => "restart",
             api::CommandKind::Reload => "reload",
+            api::CommandKind::Drain => "drain",
+            api::CommandKind::Kill if request.replaced => "kill --now --replaced",
             api::CommandKind::Kill => "kill --now",
             api::CommandKind::Enable => "enable",
             api::CommandKind::Disable => "disable",
@@ -129,6 +142,8 @@ impl App {
             api::CommandKind::Start => Command::Start(targets),
             api::CommandKind::Stop => Command::Stop(targets),
             api::CommandKind::Restart => Command::Restart(targets),
+            api::CommandKind::Drain => Command::Drain(targets),
+            api::CommandKind::Kill if request.replaced => Command::KillReplaced(targets),
             api::CommandKind::Kill => Command::Kill(targets),
             api::CommandKind::Enable => match whole_processes(word, targets) {
                 Ok(processes) => Command::Enable(processes),
@@ -149,9 +164,13 @@ impl App {
     /// Each instance with the signal on which its process reads its config again.
     fn reload_signals(&self, targets: &[Target]) -> Vec<(InstanceName, i32)> {
         let (_, instances) = self.names();
-        let plan = self.core.plan();
-        // One that is no longer in the config is on its way out; SIGHUP is the default of the key.
-        let signal = |name: &InstanceName| plan.process(&name.process).map_or(1, |process| process.reload_signal);
+        // Of the plan that it runs by: while an apply is in progress there are two. One that is no longer in the config is
+        // on its way out; SIGHUP is the default of the key.
+        let plan = |name: &InstanceName| {
+            let spawn = self.core.current_spawn(name).map(|(spawn, _)| spawn);
+            spawn.and_then(|spawn| self.core.plan_of(spawn)).unwrap_or(self.core.plan())
+        };
+        let signal = |name: &InstanceName| plan(name).process(&name.process).map_or(1, |process| process.reload_signal);
         targets::instances_of(targets, &instances).into_iter().map(|name| (name.clone(), signal(&name))).collect()
     }
 
@@ -213,15 +232,18 @@ impl App {
         }
     }
 
-    /// Sends signals to the main processes that live.
+    /// Sends signals to the main processes that live: of several spawns of one name, to the one that has it, not to one that
+    /// is to replace it or was replaced by it.
     fn send_signals(&mut self, asked: Asked, signals: Vec<(InstanceName, i32)>) -> Result<(), LinkError> {
         // A ladder that is being climbed is not disturbed: a manager that takes over reads its place off the last signal.
-        let stopping = self
-            .core
-            .view()
-            .find(|view| view.state == State::Stopping && signals.iter().any(|(name, _)| *name == view.name));
-        if let Some(view) = stopping {
-            let message = format!("{} is stopping already; svctl kill --now {} ends it at once", view.name, view.name);
+        let is_meant = |view: &InstanceView| {
+            view.seat == Seat::Current
+                && view.state == State::Stopping
+                && signals.iter().any(|(name, _)| *name == view.name)
+        };
+        let stopping = self.core.view().find(is_meant).map(|view| view.name);
+        if let Some(name) = stopping {
+            let message = format!("{name} is stopping already; svctl kill --now {name} ends it at once");
             return self.refuse(asked, message);
         }
         let mut changes = Vec::new();
@@ -250,7 +272,8 @@ impl App {
         } else {
             (api::OutcomeWord::Done, "sent".to_owned())
         };
-        self.answer(asked, api::CommandResult { outcome, message, changes, problems: Vec::new() });
+        let (problems, evidence) = (Vec::new(), Vec::new());
+        self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence });
         Ok(())
     }
 
@@ -274,14 +297,14 @@ impl App {
                 message: message.into(),
                 changes,
                 problems: Vec::new(),
+                evidence: Vec::new(),
             };
             self.answer(asked, result);
             return Ok(());
         }
         let kind = format!("command.{}", asked.words.split_ascii_whitespace().next().unwrap_or("unknown"));
         self.commits.event(asked.event(&kind, asked.words.clone()));
-        let op = Op { reply: asked.reply, actor: asked.actor, reason: asked.reason, words: asked.words, changes };
-        self.order(op, command)
+        self.order(asked.into_op(changes), command)
     }
 
     pub(super) fn refuse(&mut self, asked: Asked, message: String) -> Result<(), LinkError> {
@@ -297,8 +320,8 @@ impl App {
         if !asked.dry_run {
             self.commits.event(asked.event("command.refused", format!("{}: {message}", asked.words)));
         }
-        let outcome = api::OutcomeWord::Refused;
-        self.answer(asked, api::CommandResult { outcome, message, changes: Vec::new(), problems });
+        let (outcome, changes, evidence) = (api::OutcomeWord::Refused, Vec::new(), Vec::new());
+        self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence });
         Ok(())
     }
 
@@ -310,8 +333,11 @@ impl App {
         let dirs = self.dirs();
         let environment = self.surroundings(plan, &dirs).environment(found, 1);
         let inherited = &self.settings.in_force().snapshot.sources.inherited;
-        let variables = environment
+        let told = told_at_start(found);
+        let given = told.iter().map(|name| api::EnvVariable { name: (*name).to_owned(), source: "svd".to_owned() });
+        let mut variables: Vec<api::EnvVariable> = environment
             .iter()
+            .filter(|(name, _)| !told.contains(&name.as_str()))
             .map(|(name, value)| {
                 let source = match (found.exec.env.get(name), inherited.get(name)) {
                     (Some(own), _) if own == value => "config",
@@ -322,7 +348,9 @@ impl App {
                 };
                 api::EnvVariable { name: name.clone(), source: source.to_owned() }
             })
+            .chain(given)
             .collect();
+        variables.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(api::EnvReply { process: process.to_owned(), variables })
     }
 
@@ -362,6 +390,22 @@ impl App {
             umask: found.exec.umask,
         })
     }
+}
+
+/// The variables that an instance gets with its descriptors: their values are made when it is started.
+fn told_at_start(process: &ProcessPlan) -> Vec<&str> {
+    let mut names = Vec::new();
+    if process.ready.by == ReadyBy::Notify {
+        names.push("NOTIFY_SOCKET");
+    }
+    if !process.listen.is_empty() {
+        match &process.handoff {
+            Handoff::Auto | Handoff::ListenFds => names.extend(["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"]),
+            Handoff::Env { name, .. } => names.push(name),
+            Handoff::Intercept | Handoff::Stdin | Handoff::None => {}
+        }
+    }
+    names
 }
 
 /// The processes that targets name; an error where one of them is an instance.

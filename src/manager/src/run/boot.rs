@@ -471,7 +471,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
     }
     app.clear_ledger();
     if inventory.named.contains_key(STOPPING) {
-        let op = Op { reply: None, actor: None, reason: None, words: "shutdown".into(), changes: Vec::new() };
+        let op = Op { words: "shutdown".into(), ..Op::default() };
         app.order(op, Command::Shutdown { now: false })?;
         app.stopping = Stopping::Inherited;
     }

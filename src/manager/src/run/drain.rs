@@ -42,6 +42,8 @@ pub fn watch(spawn: SpawnId, queues: Vec<Queue>, inner: mpsc::UnboundedSender<In
 
 async fn empty(queues: &[Queue]) {
     let ports: BTreeSet<u16> = queues.iter().map(|queue| queue.port).collect();
+    // Who is just being directed is in neither. Where the kernel does not let us wait for that, it is a matter of microseconds.
+    let _settled = tokio::task::spawn_blocking(svd_sys::gate::settle).await;
     // Also those that began after the gate had turned: they go elsewhere, and are waited for in vain, but not for long.
     let mut begun = pending(ports.clone()).await;
     let mut pause = FIRST_PAUSE;

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use svd_config::plan::ListenAddress;
@@ -33,8 +33,8 @@ const ESRCH: i32 = 3;
 /// When no descriptor is free, or a call cannot be received, it is tried again after this.
 const BLIND: Duration = Duration::from_secs(1);
 
-/// The ledger, which one thread may use at a time. Locked for single entries, never while anything is waited for.
-pub type SharedLedger = Arc<Mutex<Ledger>>;
+/// The ledger, which all tasks use.
+pub type SharedLedger = Arc<Ledger>;
 
 /// A socket that a program may mean.
 #[derive(Clone, Debug)]
@@ -184,13 +184,13 @@ impl Service {
     }
 
     fn left_over(&self, listener: BorrowedFd<'_>) {
-        let calls = self.ledger().unanswered();
+        let calls = self.ledger.unanswered();
         calls.iter().filter(|call| call.tag == self.spawn.0).for_each(|call| self.serve(listener, call));
     }
 
     fn all_calls(&self, listener: BorrowedFd<'_>) -> io::Result<()> {
         loop {
-            let received = self.ledger().receive(listener, self.spawn.0)?;
+            let received = self.ledger.receive(listener, self.spawn.0)?;
             let Some(call) = received else { return Ok(()) };
             self.serve(listener, &call);
         }
@@ -216,7 +216,7 @@ impl Service {
             tracing::error!(spawn = self.spawn.0, %error, "an intercepted call cannot be answered");
             return;
         }
-        self.ledger().done(call);
+        self.ledger.done(call);
     }
 
     fn decide(&self, listener: BorrowedFd<'_>, call: &Call) -> io::Result<Answer> {
@@ -256,11 +256,6 @@ impl Service {
         self.ours.iter().find(|ours| ours.cookie == sock.cookie)
     }
 
-    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
-        // What a panic leaves is consistent: every entry is.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn tell(&self, seen: Seen) {
         // A closed channel means that the manager is ending.
         let _ending = self.inner.send(Inner::Intercepted(self.spawn, seen));
@@ -270,3 +265,6 @@ impl Service {
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(ENOENT | ESRCH))
 }
+
+#[cfg(test)]
+mod tests;

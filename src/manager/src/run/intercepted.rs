@@ -1,7 +1,7 @@
 //! The main loop's side of interception: who is served, and what follows from what was seen.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use svd_config::plan::{ListenAddress, ProcessPlan, ReadyBy};
 use svd_core::SpawnId;
@@ -23,7 +23,7 @@ pub fn held_ledger(memfd: OwnedFd) -> Option<SharedLedger> {
     opened
         .inspect_err(|error| tracing::error!(%error, "the ledger of intercepted calls cannot be read"))
         .ok()
-        .map(|ledger| Arc::new(Mutex::new(ledger)))
+        .map(Arc::new)
 }
 
 impl App {
@@ -34,7 +34,7 @@ impl App {
             None => {
                 let (ledger, memfd) = Ledger::create()?;
                 self.link.send(&Request::Hold { name: LEDGER.into() }, vec![memfd])?;
-                self.ledger.insert(Arc::new(Mutex::new(ledger))).clone()
+                self.ledger.insert(Arc::new(ledger)).clone()
             }
         };
         let Some(known) = self.spawns.get_mut(&spawn) else { return Ok(()) };
@@ -52,7 +52,6 @@ impl App {
     /// Strikes out the calls of those of whom nothing is left.
     pub(super) fn clear_ledger(&self) {
         let Some(ledger) = &self.ledger else { return };
-        let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = |tag: u64| !self.spawns.contains_key(&SpawnId(tag));
         ledger.unanswered().iter().filter(|call| gone(call.tag)).for_each(|call| ledger.done(call));
     }

@@ -1,5 +1,6 @@
 //! Performing what the core wants done.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -316,6 +317,7 @@ impl App {
     /// Writes a fact into history. Starts and ends are written where the keeper's report comes in, so that each is
     /// written exactly once whatever happens to managers.
     fn record(&mut self, fact: Fact) {
+        self.note_evidence(&fact);
         match fact.kind {
             FactKind::Started(_) | FactKind::StartFailed(_) | FactKind::Exited(_) => return,
             FactKind::Starting
@@ -382,6 +384,35 @@ impl App {
         self.commits.event(event);
     }
 
+    /// Remembers for a command what failed on its account, so that its outcome can name where that is told.
+    fn note_evidence(&mut self, fact: &Fact) {
+        let is_failure = matches!(
+            fact.kind,
+            FactKind::StartFailed(_)
+                | FactKind::ReadyTimeout(_)
+                | FactKind::Failed(_)
+                | FactKind::Stuck
+                | FactKind::RolledBack(_)
+        );
+        let Some(instance) = fact.instance.as_ref().filter(|_| is_failure) else { return };
+        // The number 0 stands for the process as a whole.
+        let name = if instance.index == 0 { instance.process.to_string() } else { instance.to_string() };
+        match fact.op {
+            Some(op) => {
+                if let Some(op) = self.ops.get_mut(&op) {
+                    op.evidence.insert(name);
+                }
+            }
+            // A generation is given up for all who wait for it. Only a command that fails tells its evidence.
+            None if matches!(fact.kind, FactKind::RolledBack(_)) => {
+                for op in self.ops.values_mut() {
+                    op.evidence.insert(name.clone());
+                }
+            }
+            None => {}
+        }
+    }
+
     /// A manager that takes over in the middle of a shutdown goes on with it.
     fn leave_word_of_shutdown(&mut self) {
         let told = svd_sys::fd::memfd(super::boot::STOPPING, b"")
@@ -415,6 +446,8 @@ impl App {
             Outcome::RolledBack(message) => (api::OutcomeWord::RolledBack, message),
             Outcome::Held(message) => (api::OutcomeWord::Held, message),
         };
+        let is_failure =
+            !matches!(word, api::OutcomeWord::Done | api::OutcomeWord::Planned | api::OutcomeWord::Refused);
         let kind = match word {
             api::OutcomeWord::Done | api::OutcomeWord::Planned => "command.done",
             api::OutcomeWord::Failed => "command.failed",
@@ -431,10 +464,17 @@ impl App {
             ..NewEvent::default()
         });
         if let Some(reply) = op.reply {
-            let result = api::CommandResult { outcome: word, message, changes: op.changes, problems: Vec::new() };
-            self.commits.reply((reply, result));
+            let evidence = if is_failure { evidence(op.evidence) } else { Vec::new() };
+            let (outcome, changes, problems) = (word, op.changes, Vec::new());
+            self.commits.reply((reply, api::CommandResult { outcome, message, changes, problems, evidence }));
         }
     }
+}
+
+/// Without the instances of processes that are named as a whole.
+fn evidence(names: BTreeSet<String>) -> Vec<String> {
+    let whole = |name: &str| name.rsplit_once('.').is_some_and(|(process, _)| names.contains(process));
+    names.iter().filter(|name| !whole(name)).cloned().collect()
 }
 
 /// Whether a fact is what a command asked for, and not what came of it by itself.

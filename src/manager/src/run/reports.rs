@@ -155,11 +155,9 @@ impl App {
         tracing::info!(signal = name, "svd was sent a signal");
         let hastened = signal == INT && self.stopping == Stopping::Asked;
         let op = |words: String| Op {
-            reply: None,
             actor: Some(Actor { uid: 0, name: format!("signal {name}"), role: crate::ask::Role::Operate }),
-            reason: None,
             words,
-            changes: Vec::new(),
+            ..Op::default()
         };
         if signal == HUP {
             return self.apply_by_signal();

@@ -2,7 +2,7 @@
 
 use svd_api as api;
 use svd_config::plan::{ListenAddress, ListenerPlan, ProcessPlan};
-use svd_core::{InstanceName, InstanceView, Reason, State};
+use svd_core::{InstanceName, InstanceView, Reason, Seat, State};
 use svd_sys::clock::Now;
 
 use super::app::{App, Stopping};
@@ -33,7 +33,7 @@ impl App {
                     process
                 }
             };
-            if matches!(view.state, State::Ready | State::Completed) {
+            if view.seat == Seat::Current && matches!(view.state, State::Ready | State::Completed) {
                 process.ready = process.ready.saturating_add(1);
             }
             process.instances.push(instance);
@@ -92,6 +92,8 @@ impl App {
         let ago = clock.boot_ns.saturating_sub(view.since.0);
         api::Instance {
             id: view.name.to_string(),
+            role: role(view.seat),
+            spawn: view.spawn.map(|spawn| spawn.0),
             pid: view.pid,
             state: view.state.word().to_owned(),
             release: None,
@@ -119,21 +121,48 @@ impl App {
         warnings
     }
 
-    /// Why it is not well; or what it says of itself.
+    /// Why it is not well and what it waits for; or what it says of itself.
     fn reason(&self, view: &InstanceView) -> Option<String> {
         let spawn = view.spawn.and_then(|spawn| self.spawns.get(&spawn));
-        if let Some(reason) = &view.reason {
-            let why = spawn.and_then(|spawn| spawn.not_ready.as_ref());
-            return Some(match (reason, why) {
-                (Reason::ReadyTimeout(_), Some(why)) => format!("{reason}; last try: {why}"),
-                (Reason::RestartLimit { last, .. }, Some(why)) if last.starts_with("not ready") => {
-                    format!("{reason}; last try: {why}")
-                }
-                (_, _) => reason.to_string(),
-            });
+        let says = spawn.map(|spawn| spawn.notify.status.as_str()).filter(|says| !says.is_empty());
+        if view.state == State::Draining {
+            let parts = [view.reason.as_ref().map(ToString::to_string), Some(self.waits_for(view)), says.map(said)];
+            return Some(parts.into_iter().flatten().collect::<Vec<_>>().join("; "));
         }
-        let spawn = spawn?;
-        (!spawn.notify.status.is_empty()).then(|| spawn.notify.status.clone())
+        let Some(reason) = &view.reason else { return says.map(str::to_owned) };
+        let why = spawn.and_then(|spawn| spawn.not_ready.as_ref());
+        Some(match (reason, why) {
+            (Reason::ReadyTimeout(_), Some(why)) => format!("{reason}; last try: {why}"),
+            (Reason::RestartLimit { last, .. }, Some(why)) if last.starts_with("not ready") => {
+                format!("{reason}; last try: {why}")
+            }
+            (_, _) => reason.to_string(),
+        })
+    }
+
+    /// What one that drains has to have finished before its stop begins.
+    fn waits_for(&self, view: &InstanceView) -> String {
+        let plan = view.spawn.and_then(|spawn| self.core.plan_of(spawn)).unwrap_or(self.core.plan());
+        let process = plan.process(&view.name.process);
+        let queue = process.is_some_and(ProcessPlan::is_gated).then_some("nobody waits in its queue");
+        let proof = process.and_then(|process| process.drained.as_ref()).map(|_| "its `drained` command succeeds");
+        match [queue, proof].into_iter().flatten().collect::<Vec<_>>().join(" and ") {
+            none if none.is_empty() => "finishes its work".to_owned(),
+            conditions => format!("waits until {conditions}"),
+        }
+    }
+}
+
+/// What a process says of itself, in a sentence of others.
+fn said(text: &str) -> String {
+    format!("it says: {text}")
+}
+
+fn role(seat: Seat) -> api::Role {
+    match seat {
+        Seat::Current => api::Role::Current,
+        Seat::Candidate => api::Role::Candidate,
+        Seat::Replaced => api::Role::Replaced,
     }
 }
 

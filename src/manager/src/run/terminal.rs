@@ -87,7 +87,9 @@ async fn tell(foreground: Foreground, mut events: broadcast::Receiver<Arc<api::E
 /// The events that are worth a line; the steps between them are in `svctl why` and `svctl events`.
 fn line(event: &api::Event) -> Option<String> {
     match event.kind.as_str() {
-        "instance.starting" | "instance.signalled" | "instance.adopted" | "manager.started" => None,
+        "instance.starting" | "instance.signalled" | "instance.quieted" | "instance.adopted" | "manager.started" => {
+            None
+        }
         _ => match (&event.instance, &event.process) {
             (Some(subject), _) | (None, Some(subject)) => Some(format!("{subject} {}", event.message)),
             (None, None) => match &event.actor {

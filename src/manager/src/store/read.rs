@@ -42,7 +42,7 @@ pub fn events(connection: &Connection, query: &EventQuery) -> Result<Vec<api::Ev
     }
     values.push(limit);
     let sql = format!(
-        "SELECT id, time_ns, kind, process, instance, pid, exit, actor, reason, message FROM event \
+        "SELECT id, time_ns, kind, process, instance, pid, exit, actor, reason, message, spawn FROM event \
          WHERE id IN ({}) {order}",
         walks.join(" UNION ALL ")
     );
@@ -85,6 +85,7 @@ fn event(row: &Row<'_>) -> rusqlite::Result<api::Event> {
         kind: row.get(2)?,
         process: row.get(3)?,
         instance: row.get(4)?,
+        spawn: row.get::<_, Option<i64>>(10)?.map(i64::cast_unsigned),
         pid: row.get(5)?,
         exit: exit.and_then(|text| serde_json::from_str(&text).ok()),
         actor: row.get(7)?,

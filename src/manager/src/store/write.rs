@@ -184,6 +184,7 @@ fn store_event(transaction: &Transaction<'_>, event: &NewEvent) -> Result<Option
         kind: event.kind.clone(),
         process: event.process.clone(),
         instance: event.instance.clone(),
+        spawn: event.spawn,
         pid: event.pid,
         exit: event.exit.clone(),
         actor: event.actor.clone(),

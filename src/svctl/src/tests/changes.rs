@@ -35,6 +35,45 @@ fn refused_is_3_and_failed_is_1() {
 }
 
 #[test]
+fn rolled_back_is_4_and_held_is_5_and_both_say_what_runs_and_where_the_evidence_is() {
+    let answer = |outcome: &str| {
+        format!(r#"{{"outcome":"{outcome}","message":"web.1 exited with code 1","changes":[],"evidence":["web"]}}"#)
+    };
+    for (outcome, code, meaning) in
+        [("rolled_back", 4, "what ran before runs on"), ("held", 5, "nothing that was well was stopped")]
+    {
+        let server = Server::new(vec![("POST /v1/apply", Reply::Json(500, answer(outcome)))]);
+        let ran = svctl(server.socket(), &["apply", "--json"]);
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.out.contains(&format!(r#""outcome":"{outcome}""#)) && ran.out.contains("evidence"), "{ran:?}");
+        let server = Server::new(vec![("POST /v1/processes/restart", Reply::Json(500, answer(outcome)))]);
+        let ran = svctl(server.socket(), &["restart", "web"]);
+        let expected = format!("svctl: web.1 exited with code 1\n{meaning}\nwhat failed is told by `svctl why web`\n");
+        assert_eq!((ran.code, ran.err), (code, expected));
+    }
+}
+
+#[test]
+fn drain_and_kill_of_replaced_ones_are_sent_as_such() {
+    let server = Server::new(vec![
+        ("POST /v1/processes/drain", Reply::Json(200, result("done", "drained worker.2"))),
+        ("POST /v1/processes/kill", Reply::Json(200, result("planned", "would kill"))),
+        ("POST /v1/processes/kill", Reply::Json(200, result("done", "killed"))),
+    ]);
+    assert_eq!(svctl(server.socket(), &["drain", "worker.2", "--reason", "patch"]).code, 0);
+    assert_eq!(svctl(server.socket(), &["kill", "--now", "--replaced", "worker", "--dry-run"]).code, 0);
+    assert_eq!(svctl(server.socket(), &["kill", "--now", "worker"]).code, 0);
+    assert_eq!(
+        server.requests(),
+        [
+            r#"POST /v1/processes/drain {"targets":["worker.2"],"reason":"patch","dry_run":false}"#,
+            r#"POST /v1/processes/kill {"targets":["worker"],"replaced":true,"reason":null,"dry_run":true}"#,
+            r#"POST /v1/processes/kill {"targets":["worker"],"reason":null,"dry_run":false}"#,
+        ]
+    );
+}
+
+#[test]
 fn an_error_of_the_server_is_told_and_has_its_code() {
     for (status, code) in [(400, 2), (404, 2), (403, 3), (503, 1)] {
         let server =
@@ -116,6 +155,24 @@ fn progress_is_shown_while_a_command_runs() {
     let ran = svctl(server.socket(), &["restart", "web", "-v"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "restarted web\n  web.1\n"));
     assert_eq!(ran.err, "web.1 stopping\nweb.1 ready after 0.8 s\n");
+}
+
+#[test]
+fn a_command_that_takes_long_says_what_it_waits_for() {
+    let tree = status().replace(
+        r#""processes":[]"#,
+        r#""processes":[{"name":"web","want":1,"ready":1,"listeners":[],"instances":[{"id":"web.1","role":"replaced","pid":7,
+           "state":"draining","release":null,"since":"","restarts":0,"exit":null,"reason":"waits until nobody waits in its queue",
+           "cpu_percent":null,"memory_bytes":null}]}]"#,
+    );
+    let server = Server::new(vec![
+        ("GET /v1/events?target=web&follow=true", Reply::Stream(vec![": hello\n\n".to_owned()])),
+        ("POST /v1/processes/restart", Reply::AfterNext(Box::new(Reply::Json(200, result("done", "restarted web"))))),
+        ("GET /v1/status", Reply::Json(200, tree)),
+    ]);
+    let ran = svctl(server.socket(), &["restart", "web", "-v"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "restarted web\n  web.1\n"));
+    assert_eq!(ran.err, "waits: web.1 (ending) is draining: waits until nobody waits in its queue\n");
 }
 
 #[test]

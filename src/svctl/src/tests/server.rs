@@ -17,6 +17,8 @@ pub(crate) enum Reply {
     Stream(Vec<String>),
     /// Piece by piece, then the connection is cut.
     CutStream(Vec<String>),
+    /// As the other, once the next line of the script has been served.
+    AfterNext(Box<Reply>),
     /// Nothing: the connection is cut.
     Cut,
     /// Nothing: the connection is cut, and the server has ended by then.
@@ -56,15 +58,23 @@ impl Server {
 fn serve(listener: UnixListener, mut script: Vec<(&'static str, Reply)>, seen: &Mutex<Vec<String>>) {
     let mut listener = Some(listener);
     while !script.is_empty() {
-        let (mut stream, _) = listener.as_ref().unwrap().accept().unwrap();
-        let request = read_request(&stream);
-        let route = request.split(' ').take(2).collect::<Vec<_>>().join(" ");
-        seen.lock().unwrap().push(request.clone());
-        let at = script.iter().position(|(expected, _)| route.starts_with(expected));
-        let Some(at) = at else { panic!("not in the script: {request}") };
-        let (_, reply) = script.remove(at);
-        answer(&mut stream, &mut listener, reply);
+        serve_one(&mut listener, &mut script, seen);
     }
+}
+
+fn serve_one(listener: &mut Option<UnixListener>, script: &mut Vec<(&'static str, Reply)>, seen: &Mutex<Vec<String>>) {
+    let (mut stream, _) = listener.as_ref().unwrap().accept().unwrap();
+    let request = read_request(&stream);
+    let route = request.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    seen.lock().unwrap().push(request.clone());
+    let at = script.iter().position(|(expected, _)| route.starts_with(expected));
+    let Some(at) = at else { panic!("not in the script: {request}") };
+    let (_, mut reply) = script.remove(at);
+    if let Reply::AfterNext(later) = reply {
+        serve_one(listener, script, seen);
+        reply = *later;
+    }
+    answer(&mut stream, listener, reply);
 }
 
 fn answer(stream: &mut UnixStream, listener: &mut Option<UnixListener>, reply: Reply) {
@@ -78,6 +88,8 @@ fn answer(stream: &mut UnixStream, listener: &mut Option<UnixListener>, reply: R
             let _gone = stream.write_all(b"0\r\n\r\n");
         }
         Reply::CutStream(pieces) => stream_pieces(stream, &pieces),
+        // Nothing is left to be waited for.
+        Reply::AfterNext(reply) => answer(stream, listener, *reply),
         Reply::Cut => {}
         Reply::End => drop(listener.take()),
     }

@@ -8,12 +8,12 @@ use svd_api::{
     SignalRequest, Status,
 };
 
+use super::progress::Progress;
 use super::{Session, status};
 use crate::args::{Change, ChangeOptions};
 use crate::client::{Answer, Error, LOOK, Query};
 use crate::failure::{FAILED, Failure, HELD, REFUSED, ROLLED_BACK};
-use crate::lines::Lines;
-use crate::screen::{Format, Place};
+use crate::screen::{Format, Place, Screen};
 use crate::view;
 
 /// How often a manager may be replaced while we ask the next one what is.
@@ -53,19 +53,35 @@ enum End {
     Unexpected,
 }
 
-/// start, stop, restart, reload, kill, enable, disable.
+/// start, stop, restart, reload, drain, enable, disable.
 pub(crate) async fn command(session: &mut Session<'_, '_>, kind: CommandKind, change: &Change) -> Result<(), Failure> {
+    on_targets(session, kind, change, false).await
+}
+
+/// Kills; `replaced` spares all but what is left of replaced instances.
+pub(crate) async fn kill(session: &mut Session<'_, '_>, change: &Change, replaced: bool) -> Result<(), Failure> {
+    on_targets(session, CommandKind::Kill, change, replaced).await
+}
+
+async fn on_targets(
+    session: &mut Session<'_, '_>,
+    kind: CommandKind,
+    change: &Change,
+    replaced: bool,
+) -> Result<(), Failure> {
     let verb = match kind {
         CommandKind::Start => "start",
         CommandKind::Stop => "stop",
         CommandKind::Restart => "restart",
         CommandKind::Reload => "reload",
+        CommandKind::Drain => "drain",
         CommandKind::Kill => "kill",
         CommandKind::Enable => "enable",
         CommandKind::Disable => "disable",
     };
     let (targets, options) = (&change.targets, &change.options);
-    let body = CommandRequest { targets: targets.clone(), reason: options.reason.clone(), dry_run: options.dry_run };
+    let body =
+        CommandRequest { targets: targets.clone(), replaced, reason: options.reason.clone(), dry_run: options.dry_run };
     let route = format!("/processes/{verb}");
     carry_out(
         session,
@@ -175,9 +191,7 @@ pub(crate) async fn shutdown(session: &mut Session<'_, '_>, now: bool, options: 
 async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_, T>) -> Result<(), Failure> {
     let wanted = session.screen.err_place == Place::Terminal || order.options.verbose;
     let mut progress = if wanted && !order.options.dry_run {
-        // Before the order, so that its first event is not missed. Without progress the order is as good.
-        let query = Query::new("/events").with_each("target", order.targets).with("follow", "true");
-        session.client.stream(query.path()).await.ok().and_then(Result::ok)
+        Progress::begin(&session.client, order.targets, session.screen.err_paint()).await
     } else {
         None
     };
@@ -190,17 +204,13 @@ async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_,
             tokio::select! {
                 // Events that came before the answer are told before it.
                 biased;
-                // Cancellation-safe: see `Lines::next_event`.
-                told = next_event(&mut progress) => match told {
-                    Some(sentence) => session.screen.note(&sentence),
-                    None => progress = None,
-                },
+                told = next(&mut progress, &*session.screen) => session.screen.note(&told),
                 answer = &mut sent => break answer,
             }
         }
     };
     match answer {
-        Ok(answer) => conclude(session, &answer, order.plan),
+        Ok(answer) => conclude(session, &answer, &order),
         Err(Error::Cut(_)) => after_cut(session, &order).await,
         Err(Error::Late(time)) => Err(Failure::Failed(format!(
             "{} has not ended within {} s; svd goes on with it: see `svctl status`",
@@ -211,18 +221,15 @@ async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_,
     }
 }
 
-/// The next event as a sentence; `None` when there are to be no more. Without progress it never comes.
-async fn next_event(progress: &mut Option<Lines>) -> Option<String> {
-    let Some(lines) = progress else { return std::future::pending().await };
-    loop {
-        let data = lines.next_event().await.ok()??;
-        if let Ok(event) = serde_json::from_slice(&data) {
-            return Some(view::event::sentence(&event));
-        }
+/// The next sentence of the progress. Without progress it never comes.
+async fn next(progress: &mut Option<Progress>, screen: &Screen<'_>) -> String {
+    match progress {
+        Some(progress) => progress.next(|| screen.look()).await,
+        None => std::future::pending().await,
     }
 }
 
-fn conclude(session: &mut Session<'_, '_>, answer: &Answer, plan: Plan) -> Result<(), Failure> {
+fn conclude<T>(session: &mut Session<'_, '_>, answer: &Answer, order: &Order<'_, T>) -> Result<(), Failure> {
     let Ok(mut result) = serde_json::from_slice::<CommandResult>(&answer.body) else {
         return Err(match answer.status {
             200 => Failure::Failed("svd's answer is not understood; is svctl of another version than svd?".to_owned()),
@@ -239,13 +246,13 @@ fn conclude(session: &mut Session<'_, '_>, answer: &Answer, plan: Plan) -> Resul
     match (session.screen.format, code) {
         (Format::Json, _) => session.screen.print_json(&result)?,
         (Format::Human, None) => {
-            if plan == Plan::Shown {
+            if order.plan == Plan::Shown {
                 result.changes.clear();
             }
             session.screen.print(&view::result::render(&result))?;
         }
         (Format::Human, Some(_)) => {
-            let told = view::result::render(&result);
+            let told = view::result::failure(&result, order.targets);
             session.screen.note(&format!("svctl: {}", told.trim_end()));
         }
     }
@@ -277,6 +284,7 @@ async fn after_cut<T>(session: &mut Session<'_, '_>, order: &Order<'_, T>) -> Re
                         message: "svd has ended".to_owned(),
                         changes: Vec::new(),
                         problems: Vec::new(),
+                        evidence: Vec::new(),
                     }),
                 };
             }

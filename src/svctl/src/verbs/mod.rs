@@ -2,10 +2,12 @@
 
 pub(crate) mod change;
 pub(crate) mod check;
+pub(crate) mod doctor;
 pub(crate) mod env;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod logs;
+mod progress;
 mod reconnect;
 pub(crate) mod schedule;
 pub(crate) mod status;

@@ -54,7 +54,7 @@ fn select(status: &mut Status, targets: &[String]) -> Result<(), Failure> {
 }
 
 /// Whether a target names this: exactly, as a pattern, or as `all`.
-fn matches(target: &str, name: &str) -> bool {
+pub(super) fn matches(target: &str, name: &str) -> bool {
     target == "all" || glob(target, name)
 }
 

@@ -7,7 +7,8 @@ use crate::text;
 
 /// One line of `svctl events`: time, what it concerns, what happened, who and why.
 pub(crate) fn line(event: &Event, look: &Look) -> String {
-    let mut shown = format!("{}  {}", text::clock(&event.time, &look.now), sentence(event));
+    let sentence = look.paint.apply(color(&event.kind), &sentence(event));
+    let mut shown = format!("{}  {sentence}", text::clock(&event.time, &look.now));
     if let Some(actor) = &event.actor {
         shown.push_str(&format!(" (by {})", text::plain(actor)));
     }
@@ -16,6 +17,31 @@ pub(crate) fn line(event: &Event, look: &Look) -> String {
     }
     shown.push('\n');
     shown
+}
+
+/// The colour of a kind of event: green went well, yellow is no failure yet, red needs somebody. Most have none.
+pub(crate) fn color(kind: &str) -> &'static str {
+    match kind {
+        "instance.ready" | "instance.admitted" | "instance.recovered" | "instance.completed" | "command.done" => "32",
+        "instance.backoff"
+        | "instance.worn"
+        | "instance.left_over"
+        | "instance.drain_timeout"
+        | "instance.escalated"
+        | "logs.dropping"
+        | "command.refused" => "33",
+        "instance.failed"
+        | "instance.start_failed"
+        | "instance.ready_timeout"
+        | "instance.unhealthy"
+        | "instance.stuck"
+        | "process.rolled_back"
+        | "process.essential_failed"
+        | "command.failed"
+        | "command.rolled_back"
+        | "command.held" => "31",
+        _ => "",
+    }
 }
 
 /// What happened, with what it concerns in front unless the sentence begins with it.
@@ -43,12 +69,25 @@ pub(crate) mod tests {
             kind: "instance.ready".to_owned(),
             process: None,
             instance: Some(instance.to_owned()),
+            spawn: None,
             pid: None,
             exit: None,
             actor: None,
             reason: None,
             message: message.to_owned(),
         }
+    }
+
+    #[test]
+    fn what_failed_is_red_and_what_serves_is_green() {
+        let look = Look { now: "2026-11-23T14:00:00Z[UTC]".parse().unwrap(), paint: Paint::Colors, width: None };
+        let mut event = event(1, "web.1", "takes traffic");
+        event.kind = "instance.admitted".to_owned();
+        assert_eq!(line(&event, &look), "13:59:48  \x1b[32mweb.1 takes traffic\x1b[0m\n");
+        event.kind = "process.rolled_back".to_owned();
+        assert!(line(&event, &look).contains("\x1b[31m"));
+        event.kind = "instance.replaced".to_owned();
+        assert!(!line(&event, &look).contains('\x1b'));
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(crate) mod why;
 
 use crate::screen::Paint;
 use jiff::Zoned;
-use svd_api::Exit;
+use svd_api::{Exit, Instance, Role};
 
 /// How to show it.
 #[derive(Clone, Debug)]
@@ -28,6 +28,17 @@ pub(crate) fn color(state: &str) -> &'static str {
         "waiting" | "starting" | "draining" | "stopping" | "backoff" => "33",
         "unhealthy" | "failed" | "stuck" => "31",
         _ => "2",
+    }
+}
+
+/// The name of an instance, told from others that have it too while it is replaced.
+pub(crate) fn name(instance: &Instance) -> String {
+    let id = crate::text::plain(&instance.id);
+    match instance.role {
+        Role::Current => id.into_owned(),
+        Role::Candidate => format!("{id} (new)"),
+        // Not "old": one that failed to replace another ends in the same way.
+        Role::Replaced => format!("{id} (ending)"),
     }
 }
 

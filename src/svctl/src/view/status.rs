@@ -1,9 +1,9 @@
 //! The tree as a table.
 
 use comfy_table::CellAlignment::{Left, Right};
-use svd_api::{Instance, Process, Status};
+use svd_api::{Instance, Process, Role, Status};
 
-use super::{Look, color, exit, table};
+use super::{Look, color, exit, name, table};
 use crate::text;
 
 const COLUMNS: &[(&str, comfy_table::CellAlignment)] = &[
@@ -18,7 +18,7 @@ const COLUMNS: &[(&str, comfy_table::CellAlignment)] = &[
     ("REASON", Left),
 ];
 
-/// Header, table, warnings.
+/// Header, table, who listens where, warnings.
 pub(crate) fn render(status: &Status, look: &Look) -> String {
     let mut shown = header(status);
     let rows: Vec<Vec<String>> = status.processes.iter().flat_map(|process| rows(process, look)).collect();
@@ -26,6 +26,9 @@ pub(crate) fn render(status: &Status, look: &Look) -> String {
         shown.push_str("no processes\n");
     } else {
         shown.push_str(&colored(&table::render(COLUMNS, &rows, look.width), look));
+    }
+    for process in status.processes.iter().filter(|process| !process.listeners.is_empty()) {
+        shown.push_str(&listeners(process, look));
     }
     for warning in &status.warnings {
         shown.push_str(&format!("{} {}\n", look.paint.apply("33", "warning:"), text::plain(warning)));
@@ -48,6 +51,70 @@ fn header(status: &Status) -> String {
     format!("{}\n", parts.join(" · "))
 }
 
+/// Something that is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// What, without times: the same as long as it is the same.
+    pub what: String,
+    /// With how long already.
+    pub shown: String,
+}
+
+/// Which of the meant instances are on their way from one state to another: what a command that has not ended waits for.
+/// `is_meant` is asked with the names of process and instance.
+pub(crate) fn waits(status: &Status, is_meant: impl Fn(&str, &str) -> bool, look: &Look) -> Vec<Wait> {
+    let mut waits = Vec::new();
+    for process in &status.processes {
+        for instance in process.instances.iter().filter(|instance| is_meant(&process.name, &instance.id)) {
+            let is_settled = matches!(instance.state.as_str(), "ready" | "completed" | "stopped" | "failed");
+            if is_settled && instance.role == Role::Current {
+                continue;
+            }
+            let since = text::since(&instance.since, &look.now);
+            let (who, state) = (name(instance), text::plain(&instance.state));
+            let why = match reason(process, instance, "") {
+                why if why.is_empty() => why,
+                why => format!(": {why}"),
+            };
+            let ago = if since.is_empty() { since } else { format!(" for {since}") };
+            waits.push(Wait { what: format!("{who} {state}{why}"), shown: format!("{who} is {state}{ago}{why}") });
+        }
+    }
+    waits
+}
+
+/// More than these are too long for a line that comes again and again.
+const WAITS: usize = 4;
+
+/// What a command waits for, as a line.
+pub(crate) fn waiting(waits: &[Wait]) -> String {
+    let shown: Vec<&str> = waits.iter().take(WAITS).map(|wait| wait.shown.as_str()).collect();
+    let more = match waits.len().saturating_sub(WAITS) {
+        0 => String::new(),
+        more => format!(" | and {more} more"),
+    };
+    format!("waits: {}{more}", shown.join(" | "))
+}
+
+/// `web listens on 0.0.0.0:8080 (http)`. svd holds the sockets: where nobody serves them, connections wait in the queue.
+fn listeners(process: &Process, look: &Look) -> String {
+    let addresses: Vec<String> = process
+        .listeners
+        .iter()
+        .map(|listener| match text::plain(&listener.name) {
+            name if name.is_empty() => text::plain(&listener.address).into_owned(),
+            name => format!("{} ({name})", text::plain(&listener.address)),
+        })
+        .collect();
+    let serves = |instance: &Instance| matches!(instance.state.as_str(), "ready" | "unhealthy");
+    let unserved = if process.instances.iter().any(serves) {
+        String::new()
+    } else {
+        format!(": {}", look.paint.apply("33", "nobody serves it now, connections wait"))
+    };
+    format!("{} listens on {}{unserved}\n", text::plain(&process.name), addresses.join(", "))
+}
+
 fn rows(process: &Process, look: &Look) -> Vec<Vec<String>> {
     if process.instances.is_empty() {
         let (state, reason) = if process.disabled {
@@ -67,7 +134,7 @@ fn rows(process: &Process, look: &Look) -> Vec<Vec<String>> {
 fn row(process: &Process, instance: &Instance, look: &Look) -> Vec<String> {
     let since = text::since(&instance.since, &look.now);
     vec![
-        text::plain(&instance.id).into_owned(),
+        name(instance),
         text::plain(&instance.state).into_owned(),
         instance.pid.map(|pid| pid.to_string()).unwrap_or_default(),
         if instance.pid.is_some() { since.clone() } else { String::new() },
@@ -79,7 +146,7 @@ fn row(process: &Process, instance: &Instance, look: &Look) -> Vec<String> {
     ]
 }
 
-/// Why it is not well; for one that does not run, also for how long.
+/// Why it is not well; for one that does not run, also for how long; for one beside the current, what it is there for.
 fn reason(process: &Process, instance: &Instance, since: &str) -> String {
     let well = matches!(instance.state.as_str(), "ready" | "completed");
     let mut parts = Vec::new();
@@ -87,6 +154,13 @@ fn reason(process: &Process, instance: &Instance, since: &str) -> String {
         (Some(reason), _) => parts.push(text::plain(reason).into_owned()),
         (None, Some(end)) if !well => parts.push(exit(end)),
         (None, _) => {}
+    }
+    if parts.is_empty() {
+        match instance.role {
+            Role::Current => {}
+            Role::Candidate => parts.push("is to replace the one that runs".to_owned()),
+            Role::Replaced => parts.push("is on its way out".to_owned()),
+        }
     }
     // A reason that says so already is enough.
     if process.disabled && !parts.iter().any(|part| part.contains("disabled")) {
@@ -135,6 +209,8 @@ mod tests {
     fn instance(id: &str, state: &str, pid: Option<i32>) -> Instance {
         Instance {
             id: id.to_owned(),
+            role: svd_api::Role::Current,
+            spawn: None,
             pid,
             state: state.to_owned(),
             release: None,
@@ -225,6 +301,54 @@ cron    disabled
 warning: state is kept in memory
 "
         );
+    }
+
+    #[test]
+    fn one_that_is_replaced_is_shown_with_the_new_and_the_ending_ones_of_its_name() {
+        use svd_api::Listener;
+        let listener = |name: &str, address: &str| Listener { name: name.to_owned(), address: address.to_owned() };
+        let mut new = instance("web.1", "starting", Some(4790));
+        new.role = Role::Candidate;
+        let mut old = instance("web.1", "draining", Some(4500));
+        old.role = Role::Replaced;
+        old.since = "2026-11-23T13:58:00Z".to_owned();
+        old.reason = Some("is being replaced; waits until nobody waits in its queue".to_owned());
+        let mut web = process("web", vec![instance("web.1", "ready", Some(4711)), new, old]);
+        web.listeners = vec![listener("http", "0.0.0.0:8080"), listener("admin", "unix:/run/shop/admin.sock")];
+        let mut api = process("api", vec![instance("api.1", "backoff", None)]);
+        api.listeners = vec![listener("http", "[::]:9000")];
+        assert_eq!(
+            render(&shop(vec![web, api]), &look(None, Paint::Plain)),
+            "\
+shop · production · svd 0.1.0 · pid 1 · manager started 1 time
+TARGET          STATE      PID  UPTIME  RESTARTS  REASON
+web.1           ready     4711  12s            0
+web.1 (new)     starting  4790  12s            0  is to replace the one that runs
+web.1 (ending)  draining  4500  2m             0  is being replaced; waits until nobody waits in its queue
+api.1           backoff                        0
+web listens on 0.0.0.0:8080 (http), unix:/run/shop/admin.sock (admin)
+api listens on [::]:9000 (http): nobody serves it now, connections wait
+"
+        );
+    }
+
+    #[test]
+    fn what_a_command_waits_for_is_what_is_on_its_way() {
+        let mut old = instance("web.1", "draining", Some(4500));
+        old.role = Role::Replaced;
+        old.reason = Some("is being replaced".to_owned());
+        let mut new = instance("web.2", "ready", Some(4790));
+        new.role = Role::Candidate;
+        let web = vec![instance("web.1", "ready", Some(4711)), old, instance("web.2", "ready", Some(17)), new];
+        let status = shop(vec![process("web", web), process("db", vec![instance("db.1", "starting", Some(3))])]);
+        let found = waits(&status, |process, _| process == "web", &look(None, Paint::Plain));
+        assert_eq!(found[0].what, "web.1 (ending) draining: is being replaced");
+        assert_eq!(
+            waiting(&found),
+            "waits: web.1 (ending) is draining for 12s: is being replaced | web.2 (new) is ready for 12s: is to replace the one that runs"
+        );
+        let many: Vec<Wait> = (0..6).map(|_| found[0].clone()).collect();
+        assert!(waiting(&many).ends_with(" | and 2 more"));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What led to a state.
 
-use svd_api::{Why, WhyInstance};
+use svd_api::{Attempt, Event, LogLine, Why, WhyInstance};
 
-use super::{Look, color, event, exit};
+use super::{Look, color, event, exit, name};
 use crate::screen::Place;
 use crate::text;
 
-/// For each instance: its state in a sentence, the events that led there, its last output.
+/// For each instance: its state in a sentence, the events that led there, its last output; the last attempt to replace it, where
+/// that came to nothing.
 pub(crate) fn render(why: &Why, place: Place, look: &Look) -> String {
     why.instances.iter().map(|one| instance(one, place, look)).collect::<Vec<_>>().join("\n")
 }
@@ -14,7 +15,7 @@ pub(crate) fn render(why: &Why, place: Place, look: &Look) -> String {
 fn instance(why: &WhyInstance, place: Place, look: &Look) -> String {
     let now = &why.instance;
     let state = text::plain(&now.state);
-    let mut shown = format!("{} is {}", text::plain(&now.id), look.paint.apply(color(&state), &state));
+    let mut shown = format!("{} is {}", name(now), look.paint.apply(color(&state), &state));
     let since = text::since(&now.since, &look.now);
     if !since.is_empty() {
         shown.push_str(&format!(" since {} ({since})", text::clock(&now.since, &look.now)));
@@ -25,19 +26,39 @@ fn instance(why: &WhyInstance, place: Place, look: &Look) -> String {
         (None, _) => {}
     }
     shown.push('\n');
-    for past in &why.events {
-        shown.push_str(&format!("  {}", event::line(past, look)));
+    shown.push_str(&told(&why.events, &why.output, place, look, "  "));
+    if let Some(attempt) = &why.attempt {
+        shown.push_str(&failed(attempt, place, look));
     }
-    if !why.output.is_empty() {
-        shown.push_str("  last output:\n");
+    shown
+}
+
+/// What became of one that was to replace it.
+fn failed(attempt: &Attempt, place: Place, look: &Look) -> String {
+    let when = attempt.events.first().map(|first| format!(", at {}", text::clock(&first.time, &look.now)));
+    let head = look.paint.apply("31", "did not succeed");
+    let when = when.unwrap_or_default();
+    format!(
+        "  the last attempt to replace it{when}, {head}:\n{}",
+        told(&attempt.events, &attempt.output, place, look, "    ")
+    )
+}
+
+fn told(events: &[Event], output: &[LogLine], place: Place, look: &Look, indent: &str) -> String {
+    let mut shown = String::new();
+    for past in events {
+        shown.push_str(&format!("{indent}{}", event::line(past, look)));
     }
-    for line in &why.output {
+    if !output.is_empty() {
+        shown.push_str(&format!("{indent}last output:\n"));
+    }
+    for line in output {
         let message = match place {
             Place::Terminal => text::log_line(&line.message, place, look.paint),
             // Among sentences of ours, also a file gets no escape sequences.
             Place::Other => text::plain(&line.message),
         };
-        shown.push_str(&format!("  {} | {message}\n", text::clock(&line.time, &look.now)));
+        shown.push_str(&format!("{indent}{} | {message}\n", text::clock(&line.time, &look.now)));
     }
     shown
 }
@@ -46,37 +67,90 @@ fn instance(why: &WhyInstance, place: Place, look: &Look) -> String {
 mod tests {
     use super::*;
     use crate::screen::Paint;
-    use svd_api::{Exit, Instance, LogLine};
+    use svd_api::{Exit, Instance};
+
+    fn line(message: &str) -> LogLine {
+        LogLine {
+            time: "2026-11-23T13:59:47.5Z".to_owned(),
+            instance: "web.1".to_owned(),
+            stream: "stderr".to_owned(),
+            message: message.to_owned(),
+            partial: false,
+        }
+    }
+
+    fn look() -> Look {
+        Look { now: "2026-11-23T14:00:00Z[UTC]".parse().unwrap(), paint: Paint::Plain, width: None }
+    }
+
+    #[test]
+    fn an_attempt_to_replace_it_that_failed_is_told_below_it_with_its_own_output() {
+        let mut now = instance("web.1", "ready", Some(4711));
+        now.since = "2026-11-23T13:00:00Z".to_owned();
+        let mut old = instance("web.1", "draining", Some(17));
+        old.role = svd_api::Role::Replaced;
+        let attempt = Attempt {
+            spawn: 7,
+            events: vec![
+                event::tests::event(1, "web.1", "started, pid 4790"),
+                event::tests::event(2, "web.1", "not ready within 30.0 s; last try: GET /healthz answered 500"),
+            ],
+            output: vec![line("no such table")],
+        };
+        let why = Why {
+            instances: vec![
+                WhyInstance { instance: now, events: vec![], output: vec![line("GET /")], attempt: Some(attempt) },
+                WhyInstance { instance: old, events: vec![], output: vec![], attempt: None },
+            ],
+        };
+        assert_eq!(
+            render(&why, Place::Other, &look()),
+            "\
+web.1 is ready since 13:00:00 (1h)
+  last output:
+  13:59:47 | GET /
+  the last attempt to replace it, at 13:59:48, did not succeed:
+    13:59:48  web.1 started, pid 4790
+    13:59:48  web.1 not ready within 30.0 s; last try: GET /healthz answered 500
+    last output:
+    13:59:47 | no such table
+
+web.1 (ending) is draining since 13:59:48 (12s)
+"
+        );
+    }
+
+    fn instance(id: &str, state: &str, pid: Option<i32>) -> Instance {
+        Instance {
+            id: id.to_owned(),
+            role: svd_api::Role::Current,
+            spawn: None,
+            pid,
+            state: state.to_owned(),
+            release: None,
+            since: "2026-11-23T13:59:48Z".to_owned(),
+            restarts: 0,
+            exit: None,
+            reason: None,
+            cpu_percent: None,
+            memory_bytes: None,
+        }
+    }
 
     #[test]
     fn the_chain_is_told_from_the_state_back_to_the_output() {
+        let mut now = instance("web.1", "backoff", None);
+        now.exit = Some(Exit::Code { code: 1 });
         let why = Why {
             instances: vec![WhyInstance {
-                instance: Instance {
-                    id: "web.1".to_owned(),
-                    pid: None,
-                    state: "backoff".to_owned(),
-                    release: None,
-                    since: "2026-11-23T13:59:48Z".to_owned(),
-                    restarts: 1,
-                    exit: Some(Exit::Code { code: 1 }),
-                    reason: None,
-                    cpu_percent: None,
-                    memory_bytes: None,
-                },
+                instance: now,
                 events: vec![event::tests::event(1, "web.1", "started")],
-                output: vec![LogLine {
-                    time: "2026-11-23T13:59:47.5Z".to_owned(),
-                    instance: "web.1".to_owned(),
-                    stream: "stderr".to_owned(),
-                    message: "\x1b[31mno such table".to_owned(),
-                    partial: false,
-                }],
+                output: vec![line("\x1b[31mno such table")],
+                attempt: None,
             }],
         };
-        let look = Look { now: "2026-11-23T14:00:00Z[UTC]".parse().unwrap(), paint: Paint::Plain, width: None };
         assert_eq!(
-            render(&why, Place::Other, &look),
+            render(&why, Place::Other, &look()),
             "\
 web.1 is backoff since 13:59:48 (12s): exit code 1
   13:59:48  web.1 started

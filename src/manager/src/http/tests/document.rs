@@ -64,12 +64,13 @@ fn schemas_have_the_fields_of_the_types() {
     let text = String::new;
     let some = || Some(String::new());
     check("Svd", &status.svd);
+    (process.instances[0].role, process.instances[0].spawn) = (api::Role::Replaced, Some(1));
     check("Instance", &process.instances[0]);
     check("Process", &process);
     check("Status", &status);
     check("Listener", api::Listener { name: text(), address: text() });
     check("ErrorReply", api::ErrorReply { error: text() });
-    check("CommandRequest", api::CommandRequest::default());
+    check("CommandRequest", api::CommandRequest { replaced: true, ..api::CommandRequest::default() });
     check("ScaleRequest", api::ScaleRequest::default());
     check("SignalRequest", api::SignalRequest::default());
     check("ApplyRequest", api::ApplyRequest::default());
@@ -77,11 +78,14 @@ fn schemas_have_the_fields_of_the_types() {
     check("ExecRequest", api::ExecRequest::default());
     let problem = api::Problem { file: text(), line: 1, column: 1, message: text(), rendered: text() };
     check("Problem", &problem);
-    let outcome = api::OutcomeWord::Done;
-    check("CommandResult", api::CommandResult { outcome, message: text(), changes: vec![], problems: vec![problem] });
+    let (outcome, evidence) = (api::OutcomeWord::Done, vec![text()]);
+    let (message, changes, problems) = (text(), vec![], vec![problem]);
+    check("CommandResult", api::CommandResult { outcome, message, changes, problems, evidence });
     check("Why", api::Why { instances: vec![] });
     let instance = process.instances[0].clone();
-    check("WhyInstance", api::WhyInstance { instance, events: vec![], output: vec![] });
+    let attempt = api::Attempt { spawn: 1, events: vec![], output: vec![] };
+    check("Attempt", &attempt);
+    check("WhyInstance", api::WhyInstance { instance, events: vec![], output: vec![], attempt: Some(attempt) });
     check("EnvReply", api::EnvReply { process: text(), variables: vec![] });
     check("EnvVariable", api::EnvVariable { name: text(), source: text() });
     let (env, cwd, groups) = (vec![], text(), vec![]);
@@ -93,6 +97,6 @@ fn schemas_have_the_fields_of_the_types() {
     check("Health", api::Health { status: text() });
     let (process, instance, actor, reason) = (some(), some(), some(), some());
     let exit = Some(api::Exit::Unknown { unknown: true });
-    let (time, kind, message) = (text(), text(), text());
-    check("Event", api::Event { id: 1, time, kind, process, instance, pid: Some(1), exit, actor, reason, message });
+    let (time, kind, message, spawn, pid) = (text(), text(), text(), Some(1), Some(1));
+    check("Event", api::Event { id: 1, time, kind, process, instance, spawn, pid, exit, actor, reason, message });
 }

@@ -28,6 +28,8 @@ pub struct Fake {
     /// Orders that came, with who gave them.
     pub orders: Arc<Mutex<Vec<(String, Actor)>>>,
     tree: Arc<Mutex<api::Status>>,
+    /// How often the tree was looked at.
+    pub looks: watch::Receiver<u32>,
     version: watch::Sender<u64>,
     pub server: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
@@ -52,7 +54,8 @@ impl Fake {
         let (asks, inbox) = mpsc::channel(256);
         let version = watch::Sender::new(0);
         let handle = Handle { asks, events: broadcast::Sender::new(8), version: version.subscribe() };
-        tokio::spawn(main_loop(inbox, tree.clone(), orders.clone()));
+        let (count, looks) = watch::channel(0);
+        tokio::spawn(main_loop(inbox, tree.clone(), orders.clone(), count));
         let state = ApiState {
             handle,
             store: Store::open(Place::Memory).unwrap().0,
@@ -61,7 +64,7 @@ impl Fake {
         };
         let stop = watch::Sender::new(false);
         let server = Some(tokio::spawn(serve(listener, state.clone(), stop.subscribe())));
-        Fake { path, state, stop, orders, tree, version, server }
+        Fake { path, state, stop, orders, tree, looks, version, server }
     }
 
     pub fn shared(&self) -> Shared {
@@ -76,10 +79,17 @@ impl Fake {
 
     /// Something happens: stored, then told.
     pub async fn happen(&self, kind: &str, instance: Option<&str>) -> Arc<api::Event> {
+        self.happen_to(kind, instance, None).await
+    }
+
+    /// Something happens to a start.
+    pub async fn happen_to(&self, kind: &str, instance: Option<&str>, spawn: Option<u64>) -> Arc<api::Event> {
         let event = NewEvent {
+            time_ns: svd_sys::clock::now().real_ns,
             kind: kind.to_owned(),
             process: instance.map(|name| name.split('.').next().unwrap().to_owned()),
-            instance: instance.map(str::to_owned),
+            instance: instance.filter(|name| name.contains('.')).map(str::to_owned),
+            spawn,
             message: format!("{kind} happened"),
             ..NewEvent::default()
         };
@@ -135,6 +145,8 @@ pub async fn read_until(stream: &mut UnixStream, wanted: &str) -> String {
 fn instance(id: &str, state: &str) -> api::Instance {
     api::Instance {
         id: id.to_owned(),
+        role: api::Role::Current,
+        spawn: None,
         pid: Some(7),
         state: state.to_owned(),
         release: None,
@@ -185,19 +197,26 @@ async fn main_loop(
     mut inbox: mpsc::Receiver<Ask>,
     tree: Arc<Mutex<api::Status>>,
     orders: Arc<Mutex<Vec<(String, Actor)>>>,
+    looks: watch::Sender<u32>,
 ) {
     let done = |what: String, actor: Actor| {
         let outcome = match what.as_str() {
             text if text.contains("refuse") => api::OutcomeWord::Refused,
             text if text.contains("fail") => api::OutcomeWord::Failed,
+            text if text.contains("bad") => api::OutcomeWord::RolledBack,
+            text if text.contains("worse") => api::OutcomeWord::Held,
             _ => api::OutcomeWord::Done,
         };
         orders.lock().unwrap().push((what, actor));
-        api::CommandResult { outcome, message: "so be it".to_owned(), changes: vec![], problems: vec![] }
+        let (message, changes, problems, evidence) = ("so be it".to_owned(), vec![], vec![], vec![]);
+        api::CommandResult { outcome, message, changes, problems, evidence }
     };
     while let Some(ask) = inbox.recv().await {
         match ask {
-            Ask::Status { reply, .. } => drop(reply.send(tree.lock().unwrap().clone())),
+            Ask::Status { reply, .. } => {
+                drop(reply.send(tree.lock().unwrap().clone()));
+                looks.send_modify(|count| *count += 1);
+            }
             // Never answered: the client has to leave first.
             Ask::Command { request, reply, .. } if request.targets == ["slow"] => {
                 tokio::spawn(async move {
@@ -206,7 +225,8 @@ async fn main_loop(
                 });
             }
             Ask::Command { kind, request, actor, reply } => {
-                drop(reply.send(done(format!("{kind:?} {:?}", request.targets), actor)));
+                let replaced = if request.replaced { " replaced" } else { "" };
+                drop(reply.send(done(format!("{kind:?} {:?}{replaced}", request.targets), actor)));
             }
             Ask::Scale { request, actor, reply } => {
                 drop(reply.send(done(format!("scale {:?}", request.counts), actor)))

@@ -30,7 +30,7 @@ async fn why_gives_the_instance_with_its_events_and_not_its_siblings() {
 #[tokio::test]
 async fn commands_reach_the_main_loop_with_who_gave_them() {
     let fake = Fake::start();
-    for word in ["start", "stop", "restart", "reload", "kill", "enable", "disable"] {
+    for word in ["start", "stop", "restart", "reload", "drain", "kill", "enable", "disable"] {
         let (code, result) = fake.post(&format!("/v1/processes/{word}"), r#"{"targets":["web"]}"#).await;
         assert_eq!((code, &result["outcome"]), (200, &json!("done")), "{word}");
     }
@@ -43,7 +43,8 @@ async fn commands_reach_the_main_loop_with_who_gave_them() {
     let orders = fake.orders.lock().unwrap();
     let texts: Vec<_> = orders.iter().map(|(text, _)| text.as_str()).collect();
     assert_eq!(texts[1..3], [r#"Stop ["web"]"#, r#"Restart ["web"]"#]);
-    assert_eq!(texts[7..], [r#"scale {"web": By(-1)}"#, "signal USR1", "apply None", "shutdown true"]);
+    assert_eq!(texts[4..6], [r#"Drain ["web"]"#, r#"Kill ["web"]"#]);
+    assert_eq!(texts[8..], [r#"scale {"web": By(-1)}"#, "signal USR1", "apply None", "shutdown true"]);
     let own = svd_sys::users::user_name(orders[0].1.uid).unwrap();
     assert_eq!(Some(orders[0].1.name.clone()), own);
 }
@@ -57,6 +58,23 @@ async fn the_outcome_of_a_command_is_its_http_status() {
     };
     assert_eq!(order("refuse").await, (409, "refused".to_owned()));
     assert_eq!(order("fail").await, (500, "failed".to_owned()));
+    assert_eq!(order("bad").await, (500, "rolled_back".to_owned()));
+    assert_eq!(order("worse").await, (500, "held".to_owned()));
+}
+
+#[tokio::test]
+async fn only_kill_can_be_told_to_spare_all_but_replaced_instances() {
+    let fake = Fake::start();
+    let body = r#"{"targets":["web"],"replaced":true}"#;
+    assert_eq!(fake.post("/v1/processes/kill", body).await.0, 200);
+    for word in ["start", "stop", "restart", "reload", "drain", "enable", "disable"] {
+        let (code, answer) = fake.post(&format!("/v1/processes/{word}"), body).await;
+        assert_eq!(code, 400, "{word}");
+        assert!(answer["error"].as_str().unwrap().contains("`replaced` goes with kill only"), "{answer}");
+    }
+    let orders = fake.orders.lock().unwrap();
+    let texts: Vec<_> = orders.iter().map(|(text, _)| text.as_str()).collect();
+    assert_eq!(texts, [r#"Kill ["web"] replaced"#]);
 }
 
 #[tokio::test]

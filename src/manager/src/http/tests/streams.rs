@@ -105,6 +105,37 @@ async fn a_wait_that_is_not_met_says_what_holds_it_up() {
 }
 
 #[tokio::test]
+async fn a_wait_for_ready_looks_at_those_that_have_the_name_and_one_for_stopped_at_all_that_runs() {
+    use svd_api::Role;
+    let fake = Fake::start();
+    fake.change(|tree| {
+        let web = &mut tree.processes[0].instances;
+        web[1] = web[0].clone();
+        (web[1].role, web[1].state) = (Role::Candidate, "starting".to_owned());
+        web.push(web[0].clone());
+        (web[2].role, web[2].state) = (Role::Replaced, "draining".to_owned());
+    });
+    assert_eq!(fake.get("/v1/wait?target=web.1&for=ready").await.1["met"], json!(true));
+    fake.change(|tree| {
+        tree.processes[0].instances.remove(1);
+        tree.processes[0].instances[0].state = "stopped".to_owned();
+    });
+    let reply = fake.get("/v1/wait?target=web.1&for=stopped&timeout=0").await.1;
+    assert_eq!(reply["met"], json!(false));
+    assert_eq!(reply["message"], json!("web.1 (one that is on its way out) is draining"));
+    // and when it has gone the wait is over, also where nothing of the name is left
+    let mut looks = fake.looks.clone();
+    looks.mark_unchanged();
+    let waiting = fake.get("/v1/wait?target=web.1&for=stopped&timeout=1m");
+    let changing = async {
+        looks.changed().await.unwrap();
+        fake.change(|tree| tree.processes[0].instances.clear());
+    };
+    let ((_, reply), ()) = within(async { tokio::join!(waiting, changing) }).await;
+    assert_eq!(reply["met"], json!(true), "{reply}");
+}
+
+#[tokio::test]
 async fn a_wait_ends_when_the_tree_gets_there() {
     let fake = Fake::start();
     let waiting = fake.get("/v1/wait?target=web,migrate&for=ready&timeout=1m");
@@ -122,6 +153,69 @@ async fn a_wait_ends_when_the_tree_gets_there() {
 /// Lines of a JSON-lines answer, without the sizes of its chunks.
 fn lines(text: &str) -> Vec<svd_api::LogLine> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[tokio::test]
+async fn why_tells_each_start_of_a_name_by_itself_and_what_became_of_one_that_failed() {
+    use crate::logs::{Limits, Stream, StreamKey};
+    use svd_api::Role;
+    let fake = Fake::start();
+    // given web.1 as start 5, which has replaced 3, and a start 8 that was to replace it and failed
+    fake.change(|tree| {
+        let web = &mut tree.processes[0].instances;
+        web[0].spawn = Some(5);
+        web[1] = web[0].clone();
+        (web[1].role, web[1].state, web[1].spawn) = (Role::Replaced, "draining".to_owned(), Some(3));
+    });
+    let mut follower = follow(&fake, "/v1/logs?target=web.1&follow=true&n=0", "").await;
+    read_until(&mut follower, "\r\n\r\n").await;
+    let mut writers = Vec::new();
+    for spawn in [3, 5, 8] {
+        let (read, write) = svd_sys::fd::pipe().unwrap();
+        svd_sys::fd::set_nonblocking(std::os::fd::AsFd::as_fd(&read)).unwrap();
+        let key = StreamKey { instance: "web.1".to_owned(), spawn, stream: Stream::Stderr };
+        fake.state.logs.attach(key, read, Limits { segment: 1 << 20, max_size: 1 << 24 });
+        writers.push(write);
+    }
+    for (kind, spawn) in [("instance.starting", 3), ("instance.starting", 5), ("instance.replaced", 3)] {
+        fake.happen_to(kind, Some("web.1"), Some(spawn)).await;
+    }
+    fake.happen_to("instance.starting", Some("web.1"), Some(8)).await;
+    for (writer, text) in [(1, "GET /\n"), (2, "no such table\n"), (0, "last job\n"), (1, "GET /more\n")] {
+        let fd = std::os::fd::AsFd::as_fd(&writers[writer]);
+        assert_eq!(svd_sys::fd::write(fd, text.as_bytes()).unwrap(), text.len());
+        read_until(&mut follower, text.trim_end()).await;
+    }
+    fake.happen_to("instance.exited", Some("web.1"), Some(8)).await;
+    fake.happen("process.rolled_back", Some("web")).await;
+
+    // when one asks why
+    let (code, why) = fake.get("/v1/why?target=web.1").await;
+    assert_eq!(code, 200, "{why}");
+
+    // then the evidence is apart from what the others did and wrote
+    let list = |value: &serde_json::Value, key: &str| -> Vec<String> {
+        value.as_array().unwrap().iter().map(|one| one[key].as_str().unwrap().to_owned()).collect()
+    };
+    let [current, replaced] = &why["instances"].as_array().unwrap()[..] else { panic!("{why}") };
+    assert_eq!(list(&current["events"], "kind"), ["instance.starting", "process.rolled_back"]);
+    assert_eq!(list(&current["output"], "message"), ["GET /", "GET /more"]);
+    let attempt = &current["attempt"];
+    assert_eq!(attempt["spawn"], json!(8));
+    assert_eq!(list(&attempt["events"], "kind"), ["instance.starting", "instance.exited", "process.rolled_back"]);
+    assert_eq!(list(&attempt["output"], "message"), ["no such table"]);
+    assert_eq!(replaced["instance"]["role"], json!("replaced"));
+    assert_eq!(list(&replaced["events"], "kind"), ["instance.starting", "instance.replaced"]);
+    assert_eq!(list(&replaced["output"], "message"), ["last job"]);
+    assert!(replaced.get("attempt").is_none());
+
+    // and once a later start has replaced it, nothing has failed
+    fake.change(|tree| tree.processes[0].instances[0].spawn = Some(9));
+    fake.happen_to("instance.starting", Some("web.1"), Some(9)).await;
+    let why = fake.get("/v1/why?target=web.1").await.1;
+    assert!(why["instances"][0].get("attempt").is_none(), "{why}");
+    drop(writers);
+    within(fake.state.logs.shutdown(std::time::Duration::from_secs(5))).await;
 }
 
 #[tokio::test]
