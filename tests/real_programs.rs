@@ -232,6 +232,7 @@ fn workers(preset: &str, run: &str, count: u32) -> Option<(App, Redis, String)> 
          run = \"{}\"
          count = {count}
          after = [\"redis\"]
+         update = {{ surge = \"100%\", bake = \"0s\" }}
          env = {{ REDIS_URL = \"{url}\", PYTHONPATH = \"@DIR@\" }}\n",
         run.replace("@URL@", &url)
     );

@@ -78,10 +78,12 @@ impl Drop for Killer {
 
 /// The pids of a process's instances, those that are ready, by instance.
 pub fn ready_pids(app: &App, process: &str) -> Vec<(String, i64)> {
-    let found = app.process(process);
-    let instances = found["instances"].as_array().expect("an array");
-    let ready = instances.iter().filter(|instance| instance["state"] == "ready");
-    ready.filter_map(|one| Some((one["id"].as_str()?.to_owned(), one["pid"].as_i64()?))).collect()
+    // A status may be cut off when its manager is killed: then the next one is asked.
+    app.until("a status", |status| {
+        let found = status["processes"].as_array()?.iter().find(|one| one["name"] == process)?;
+        let ready = found["instances"].as_array()?.iter().filter(|instance| instance["state"] == "ready");
+        Some(ready.filter_map(|one| Some((one["id"].as_str()?.to_owned(), one["pid"].as_i64()?))).collect())
+    })
 }
 
 /// Restarts a process and waits until every instance is a new one and ready. A manager that is killed cuts off the
