@@ -720,7 +720,7 @@ ready = { listening = true, timeout = \"90s\" }",
         default: "\"overlap\" with listen, else \"handover\" with quiet, else \"exclusive\"",
         allowed: "\"overlap\", \"handover\", \"exclusive\" or a table",
         doc: "How running instances are replaced: by restart, apply, recycle and health. A string is short for a table with strategy.",
-        example: "update = \"exclusive\"",
+        example: "update = \"overlap\"",
         applies: Applies::Live,
     },
     Key {

@@ -5,6 +5,7 @@
 //! tree → document or procfile → draft → plan; problems are collected on the way and told together.
 
 mod address;
+mod advice;
 mod check;
 mod diff;
 mod document;
@@ -27,11 +28,13 @@ pub mod presets;
 mod printable;
 mod process;
 mod procfile;
+mod programs;
 mod report;
 mod resolve;
 mod rolling;
 pub mod schedule;
 mod schema;
+mod shell_line;
 mod sockets;
 pub mod source;
 mod tree;

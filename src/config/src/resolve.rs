@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::advice::{self, Keys};
 use crate::document::{self, Control, Draft, Named};
 use crate::environment::{self, EnvFiles, KEEP_ENV, Known, Variables};
 use crate::error::{Errors, Warning};
@@ -230,6 +231,11 @@ impl Resolver<'_> {
             drained: drained?,
             recycle,
         };
+        let keys = match self.sources.main.kind {
+            SourceKind::Toml => Keys::All,
+            SourceKind::Procfile | SourceKind::EnvFile => Keys::None,
+        };
+        advice::give(&plan, raw, keys, &mut self.report);
         Some(plan)
     }
 

@@ -43,6 +43,9 @@ pub(crate) const SIGNALS: &[(&str, i32)] = &[
 /// The number of SIGKILL.
 pub(crate) const KILL: i32 = 9;
 
+/// The number of SIGTERM.
+pub(crate) const TERM: i32 = 15;
+
 /// The number of SIGSTOP.
 pub(crate) const STOP: i32 = 19;
 

@@ -10,6 +10,8 @@ const SEEDS: &[&str] = &[
     "[process.web]\nrun = \"gunicorn -w ${W:-4} 'a b' \\\"c\\\" $PORT\"\nready = { run = \"x\", every = \"1s\" }\nstop = [\"TERM\", \"1s\"]\n",
     "[process]\nclock = \"python clock.py\"\nm = { run = [\"a\"], oneshot = true }\nweb = { run = '''\na | b''', shell = true, after = { m = \"completed\" } }\n",
     "overlay_allows = [\"env\"]\n[environment.staging]\nprocess.web.env.A = \"ö\"\n[control]\nsocket_mode = 0o660\n",
+    "[process.web]\nrun = \"x\"\nlisten = { http = \"0.0.0.0:$PORT\", admin = { address = \"unix:run/${A:-a}.sock\", mode = \"0660\" } }\nhandoff = \"env:FDS={fd}{,}\"\npreset = \"node\"\nupdate = { canary = [\"10% 1m\"], surge = \"50%\" }\n",
+    "[defaults]\nlisten = \"[::1]:0\"\nhealth = { tcp = true, every = \"1s\" }\nrecycle = { age = \"1d\" }\n[process.a]\nrun = \"npx gunicorn -t 5 && (b; c) >x\"\nshell = true\nquiet = \"TSTP\"\ndrained = \"./x\"\nstop = [\"TERM\", \"none\"]\n",
     "web: srv -p $PORT \"$A\" ${B:-x} \\$C\nclock: a | b\n# c\n",
     "A=1\nexport B='x'\nC=\"y\\n\"\n# d\nPORT=5\n",
 ];
@@ -41,6 +43,12 @@ const PIECES: &[&str] = &[
     "*",
     "|",
     "process.",
+    "unix:",
+    "$(",
+    "(",
+    "`",
+    ":",
+    "{fd",
     "\\u0000",
     "\\U0001F980",
 ];

@@ -246,7 +246,10 @@ fn a_plain_procfile_follows_foreman() {
     let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
-        ["Procfile:7:1: warning: this line is ignored; lines are NAME: command, comments begin with #"]
+        [
+            "Procfile:3:6: warning: \"run\" in [process.web] keeps a shell as the main process: signals reach the shell, not \"srv\"; write \"exec srv\" instead of \"srv\"",
+            "Procfile:7:1: warning: this line is ignored; lines are NAME: command, comments begin with #",
+        ]
     );
 }
 

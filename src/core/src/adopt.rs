@@ -6,11 +6,11 @@ use std::time::Duration;
 use svd_config::plan::{ProcessPlan, ReadyBy};
 
 use crate::action::{Action, FactKind, Sweep};
-use crate::event::{Adopted, AdoptedLife};
+use crate::event::{Adopted, AdoptedLife, Origin};
 use crate::ladder::{self, SIGKILL};
 use crate::machine::Core;
 use crate::name::{InstanceName, SpawnId};
-use crate::service::{Climb, End, Life, Readiness, STUCK_AFTER, Spawn, Told, Tree};
+use crate::service::{Climb, DrainStep, End, Life, Readiness, STUCK_AFTER, Spawn, Tree, patience, queue_patience};
 use crate::state::Reason;
 use crate::time::Time;
 use crate::tree::{self, Aim, Instance, Listing, Planned, Process};
@@ -21,7 +21,8 @@ const READY_GRACE: Duration = Duration::from_secs(10);
 
 impl Core {
     pub(crate) fn adopt(&mut self, mut found: Vec<Adopted>, out: &mut Vec<Action>) {
-        self.processes = tree::grow(&self.plan, &self.desired, std::mem::take(&mut self.processes), self.now);
+        self.processes =
+            tree::grow(&self.plan, self.other.as_ref(), &self.desired, std::mem::take(&mut self.processes), self.now);
         found.sort_by_key(|adopted| adopted.spawn);
         for adopted in found {
             self.last_spawn = self.last_spawn.max(adopted.spawn);
@@ -35,19 +36,30 @@ impl Core {
         let (id, name, now) = (adopted.spawn, adopted.instance.clone(), self.now);
         let process = self.processes.entry(name.process.clone()).or_insert_with(|| Process {
             plan: Planned::Unknown(Box::new(tree::unknown_process(&name.process))),
+            other: None,
             listing: Listing::Retired,
+            gate: Vec::new(),
+            given_up: None,
             instances: Default::default(),
         });
         let reason = match tree::aim(&self.desired, &name.process, listed(process), name.index) {
             Aim::Stop(reason) => reason,
             Aim::Run => Reason::Restart,
         };
-        let spawn = taken_up(&process.plan, adopted, reason, now);
+        let which = self.desired.runs_by(&name.process, adopted.lineage.generation);
+        let spawn = taken_up(process.planned(which), adopted, reason, now);
         let instance = process.instances.entry(name.index).or_insert_with(|| Box::new(Instance::new(now)));
         if let Life::Ended { at, .. } = spawn.life {
             instance.idle_since = at;
         }
-        instance.older.extend(instance.current.replace(spawn));
+        match (spawn.note.replaced, spawn.lineage.origin, spawn.note.promoted) {
+            (true, _, _) => instance.older.push(spawn),
+            // Of two the later one is meant; the earlier one is stopped as all that is older.
+            (false, Origin::Beside, false) => instance.older.extend(instance.candidate.replace(spawn)),
+            (false, Origin::Beside, true) | (false, Origin::Place, _) => {
+                instance.older.extend(instance.current.replace(spawn));
+            }
+        }
         self.names.insert(id, name);
         self.resume(id, out);
     }
@@ -64,7 +76,10 @@ impl Core {
                     spawn.note.ready = Some(cx.now);
                     spawn.annotate(cx);
                     cx.record(id, FactKind::Ready(cx.now.since(spawn.since)));
+                    cx.out.push(Action::Watch { spawn: id });
                 }
+                Life::Running { readiness: Readiness::Ready, .. } => cx.out.push(Action::Watch { spawn: id }),
+                Life::Draining { .. } => spawn.ask_for_step(cx),
                 Life::Stopping { climb: Climb::Killing { .. }, .. } => {
                     cx.out.push(Action::Sweep { spawn: id, how: Sweep::Kill });
                 }
@@ -97,7 +112,14 @@ fn taken_up(plan: &ProcessPlan, adopted: Adopted, reason: Reason, now: Time) -> 
     let (since, life) = match &adopted.life {
         AdoptedLife::Forked { at } if note.asked => (*at, stopping(plan, &adopted, None, reason, now)),
         AdoptedLife::Forked { at } => (*at, Life::Launching),
-        AdoptedLife::Running { pid, at } if note.asked => (*at, stopping(plan, &adopted, Some(*pid), reason, now)),
+        AdoptedLife::Running { pid, at } if note.asked => match note.draining {
+            // Its ladder has not begun: it goes on finishing what it has.
+            Some(begun) if ladder_place(plan, &adopted).is_none() => {
+                let step = DrainStep::Queue { deadline: begun.after(queue_patience(plan)) };
+                (*at, Life::Draining { pid: *pid, begun, step, reason })
+            }
+            Some(_) | None => (*at, stopping(plan, &adopted, Some(*pid), reason, now)),
+        },
         AdoptedLife::Running { pid, at } => (*at, running(plan, &adopted, *pid, *at, now)),
         AdoptedLife::Failed { failure, at } => {
             (*at, Life::Ended { end: End::NotStarted(failure.clone()), at: *at, tree: Tree::Empty })
@@ -112,15 +134,7 @@ fn taken_up(plan: &ProcessPlan, adopted: Adopted, reason: Reason, now: Time) -> 
             (*at, Life::Ended { end, at: *at, tree: left(plan, &adopted, *at, now) })
         }
     };
-    Spawn {
-        id: adopted.spawn,
-        lineage: adopted.lineage,
-        note,
-        since,
-        told: Told::Nothing,
-        sent: adopted.last_signal,
-        life,
-    }
+    Spawn { life, sent: adopted.last_signal, ..Spawn::new(adopted.spawn, adopted.lineage, note, since) }
 }
 
 fn has_evidence(plan: &ProcessPlan) -> bool {
@@ -168,7 +182,7 @@ fn left(plan: &ProcessPlan, adopted: &Adopted, at: Time, now: Time) -> Tree {
         return Tree::Empty;
     }
     let (from, base) = ladder_place(plan, adopted).unwrap_or((0, at));
-    let kill_at = base.after(ladder::remaining(&plan.stop, from));
+    let kill_at = base.after(patience(&plan.stop, from));
     match kill_at <= now {
         true => Tree::Killing { stuck_at: now.after(STUCK_AFTER) },
         false => Tree::Terminating { kill_at },

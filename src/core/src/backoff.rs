@@ -12,9 +12,12 @@ use crate::name::{InstanceName, SpawnId};
 pub(crate) fn pause(plan: &RestartPlan, failures: u32, spawn: SpawnId, name: &InstanceName) -> Duration {
     let doublings = failures.saturating_sub(1).min(31);
     let base = plan.backoff_min.saturating_mul(1 << doublings).min(plan.backoff_max.max(plan.backoff_min));
-    let quarter = base / 4;
-    let share = hash(spawn, name) % 1024;
-    base.saturating_add(quarter.mul_f64(share as f64 / 1023.0))
+    base.saturating_add(share(base / 4, spawn, name))
+}
+
+/// A part of a time, from nothing to all of it: a hash of the spawn and its name, so that every manager comes to the same.
+pub(crate) fn share(of: Duration, spawn: SpawnId, name: &InstanceName) -> Duration {
+    of.mul_f64((hash(spawn, name) % 1024) as f64 / 1023.0)
 }
 
 /// FNV-1a over the name and the spawn, then mixed: neighbouring spawns must come out far apart.

@@ -26,13 +26,13 @@ pub struct Lineage {
     pub origin: Origin,
 }
 
-/// A slot: the half of a gated listener that one generation of a process accepts from. Counted from 0, in the order in which
+/// A slot: the part of a gated listener that one instance of a process accepts from. Counted from 0, in the order in which
 /// the sockets were bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u8);
 
-/// More slots than these are never made for a listener.
-pub const MAX_SLOTS: u8 = 8;
+/// More slots than these are never made for a listener: instances beyond them share.
+pub const MAX_SLOTS: u8 = 64;
 
 /// How a spawn came to be started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,10 +55,11 @@ pub struct Note {
     pub asked: bool,
     /// It counts as ready although it was not seen to be ([`svd_config::plan::Late`]).
     pub late: bool,
-    /// Since when its slot's share of the traffic counts it.
-    pub admitted: Option<Time>,
     /// One that was started beside another has taken its place.
     pub promoted: bool,
+    /// It is not in the way of another start of its name: another one has taken its place, or it was to take another's and
+    /// is needed no more.
+    pub replaced: bool,
     /// It was told to take no new work.
     pub quiet: bool,
     /// Since when it drains: it is to end, and finishes what it has first.
@@ -208,6 +209,13 @@ pub enum Event {
     Ready {
         /// Which spawn.
         spawn: SpawnId,
+    },
+    /// It was looked for evidence of readiness, in vain: what was found instead.
+    NotReady {
+        /// Which spawn.
+        spawn: SpawnId,
+        /// Why it does not count as ready.
+        why: String,
     },
     /// It said `STOPPING=1`.
     Stopping {

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use svd_config::Plan;
+use svd_config::plan::Strategy;
 
 use crate::action::FactKind;
 use crate::desired::{Change, Desired};
@@ -13,7 +14,7 @@ use crate::event::Command;
 use crate::machine::{Core, Course, Haste};
 use crate::name::{InstanceName, Target};
 use crate::order::Hope;
-use crate::service::{How, Life};
+use crate::service::{How, Life, Queue};
 use crate::tree::{self, Aim, Instance, Process};
 use crate::verdict::Verdict;
 
@@ -29,6 +30,8 @@ pub(crate) struct Intent {
     /// The plan from now on.
     pub plan: Option<Arc<Plan>>,
     pub facts: Vec<FactKind>,
+    /// Instances whose past is forgotten: they are started as if they had been asked to end.
+    pub forgiven: Vec<InstanceName>,
     pub how: Option<How>,
     pub end: Option<Haste>,
     /// What would be done, a line each.
@@ -44,6 +47,8 @@ pub(crate) enum Goal {
     Rise { generation: u64, from: From },
     /// Nothing is left of it.
     Fall,
+    /// Nothing is left of those that were replaced.
+    Clear,
 }
 
 /// What a rising instance comes from.
@@ -87,11 +92,11 @@ impl Core {
             Command::Enable(processes) => self.enable_intent(processes)?,
             Command::Stop(targets) => self.stop_intent("stop", targets, How::Ladder)?,
             Command::Kill(targets) => self.stop_intent("kill", targets, How::Kill)?,
-            Command::KillReplaced(targets) => self.stop_intent("kill", targets, How::Kill)?,
-            Command::Drain(targets) => self.stop_intent("drain", targets, How::Ladder)?,
+            Command::KillReplaced(targets) => self.kill_replaced_intent(targets)?,
+            Command::Drain(targets) => self.stop_intent("drain", targets, How::Drain(Queue::None))?,
             Command::Disable(processes) => self.disable_intent(processes)?,
             Command::Scale(counts) => self.scale_intent(counts)?,
-            Command::Apply { plan, restart } => self.apply_intent(plan, restart),
+            Command::Apply { plan, restart } => self.apply_intent(plan, restart)?,
             Command::Shutdown { now } => self.shutdown_intent(*now),
         };
         self.describe(&mut intent);
@@ -151,9 +156,8 @@ impl Core {
             for index in &choice.indexes {
                 let instance = process.instances.get(index);
                 if instance.is_some_and(|instance| again.raises(self, name, process, *index, instance)) {
-                    intent
-                        .changes
-                        .push(Change::Generation(InstanceName { process: name.clone(), index: *index }, next));
+                    let instance = InstanceName { process: name.clone(), index: *index };
+                    intent.start_again(process, again, instance, next);
                 }
             }
         }
@@ -175,9 +179,8 @@ impl Core {
             let next = self.next_generation(name, process);
             for (index, instance) in process.instances.range(..=self.want(name)) {
                 if Again::WhatEnded.raises(self, name, process, *index, instance) {
-                    intent
-                        .changes
-                        .push(Change::Generation(InstanceName { process: name.clone(), index: *index }, next));
+                    let instance = InstanceName { process: name.clone(), index: *index };
+                    intent.start_again(process, Again::WhatEnded, instance, next);
                 }
             }
         }
@@ -222,7 +225,7 @@ impl Core {
     }
 
     /// A generation that no instance of the process has had: instances raised together are replaced one by one.
-    fn next_generation(&self, name: &Arc<str>, process: &Process) -> u64 {
+    pub(crate) fn next_generation(&self, name: &Arc<str>, process: &Process) -> u64 {
         let spawned =
             process.instances.values().flat_map(|instance| instance.spawns()).map(|spawn| spawn.lineage.generation);
         let desired = self.desired.generation.iter().filter(|(n, _)| n.process == *name).map(|(_, g)| *g);
@@ -263,6 +266,14 @@ impl Core {
             if self.desired.scale.get(name).copied() != wish {
                 intent.changes.push(Change::Scale(name.clone(), wish));
             }
+            // New ones are of the newest generation that is desired, and so run by the same plan as the others.
+            let newest = (1..=from).map(|index| self.generation(name, index)).max().unwrap_or(0);
+            for index in from.saturating_add(1)..=*to {
+                if self.generation(name, index) < newest {
+                    let instance = InstanceName { process: name.clone(), index };
+                    intent.changes.push(Change::Generation(instance, newest));
+                }
+            }
             if from != *to {
                 intent.facts.push(FactKind::Scaled { from, to: *to });
                 intent.words.push(format!("scale {name} from {from} to {to}"));
@@ -272,17 +283,45 @@ impl Core {
         Ok(intent)
     }
 
-    fn apply_intent(&self, plan: &Arc<Plan>, restart: &[Arc<str>]) -> Intent {
+    fn kill_replaced_intent(&self, targets: &[Target]) -> Result<Intent, String> {
+        let chosen = self.choose(targets)?;
+        let mut intent = Intent { verb: "kill", how: Some(How::Kill), ..Intent::default() };
+        for (name, choice) in &chosen {
+            for index in &choice.indexes {
+                let instance = InstanceName { process: name.clone(), index: *index };
+                if self.instance(&instance).is_some_and(|known| known.lingering().next().is_some()) {
+                    intent.goals.insert(instance, Goal::Clear);
+                }
+            }
+        }
+        Ok(intent)
+    }
+
+    fn apply_intent(&self, plan: &Arc<Plan>, restart: &[Arc<str>]) -> Result<Intent, String> {
+        if self.is_applying() {
+            let processes: Vec<&str> = self.desired.boundaries.keys().map(|name| &**name).collect();
+            return Err(format!(
+                "an apply is in progress: {} is being replaced; svctl events -f shows how far it is",
+                processes.join(", ")
+            ));
+        }
         let mut intent = Intent { verb: "apply", ..Intent::default() };
         for name in restart {
             let Some((name, process)) = self.processes.get_key_value(name) else { continue };
             let Some(listed) = plan.process(name) else { continue };
             let next = self.next_generation(name, process);
-            for (index, instance) in process.instances.range(..=tree::want(&self.desired, listed)) {
-                if Again::WhatIsOutdated.raises(self, name, process, *index, instance) {
-                    intent
-                        .changes
-                        .push(Change::Generation(InstanceName { process: name.clone(), index: *index }, next));
+            intent.changes.push(Change::Boundaries(name.clone(), vec![next]));
+            // Those that the new plan does not want any more are among them: it may be taken back.
+            for index in 1..=tree::want(&self.desired, listed).max(self.want(name)) {
+                // One that rests, or that is added, is of the new plan when it is started.
+                let raised = match process.instances.get(&index) {
+                    Some(instance) if self.lasting_aim(name, process, index) == Aim::Run => {
+                        instance.current.is_none() || Again::WhatIsOutdated.raises(self, name, process, index, instance)
+                    }
+                    Some(_) | None => true,
+                };
+                if raised {
+                    intent.changes.push(Change::Generation(InstanceName { process: name.clone(), index }, next));
                 }
             }
         }
@@ -291,7 +330,7 @@ impl Core {
             intent.plan = Some(plan.clone());
             intent.words.push("take the new config".to_owned());
         }
-        intent
+        Ok(intent)
     }
 
     /// What must come about: for each instance that the changes bring to run, to stop, or to be replaced, and for
@@ -319,7 +358,10 @@ impl Core {
                         goals.insert(instance, Goal::Fall);
                     }
                     (Aim::Run | Aim::Stop(_), Aim::Run) => {
-                        let stale = self.instance(&instance).is_some_and(|i| i.is_stale(is));
+                        let beside = after.is_some_and(|plan| plan.update.strategy != Strategy::Exclusive);
+                        let stale = self
+                            .instance(&instance)
+                            .is_some_and(|i| if beside { i.is_outdated(is) } else { i.is_stale(is) });
                         let from = if stale { From::Old } else { From::Rest };
                         goals.insert(instance, Goal::Rise { generation: is, from });
                     }
@@ -332,6 +374,7 @@ impl Core {
     /// Fills in the words: what is to be done now, and what is told at the end.
     fn describe(&self, intent: &mut Intent) {
         let (mut started, mut replaced, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
+        let mut cleared = Vec::new();
         for change in &intent.changes {
             match change {
                 Change::Disabled(name, true) => intent.words.push(format!("disable {name}")),
@@ -347,8 +390,19 @@ impl Core {
             let instance = self.instance(name);
             match goal {
                 Goal::Rise { from: From::Old, .. } => {
-                    intent.words.push(format!("{name}: stop, start, wait until it is ready"));
+                    let plan = intent.plan.as_ref().unwrap_or(&self.plan);
+                    let strategy = plan.process(&name.process).map_or(Strategy::Exclusive, |p| p.update.strategy);
+                    let steps = match strategy {
+                        Strategy::Overlap => "start a new one beside it, wait until it is ready, drain the old one",
+                        Strategy::Handover => "quiet it, start a new one, wait until that is ready, drain the old one",
+                        Strategy::Exclusive => "stop, start, wait until it is ready",
+                    };
+                    intent.words.push(format!("{name}: {steps}"));
                     replaced.push(name.to_string());
+                }
+                Goal::Clear => {
+                    intent.words.push(format!("{name}: kill what was replaced"));
+                    cleared.push(name.to_string());
                 }
                 Goal::Rise { from: From::Rest, .. } => {
                     if !self.is_up(name) || intent.changes.iter().any(|c| raises(c, name)) {
@@ -358,16 +412,25 @@ impl Core {
                 }
                 Goal::Fall => {
                     if instance.is_some_and(|instance| !instance.is_gone()) {
-                        let verb = if intent.how == Some(How::Kill) { "kill" } else { "stop" };
+                        let verb = match intent.how {
+                            Some(How::Kill) => "kill",
+                            Some(How::Drain(_)) => "let it finish what it has, stop",
+                            Some(How::Ladder) | None => "stop",
+                        };
                         intent.words.push(format!("{name}: {verb}"));
                         stopped.push(name.to_string());
                     }
                 }
             }
         }
-        let down = if intent.how == Some(How::Kill) { "killed" } else { "stopped" };
+        let down = match intent.how {
+            Some(How::Kill) => "killed",
+            Some(How::Drain(_)) => "drained",
+            Some(How::Ladder) | None => "stopped",
+        };
         let mut summary = String::new();
-        for (verb, names) in [("started", started), ("restarted", replaced), (down, stopped)] {
+        let cleared = ("killed what was left of earlier", cleared);
+        for (verb, names) in [("started", started), ("restarted", replaced), (down, stopped), cleared] {
             if !names.is_empty() {
                 let _ = write!(summary, "{}{verb} {}", if summary.is_empty() { "" } else { "; " }, names.join(", "));
             }
@@ -386,11 +449,6 @@ impl Core {
         let Some(instance) = process.instances.get(&name.index) else { return false };
         self.has_risen(&name.process, process, name.index, instance)
     }
-
-    /// Why an instance that is to stop cannot: told at once instead of after a wait.
-    pub(crate) fn is_stuck(&self, name: &InstanceName) -> bool {
-        self.instance(name).is_some_and(|instance| instance.is_stuck())
-    }
 }
 
 fn raises(change: &Change, instance: &InstanceName) -> bool {
@@ -407,6 +465,19 @@ enum Again {
     WhatIsOutdated,
 }
 
+impl Intent {
+    /// Has an instance started without its past.
+    fn start_again(&mut self, process: &Process, again: Again, instance: InstanceName, next: u64) {
+        match again {
+            // A newer generation would be started beside what has ended, and given up at the first failure.
+            Again::WhatEnded if process.is_beside() => self.forgiven.push(instance),
+            Again::WhatEnded | Again::All | Again::WhatIsOutdated => {
+                self.changes.push(Change::Generation(instance, next));
+            }
+        }
+    }
+}
+
 impl Again {
     fn raises(self, core: &Core, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> bool {
         let verdict = core.verdict(name, process, index, instance);
@@ -418,7 +489,9 @@ impl Again {
                 core.lasting_aim(name, process, index) == Aim::Run
                     && match instance.current.as_ref().map(|spawn| &spawn.life) {
                         Some(Life::Ended { .. }) => ended && !matches!(verdict, Verdict::Over(_)),
-                        Some(Life::Launching | Life::Running { .. } | Life::Stopping { .. }) => true,
+                        Some(
+                            Life::Launching | Life::Running { .. } | Life::Draining { .. } | Life::Stopping { .. },
+                        ) => true,
                         Some(Life::Stuck { .. }) | None => false,
                     }
             }

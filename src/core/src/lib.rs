@@ -6,15 +6,18 @@
 
 pub mod action;
 mod adopt;
+mod apply;
 mod backoff;
 pub mod desired;
 pub mod event;
+mod gate;
 mod intent;
 mod ladder;
 mod machine;
 pub mod name;
 mod ops;
 mod order;
+mod replace;
 mod service;
 mod settle;
 pub mod state;
@@ -23,7 +26,7 @@ mod tree;
 mod verdict;
 mod view;
 
-pub use action::{Action, Fact, FactKind, Outcome, Sweep};
+pub use action::{Action, Config, Fact, FactKind, Outcome, Sweep};
 pub use desired::{Change, Desired, Which};
 pub use event::{Adopted, AdoptedLife, Command, Event, Lineage, MAX_SLOTS, Note, Origin, Slot, SpawnFailure, Wear};
 pub use machine::Core;

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use svd_config::Plan;
+use svd_config::plan::Late;
 
 use crate::action::{Action, Fact, FactKind, Outcome};
-use crate::desired::Desired;
-use crate::event::{Adopted, Event};
+use crate::desired::{Change, Desired, Which};
+use crate::event::{Adopted, Event, Origin, Wear};
 use crate::name::{InstanceName, OpId, SpawnId};
 use crate::ops::Op;
-use crate::service::{Cx, Life, Spawn};
+use crate::service::{Cx, DrainStepKind, Life, Spawn};
 use crate::time::Time;
 use crate::tree::{self, Aim, Instance, Listing, Process};
 use crate::verdict::{self, Verdict};
@@ -34,6 +35,19 @@ pub struct Core {
     /// The code of the first essential instance that failed for good.
     pub(crate) essential: Option<u8>,
     pub(crate) now: Time,
+    /// What is desired, or who has which place, has changed since it was last looked at.
+    pub(crate) changed: bool,
+}
+
+/// What is desired is told first, all of it at once, so that a later manager never finds effects of what it does not know. Before
+/// it comes only the end of an apply: as long as that is not told, it is ended again.
+fn in_order(mut actions: Vec<Action>) -> Vec<Action> {
+    actions.sort_by_key(|action| match action {
+        Action::DropOther { .. } => 0,
+        Action::Persist(_) => 1,
+        _ => 2,
+    });
+    actions
 }
 
 /// Where svd as a whole is.
@@ -76,6 +90,7 @@ impl Core {
             ops: Vec::new(),
             essential: None,
             now: Time(0),
+            changed: false,
         }
     }
 
@@ -93,7 +108,7 @@ impl Core {
         self.now = self.now.max(now);
         let mut out = Vec::new();
         self.absorb(event, &mut out);
-        out
+        in_order(out)
     }
 
     /// The second half of [`Core::step`]: what follows from all that was taken in. Call it before waiting for anything.
@@ -104,7 +119,7 @@ impl Core {
             Course::Running | Course::Ending { .. } => self.settle(&mut out),
             Course::Adopting { .. } | Course::Finished => {}
         }
-        out
+        in_order(out)
     }
 
     /// The earliest instant at which time alone changes something: send [`Event::Tick`] then. `None`: nothing is
@@ -114,6 +129,15 @@ impl Core {
             Course::Adopting { .. } | Course::Finished => return None,
             Course::Running | Course::Ending { .. } => {}
         }
+        let ages = match self.course {
+            Course::Running => self.processes.iter().filter_map(|(name, process)| self.next_age(name, process)).min(),
+            Course::Adopting { .. } | Course::Ending { .. } | Course::Finished => None,
+        };
+        self.next_step().into_iter().chain(ages).min()
+    }
+
+    /// The earliest deadline of what is in progress.
+    fn next_step(&self) -> Option<Time> {
         let mut earliest: Option<Time> = None;
         let mut arm = |at: Time| earliest = Some(earliest.map_or(at, |e| e.min(at)));
         for (name, process) in &self.processes {
@@ -123,8 +147,46 @@ impl Core {
                     arm(until);
                 }
             }
+            if matches!(self.course, Course::Running) {
+                self.replacement_deadline(name, process).into_iter().for_each(&mut arm);
+            }
         }
         earliest
+    }
+
+    /// When the next instance of a process is so old that it is to be replaced.
+    fn next_age(&self, name: &Arc<str>, process: &Process) -> Option<Time> {
+        process.plan.recycle.age?;
+        process.instances.iter().filter_map(|(index, instance)| self.age_end(name, process, *index, instance)).min()
+    }
+
+    /// When an instance is so old that it is to be replaced: a tenth later at most, each another part of it, so that those
+    /// that were started together are not replaced together.
+    fn age_end(&self, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> Option<Time> {
+        let age = process.plan.recycle.age?;
+        let spawn = instance.current.as_ref().filter(|spawn| spawn.is_ready() && !spawn.note.asked)?;
+        let on_its_way = instance.candidate.is_some() || instance.is_stale(self.generation(name, index));
+        if on_its_way || self.aim(name, process, index) != Aim::Run {
+            return None;
+        }
+        let full = InstanceName { process: name.clone(), index };
+        Some(spawn.note.ready?.after(age).after(crate::backoff::share(age / 10, spawn.id, &full)))
+    }
+
+    /// Has those replaced that are due for their age.
+    pub(crate) fn replace_aged(&mut self, out: &mut Vec<Action>) {
+        let mut due = Vec::new();
+        for (name, process) in self.processes.iter().filter(|(_, process)| process.plan.recycle.age.is_some()) {
+            for (index, instance) in &process.instances {
+                let Some(spawn) = &instance.current else { continue };
+                if self.age_end(name, process, *index, instance).is_some_and(|at| at <= self.now) {
+                    due.push((spawn.id, self.now.since(spawn.note.ready.unwrap_or(self.now))));
+                }
+            }
+        }
+        for (id, age) in due {
+            self.worn(id, Wear::Age(age), out);
+        }
     }
 
     /// When the pause of an instance ends; `None` where it is in no pause, or not to run.
@@ -163,6 +225,11 @@ impl Core {
         Some(self.instance(name)?.spawns().find(|known| known.id == spawn)?.lineage.slot)
     }
 
+    /// The other plan of an apply in progress.
+    pub fn other(&self) -> Option<&Arc<Plan>> {
+        self.other.as_ref()
+    }
+
     /// The plan in force.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
@@ -187,7 +254,8 @@ impl Core {
     pub fn busy(&self) -> bool {
         match self.course {
             Course::Adopting { .. } | Course::Ending { .. } => true,
-            Course::Running => !self.ops.is_empty() || self.next_deadline().is_some(),
+            // That something will be old one day is no work in progress.
+            Course::Running => !self.ops.is_empty() || self.next_step().is_some(),
             Course::Finished => false,
         }
     }
@@ -223,7 +291,10 @@ impl Core {
             None => Verdict::Fresh,
             Some(spawn) => {
                 let full = InstanceName { process: name.clone(), index };
-                verdict::verdict(&process.plan, &full, spawn, self.generation(name, index))
+                let plan = process.planned(self.desired.runs_by(name, spawn.lineage.generation));
+                // One that ends while another is to be started beside it is started again as it was.
+                let generation = if process.is_beside() { 0 } else { self.generation(name, index) };
+                verdict::verdict(plan, &full, spawn, generation)
             }
         }
     }
@@ -250,10 +321,19 @@ impl Core {
                 self.command(op, &command, out);
             }
             (Course::Running | Course::Ending { .. }, Event::Tick) => {}
-            (
-                Course::Running | Course::Ending { .. },
-                Event::QueueEmpty { .. } | Event::Drained { .. } | Event::Worn { .. } | Event::Recovered { .. },
-            ) => {}
+            (Course::Running | Course::Ending { .. }, Event::QueueEmpty { spawn }) => {
+                self.on(spawn, out, |s, cx| s.drained(cx, DrainStepKind::Queue));
+            }
+            (Course::Running | Course::Ending { .. }, Event::Drained { spawn }) => {
+                self.on(spawn, out, |s, cx| s.drained(cx, DrainStepKind::Proof));
+            }
+            (Course::Running | Course::Ending { .. }, Event::Worn { spawn, why }) => self.worn(spawn, why, out),
+            (Course::Running | Course::Ending { .. }, Event::Recovered { spawn }) => {
+                self.on(spawn, out, |s, cx| s.feel(cx, None));
+            }
+            (Course::Running | Course::Ending { .. }, Event::NotReady { spawn, why }) => {
+                self.on(spawn, out, |s, _| s.last_try = Some(why));
+            }
             (Course::Running | Course::Ending { .. }, Event::Spawned { spawn, pid }) => {
                 self.on(spawn, out, |s, cx| s.spawned(cx, pid))
             }
@@ -291,11 +371,47 @@ impl Core {
     pub(crate) fn on(&mut self, id: SpawnId, out: &mut Vec<Action>, f: impl FnOnce(&mut Spawn, &mut Cx<'_>)) {
         let Some(name) = self.names.get(&id) else { return };
         let op = self.ops.iter().rev().find(|op| op.concerns(name)).map(|op| op.id);
-        let Some(process) = self.processes.get_mut(&name.process) else { return };
-        let Some(instance) = process.instances.get_mut(&name.index) else { return };
-        if let Some(spawn) = instance.spawns_mut().find(|spawn| spawn.id == id) {
-            f(spawn, &mut Cx { plan: &process.plan, name, op, now: self.now, out });
+        let Some(Process { plan, other, instances, .. }) = self.processes.get_mut(&name.process) else { return };
+        let Some(instance) = instances.get_mut(&name.index) else { return };
+        // One that replaces another may be as late as that one was.
+        let late_before = instance.current.as_ref().is_some_and(|spawn| spawn.note.late);
+        let Some(spawn) = instance.spawns_mut().find(|spawn| spawn.id == id) else { return };
+        let plan = match self.desired.runs_by(&name.process, spawn.lineage.generation) {
+            Which::InForce => plan,
+            Which::Other => other.as_ref().unwrap_or(plan),
+        };
+        let late = match (plan.ready.late, spawn.lineage.origin) {
+            (Late::Counts, Origin::Place) => Late::Counts,
+            (Late::Counts, Origin::Beside) if late_before => Late::Counts,
+            (Late::Counts, Origin::Beside) | (Late::Fails, _) => Late::Fails,
+        };
+        f(spawn, &mut Cx { plan, name, op, now: self.now, late, out });
+    }
+
+    /// A running one is to be replaced: it is, as by a restart, unless that is on its way.
+    fn worn(&mut self, id: SpawnId, why: Wear, out: &mut Vec<Action>) {
+        if !matches!(self.course, Course::Running) {
+            return;
         }
+        if let Wear::Unhealthy(why) = &why {
+            self.on(id, out, |spawn, cx| spawn.feel(cx, Some(why.clone())));
+        }
+        let Some(name) = self.names.get(&id).cloned() else { return };
+        let Some((key, process)) = self.processes.get_key_value(&name.process) else { return };
+        let Some(instance) = process.instances.get(&name.index) else { return };
+        let current = instance.current.as_ref().is_some_and(|spawn| spawn.id == id && spawn.is_ready());
+        let on_its_way = instance.candidate.is_some() || instance.is_stale(self.generation(key, name.index));
+        if !current || on_its_way || self.aim(key, process, name.index) != Aim::Run {
+            return;
+        }
+        let next = self.next_generation(key, process);
+        let text = match why {
+            Wear::Unhealthy(_) => "its health probes fail".to_owned(),
+            Wear::Memory(bytes) => format!("it uses {} MiB of memory", bytes >> 20),
+            Wear::Age(age) => format!("it is {} s old", age.as_secs()),
+        };
+        self.on(id, out, |_, cx| cx.record(id, FactKind::Worn(text)));
+        self.change(Change::Generation(name, next), out);
     }
 
     /// A spawn's end was told: history learns what follows from it, and an essential one's failure is remembered.

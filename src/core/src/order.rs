@@ -136,20 +136,25 @@ impl Core {
         })
     }
 
-    /// A stale instance of this generation may be taken down for its replacement: no other instance is down for its own, none is coming
-    /// up, and those of the same restart that went before are up. Where one of them did not come up, the rest keeps
-    /// running.
-    pub(crate) fn may_replace(&self, name: &Arc<str>, process: &Process, roll: u64) -> bool {
-        process.instances.range(..=self.want(name)).all(|(i, other)| {
+    /// So many stale instances of this generation may be taken down for their replacement: as many as may be missing, less those
+    /// that are down for their own or are coming up. None where one of the same restart that went before did not come up:
+    /// the rest keeps running.
+    pub(crate) fn may_replace(&self, name: &Arc<str>, process: &Process, roll: u64) -> u32 {
+        let mut room = process.plan.update.unavailable.max(1);
+        for (i, other) in process.instances.range(..=self.want(name)) {
             if self.aim(name, process, *i) != Aim::Run {
-                return true;
+                continue;
             }
             let generation = self.generation(name, *i);
             if other.is_stuck() && other.is_at_rest() {
-                return generation != roll;
+                if generation == roll {
+                    return 0;
+                }
+                continue;
             }
             if other.is_stale(generation) {
-                return !other.spawns().any(Spawn::is_falling);
+                room = room.saturating_sub(u32::from(other.spawns().any(Spawn::is_falling)));
+                continue;
             }
             let moving = other.spawns().any(|spawn| spawn.is_falling() || spawn.is_rising());
             let settled = || match self.verdict(name, process, *i, other) {
@@ -158,7 +163,12 @@ impl Core {
                     self.has_risen(name, process, *i, other)
                 }
             };
-            !moving && (generation != roll || settled())
-        })
+            match (moving, generation != roll || settled()) {
+                (true, _) => room = room.saturating_sub(1),
+                (false, true) => {}
+                (false, false) => return 0,
+            }
+        }
+        room
     }
 }

@@ -4,19 +4,21 @@
 //! ```text
 //!                Spawned          Ready            stop asked / timeout   Exited          SpawnFailed
 //! Launching   -> Running          (ignored)        Stopping               Ended           Ended (tree empty)
-//! Running     -> (ignored)        Running, ready   Stopping               Ended           (ignored)
+//! Running     -> (ignored)        Running, ready   Draining or Stopping   Ended           (ignored)
+//! Draining    -> (ignored)        (ignored)        Stopping               Ended           (ignored)
 //! Stopping    -> pid learnt       (ignored)        KILL hastens           Ended           Ended (tree empty)
 //! Stuck       -> (ignored)        (ignored)        (ignored)              Ended           (ignored)
 //! Ended       -> told once        (ignored)        KILL hastens the sweep told once       told once
 //! ```
-//! `Ended` carries the tree's own small machine: `Terminating -> Killing -> Stuck`, and from each of them `Empty` by
+//! `Draining` goes through its steps, `Queue -> Proof -> (Stopping)`, by `QueueEmpty`, `Drained` or their deadlines; what has
+//! nothing to wait for goes straight to `Stopping`. `Ended` carries the tree's own small machine: `Terminating -> Killing -> Stuck`, and from each of them `Empty` by
 //! `TreeEmpty`. Forbidden: `Ended` back to any life (a spawn is one start; a restart is another spawn), `Stopping`
 //! back to `Running` (the signal cannot be unsent), and `TreeEmpty` before `Ended` (it says that the main process is
 //! gone, so it is ignored while that has not been told; the sweep is asked for again at `Exited`).
 
 use std::time::Duration;
 
-use svd_config::plan::{ProcessPlan, ReadyBy, StopStep};
+use svd_config::plan::{Late, ProcessPlan, ReadyBy, StopStep};
 
 use crate::action::{Action, Fact, FactKind, Sweep};
 use crate::event::{Lineage, Note, SpawnFailure};
@@ -32,6 +34,11 @@ pub(crate) const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One that says that it is stopping gets so long at least.
 const LEAVING_MIN: Duration = Duration::from_secs(10);
+/// How long those who wait to be accepted from a slot that gets no new connections, and those who were and have no answer yet,
+/// are waited for: as long as the stop ladder would wait, within these bounds.
+const QUEUE_PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
+/// Those who are left of a tree whose main process had no deadline get so long.
+const LEFT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// One start of one instance.
 #[derive(Clone, Debug)]
@@ -44,6 +51,10 @@ pub(crate) struct Spawn {
     pub told: Told,
     /// The last signal that a manager before this one had sent to it.
     pub sent: Option<(i32, Time)>,
+    /// Its health probes fail: since when, and what the last one saw. Known to this manager only; its probes find out again.
+    pub ill: Option<(Time, String)>,
+    /// Why it did not count as ready when that was last looked for; likewise.
+    pub last_try: Option<String>,
     pub life: Life,
 }
 
@@ -62,6 +73,8 @@ pub(crate) enum Life {
     Launching,
     /// Its program runs, and nobody wants it to end.
     Running { pid: i32, readiness: Readiness },
+    /// It is to end, and finishes what it has.
+    Draining { pid: i32, begun: Time, step: DrainStep, reason: Reason },
     /// It is being ended.
     Stopping { pid: Option<i32>, begun: Time, climb: Climb, reason: Reason },
     /// KILL did not end it.
@@ -81,6 +94,15 @@ pub(crate) enum Readiness {
     Leaving {
         deadline: Time,
     },
+}
+
+/// What a draining one is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DrainStep {
+    /// Those who wait to be accepted from its slot.
+    Queue { deadline: Time },
+    /// The proof that it has finished its work; `Time(u64::MAX)`: without end.
+    Proof { deadline: Time },
 }
 
 /// Where on the stop ladder. The steps are those of the plan under which the stop began: a new plan in the middle of
@@ -118,7 +140,17 @@ pub(crate) enum Tree {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     Ladder,
+    /// Whatever it has is finished first.
+    Drain(Queue),
     Kill,
+}
+
+/// Whether those who wait to be accepted from its slot are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    Wait,
+    /// Others serve the slot, or nobody new is kept from it.
+    None,
 }
 
 /// What a transition needs besides the spawn.
@@ -127,6 +159,8 @@ pub(crate) struct Cx<'a> {
     pub name: &'a InstanceName,
     pub op: Option<OpId>,
     pub now: Time,
+    /// What it means that it is not ready in time.
+    pub late: Late,
     pub out: &'a mut Vec<Action>,
 }
 
@@ -170,10 +204,29 @@ impl Climb {
 }
 
 impl Spawn {
+    /// One that is asked for now.
+    pub fn new(id: SpawnId, lineage: Lineage, note: Note, now: Time) -> Spawn {
+        Spawn {
+            id,
+            lineage,
+            note,
+            since: now,
+            told: Told::Nothing,
+            sent: None,
+            ill: None,
+            last_try: None,
+            life: Life::Launching,
+        }
+    }
+
     /// Its main process may be alive.
     pub fn is_live(&self) -> bool {
         match self.life {
-            Life::Launching | Life::Running { .. } | Life::Stopping { .. } | Life::Stuck { .. } => true,
+            Life::Launching
+            | Life::Running { .. }
+            | Life::Draining { .. }
+            | Life::Stopping { .. }
+            | Life::Stuck { .. } => true,
             Life::Ended { .. } => false,
         }
     }
@@ -183,7 +236,11 @@ impl Spawn {
         match self.life {
             Life::Ended { tree: Tree::Empty, .. } => true,
             Life::Ended { tree: Tree::Terminating { .. } | Tree::Killing { .. } | Tree::Stuck, .. } => false,
-            Life::Launching | Life::Running { .. } | Life::Stopping { .. } | Life::Stuck { .. } => false,
+            Life::Launching
+            | Life::Running { .. }
+            | Life::Draining { .. }
+            | Life::Stopping { .. }
+            | Life::Stuck { .. } => false,
         }
     }
 
@@ -192,7 +249,7 @@ impl Spawn {
         match self.life {
             Life::Stuck { .. } | Life::Ended { tree: Tree::Stuck, .. } => true,
             Life::Ended { tree: Tree::Terminating { .. } | Tree::Killing { .. } | Tree::Empty, .. } => false,
-            Life::Launching | Life::Running { .. } | Life::Stopping { .. } => false,
+            Life::Launching | Life::Running { .. } | Life::Draining { .. } | Life::Stopping { .. } => false,
         }
     }
 
@@ -201,7 +258,7 @@ impl Spawn {
         match self.life {
             Life::Launching | Life::Running { readiness: Readiness::Probing { .. }, .. } => true,
             Life::Running { readiness: Readiness::Ready | Readiness::Leaving { .. }, .. } => false,
-            Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => false,
+            Life::Draining { .. } | Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => false,
         }
     }
 
@@ -216,7 +273,7 @@ impl Spawn {
 
     pub fn pid(&self) -> Option<i32> {
         match self.life {
-            Life::Running { pid, .. } => Some(pid),
+            Life::Running { pid, .. } | Life::Draining { pid, .. } => Some(pid),
             Life::Stopping { pid, .. } | Life::Stuck { pid, .. } => pid,
             Life::Launching | Life::Ended { .. } => None,
         }
@@ -224,18 +281,23 @@ impl Spawn {
 
     /// The next instant at which time alone changes something.
     pub fn deadline(&self) -> Option<Time> {
-        match &self.life {
+        let deadline = match &self.life {
             Life::Launching => Some(self.since.after(LAUNCH_TIMEOUT)),
             Life::Running { readiness: Readiness::Probing { deadline }, .. } => Some(*deadline),
             Life::Running { readiness: Readiness::Leaving { deadline }, .. } => Some(*deadline),
             Life::Running { readiness: Readiness::Ready, .. } => None,
+            Life::Draining { step: DrainStep::Queue { deadline } | DrainStep::Proof { deadline }, .. } => {
+                Some(*deadline)
+            }
             Life::Stopping { climb: Climb::Waiting { until, .. }, .. } => Some(*until),
             Life::Stopping { climb: Climb::Killing { stuck_at }, .. } => Some(*stuck_at),
             Life::Stuck { .. } => None,
             Life::Ended { tree: Tree::Terminating { kill_at }, .. } => Some(*kill_at),
             Life::Ended { tree: Tree::Killing { stuck_at }, .. } => Some(*stuck_at),
             Life::Ended { tree: Tree::Stuck | Tree::Empty, .. } => None,
-        }
+        };
+        // The end of time never comes.
+        deadline.filter(|at| *at < Time(u64::MAX))
     }
 
     pub fn annotate(&self, cx: &mut Cx<'_>) {
@@ -250,7 +312,7 @@ impl Spawn {
         match &mut self.life {
             Life::Launching => self.run(cx, pid),
             Life::Stopping { pid: known, .. } | Life::Stuck { pid: known, .. } => *known = Some(pid),
-            Life::Running { .. } | Life::Ended { .. } => {}
+            Life::Running { .. } | Life::Draining { .. } | Life::Ended { .. } => {}
         }
     }
 
@@ -283,9 +345,14 @@ impl Spawn {
                 self.note.ready = Some(cx.now);
                 self.annotate(cx);
                 cx.record(self.id, FactKind::Ready(cx.now.since(self.since)));
+                cx.out.push(Action::Watch { spawn: self.id });
             }
             Life::Running { readiness: Readiness::Ready | Readiness::Leaving { .. }, .. } => {}
-            Life::Launching | Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => {}
+            Life::Launching
+            | Life::Draining { .. }
+            | Life::Stopping { .. }
+            | Life::Stuck { .. }
+            | Life::Ended { .. } => {}
         }
     }
 
@@ -296,7 +363,11 @@ impl Spawn {
             Life::Running { readiness: Readiness::Ready, .. } => cx.now.after(patience),
             Life::Running { readiness: Readiness::Probing { deadline }, .. } => *deadline,
             Life::Running { readiness: Readiness::Leaving { .. }, .. } => return,
-            Life::Launching | Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => return,
+            Life::Launching
+            | Life::Draining { .. }
+            | Life::Stopping { .. }
+            | Life::Stuck { .. }
+            | Life::Ended { .. } => return,
         };
         if let Life::Running { readiness, .. } = &mut self.life {
             *readiness = Readiness::Leaving { deadline };
@@ -309,21 +380,19 @@ impl Spawn {
     pub fn stop(&mut self, cx: &mut Cx<'_>, reason: Reason, how: How) {
         let asked = !matches!(reason, Reason::ReadyTimeout(_) | Reason::BySelf);
         match &mut self.life {
+            Life::Running { pid, readiness: Readiness::Probing { .. } | Readiness::Ready }
+                if matches!(how, How::Drain(_)) && asked =>
+            {
+                let (pid, queue) = (*pid, how);
+                self.drain(cx, pid, reason, queue);
+            }
+            Life::Draining { .. } => match how {
+                How::Drain(_) => {}
+                How::Ladder | How::Kill => self.descend(cx, reason, how),
+            },
             Life::Launching | Life::Running { .. } => {
                 self.ask(cx, asked);
-                cx.record(self.id, FactKind::Stopping(reason.clone()));
-                // One that is leaving may have been helped on by a manager before.
-                let sent = match self.life {
-                    Life::Running { readiness: Readiness::Leaving { .. }, .. } => self.sent,
-                    Life::Running { readiness: Readiness::Probing { .. } | Readiness::Ready, .. } => None,
-                    Life::Launching | Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => None,
-                };
-                let climb = Climb::resumed(cx.plan, sent, cx.now);
-                self.life = Life::Stopping { pid: self.pid(), begun: cx.now, climb, reason };
-                match how {
-                    How::Ladder => self.tick(cx),
-                    How::Kill => self.kill(cx, FactKind::Signalled(SIGKILL)),
-                }
+                self.descend(cx, reason, how);
             }
             Life::Stopping { climb, reason: why, .. } => {
                 let hasten = how == How::Kill && matches!(climb, Climb::Waiting { .. });
@@ -341,6 +410,100 @@ impl Spawn {
                 cx.out.push(Action::Sweep { spawn: self.id, how: Sweep::Kill });
             }
             Life::Stuck { .. } | Life::Ended { .. } => {}
+        }
+    }
+
+    /// Begins the stop ladder, at the place where a manager before had come to on it.
+    fn descend(&mut self, cx: &mut Cx<'_>, reason: Reason, how: How) {
+        cx.record(self.id, FactKind::Stopping(reason.clone()));
+        // One that is leaving may have been helped on by a manager before.
+        let sent = match self.life {
+            Life::Running { readiness: Readiness::Leaving { .. }, .. } => self.sent,
+            Life::Running { readiness: Readiness::Probing { .. } | Readiness::Ready, .. } => None,
+            Life::Launching
+            | Life::Draining { .. }
+            | Life::Stopping { .. }
+            | Life::Stuck { .. }
+            | Life::Ended { .. } => None,
+        };
+        let climb = Climb::resumed(cx.plan, sent, cx.now);
+        self.life = Life::Stopping { pid: self.pid(), begun: cx.now, climb, reason };
+        match how {
+            How::Ladder | How::Drain(_) => self.tick(cx),
+            How::Kill => self.kill(cx, FactKind::Signalled(SIGKILL)),
+        }
+    }
+
+    /// Lets it finish what it has, where there is anything that shows when it has; the ladder follows.
+    fn drain(&mut self, cx: &mut Cx<'_>, pid: i32, reason: Reason, how: How) {
+        let queue = matches!(how, How::Drain(Queue::Wait));
+        if !queue && cx.plan.drained.is_none() {
+            self.ask(cx, true);
+            return self.descend(cx, reason, How::Ladder);
+        }
+        self.note.draining = Some(cx.now);
+        self.note.asked = true;
+        self.annotate(cx);
+        cx.record(self.id, FactKind::Draining(reason.clone()));
+        self.quieten(cx);
+        let step = match queue {
+            true => DrainStep::Queue { deadline: cx.now.after(queue_patience(cx.plan)) },
+            false => proof(cx.plan, cx.now),
+        };
+        self.life = Life::Draining { pid, begun: cx.now, step, reason };
+        self.ask_for_step(cx);
+    }
+
+    /// Tells it to take no new work, once, where its plan knows how.
+    pub fn quieten(&mut self, cx: &mut Cx<'_>) {
+        let Some(signal) = cx.plan.quiet.filter(|_| !self.note.quiet) else { return };
+        self.note.quiet = true;
+        self.annotate(cx);
+        cx.out.push(Action::Signal { spawn: self.id, signal });
+        cx.record(self.id, FactKind::Quieted(signal));
+    }
+
+    /// Has the driver look for what its step waits for.
+    pub fn ask_for_step(&self, cx: &mut Cx<'_>) {
+        if let Life::Draining { step, .. } = &self.life {
+            cx.out.push(match step {
+                DrainStep::Queue { .. } => Action::WatchQueue { spawn: self.id },
+                DrainStep::Proof { .. } => Action::ProveDrained { spawn: self.id },
+            });
+        }
+    }
+
+    /// What a drain waited for is there, or does not come.
+    pub fn drained(&mut self, cx: &mut Cx<'_>, what: DrainStepKind) {
+        let Life::Draining { step, reason, .. } = &mut self.life else { return };
+        match (&step, what, &cx.plan.drained) {
+            (DrainStep::Queue { .. }, DrainStepKind::Queue, Some(_)) => {
+                *step = proof(cx.plan, cx.now);
+                self.ask_for_step(cx);
+            }
+            (DrainStep::Queue { .. }, DrainStepKind::Queue, None)
+            | (DrainStep::Proof { .. }, DrainStepKind::Proof, _) => {
+                let reason = reason.clone();
+                self.descend(cx, reason, How::Ladder);
+            }
+            (DrainStep::Queue { .. }, DrainStepKind::Proof, _) | (DrainStep::Proof { .. }, DrainStepKind::Queue, _) => {
+            }
+        }
+    }
+
+    /// Its health probes fail, or succeed again.
+    pub fn feel(&mut self, cx: &mut Cx<'_>, ill: Option<String>) {
+        match (&self.ill, ill) {
+            (None, Some(why)) => {
+                cx.record(self.id, FactKind::Unhealthy(why.clone()));
+                self.ill = Some((cx.now, why));
+            }
+            (Some((since, _)), Some(why)) => self.ill = Some((*since, why)),
+            (Some(_), None) => {
+                self.ill = None;
+                cx.record(self.id, FactKind::Recovered);
+            }
+            (None, None) => {}
         }
     }
 
@@ -394,7 +557,7 @@ impl Spawn {
                     cx.record(self.id, FactKind::Stopped);
                 }
             }
-            Life::Running { .. } | Life::Stuck { .. } | Life::Ended { .. } => {}
+            Life::Running { .. } | Life::Draining { .. } | Life::Stuck { .. } | Life::Ended { .. } => {}
         }
         news
     }
@@ -407,10 +570,12 @@ impl Spawn {
             cx.record(self.id, FactKind::Exited(exit));
         }
         let exited = End::Exited { exit, before_exec };
-        let sweep_at = cx.now.after(ladder::remaining(&cx.plan.stop, 0));
+        let sweep_at = cx.now.after(patience(&cx.plan.stop, 0));
         let (end, tree) = match &self.life {
             Life::Ended { .. } => return news,
-            Life::Launching | Life::Running { .. } => (exited, Tree::Terminating { kill_at: sweep_at }),
+            Life::Launching | Life::Running { .. } | Life::Draining { .. } => {
+                (exited, Tree::Terminating { kill_at: sweep_at })
+            }
             Life::Stuck { reason, .. } => {
                 let end = match reason {
                     Reason::ReadyTimeout(_) => End::NeverReady { exit },
@@ -426,7 +591,9 @@ impl Spawn {
                 };
                 let tree = match climb {
                     Climb::Waiting { steps, next, until } => {
-                        Tree::Terminating { kill_at: until.after(ladder::remaining(steps, *next)) }
+                        let end = until.after(ladder::remaining(steps, *next));
+                        let kill_at = if end < Time(u64::MAX) { end } else { cx.now.after(LEFT_PATIENCE) };
+                        Tree::Terminating { kill_at }
                     }
                     Climb::Killing { stuck_at } => Tree::Killing { stuck_at: *stuck_at },
                 };
@@ -458,7 +625,11 @@ impl Spawn {
                     cx.record(self.id, FactKind::Stopped);
                 }
             }
-            Life::Launching | Life::Running { .. } | Life::Stopping { .. } | Life::Stuck { .. } => {}
+            Life::Launching
+            | Life::Running { .. }
+            | Life::Draining { .. }
+            | Life::Stopping { .. }
+            | Life::Stuck { .. } => {}
         }
     }
 
@@ -479,6 +650,11 @@ impl Spawn {
                 None => self.too_late(cx, cx.plan.ready.timeout),
             },
             Life::Running { readiness: Readiness::Ready, .. } => {}
+            Life::Draining { begun, step, .. } => {
+                let (begun, what) = (*begun, step.kind());
+                cx.record(self.id, FactKind::DrainTimeout(cx.now.since(begun)));
+                self.drained(cx, what);
+            }
             Life::Stopping { climb: Climb::Waiting { steps, next, .. }, .. } => {
                 let (steps, next) = (std::mem::take(steps), *next);
                 self.climb(cx, steps, next);
@@ -501,7 +677,51 @@ impl Spawn {
     }
 
     fn too_late(&mut self, cx: &mut Cx<'_>, timeout: Duration) {
+        if let (Life::Running { readiness, .. }, Late::Counts) = (&mut self.life, cx.late) {
+            *readiness = Readiness::Ready;
+            self.note.ready = Some(cx.now);
+            self.note.late = true;
+            self.annotate(cx);
+            cx.out.push(Action::Watch { spawn: self.id });
+            return cx.record(self.id, FactKind::CountsAsReady(cx.now.since(self.since)));
+        }
         cx.record(self.id, FactKind::ReadyTimeout(timeout));
         self.stop(cx, Reason::ReadyTimeout(timeout), How::Ladder);
+    }
+}
+
+/// How long the queue of a slot is waited for.
+pub(crate) fn queue_patience(plan: &ProcessPlan) -> Duration {
+    let (least, most) = QUEUE_PATIENCE;
+    ladder::remaining(&plan.stop, 0).clamp(least, most)
+}
+
+/// The proof of its plan is waited for from now on.
+fn proof(plan: &ProcessPlan, now: Time) -> DrainStep {
+    let timeout = plan.drained.as_ref().and_then(|drained| drained.timeout);
+    DrainStep::Proof { deadline: now.after(timeout.unwrap_or(Duration::MAX)) }
+}
+
+/// How long those who are left of a tree get: as long as the ladder from this step on, but never without end.
+pub(crate) fn patience(steps: &[StopStep], from: usize) -> Duration {
+    match ladder::remaining(steps, from) {
+        Duration::MAX => LEFT_PATIENCE,
+        time => time,
+    }
+}
+
+/// A step without what is remembered of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DrainStepKind {
+    Queue,
+    Proof,
+}
+
+impl DrainStep {
+    pub fn kind(self) -> DrainStepKind {
+        match self {
+            DrainStep::Queue { .. } => DrainStepKind::Queue,
+            DrainStep::Proof { .. } => DrainStepKind::Proof,
+        }
     }
 }

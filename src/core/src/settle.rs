@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::action::{Action, Fact, FactKind, Outcome};
-use crate::event::Lineage;
+use crate::event::{Lineage, Origin};
 use crate::machine::{Core, Course, Haste};
 use crate::name::{InstanceName, SpawnId};
-use crate::service::{Cx, How, Life, Spawn, Told};
+use crate::service::{Cx, How, Life, Queue, Spawn};
 use crate::state::Reason;
 use crate::tree::{Aim, Instance, Listing, Process};
 use crate::verdict::{Counts, Verdict};
@@ -17,12 +17,34 @@ use crate::verdict::{Counts, Verdict};
 pub const MAX_STARTING: usize = 64;
 
 impl Core {
+    /// Looks again as long as what is desired has changed meanwhile: nothing may be left that only the next event would bring
+    /// about.
     pub(crate) fn settle(&mut self, out: &mut Vec<Action>) {
+        loop {
+            self.changed = false;
+            self.look(out);
+            if !self.changed {
+                return;
+            }
+        }
+    }
+
+    fn look(&mut self, out: &mut Vec<Action>) {
         self.fire_timers(out);
         self.end_for_essential(out);
+        if matches!(self.course, Course::Running) {
+            self.replace_aged(out);
+            self.conclude_apply(out);
+        }
         // Before the starts: a pause of nothing would hide from a command that its instance has failed.
         self.advance_ops(out);
+        if matches!(self.course, Course::Running) {
+            self.replace(out);
+            // Connections are sent elsewhere before anybody is told to end.
+            self.turn_gates(out);
+        }
         self.begin_stops(out);
+        self.skip_queues(out);
         self.begin_starts(out);
         self.forget(out);
         self.advance_ops(out);
@@ -84,7 +106,43 @@ impl Core {
             self.due_stops(name, process, how, &mut held, &mut due);
         }
         for (id, reason) in due {
+            let how = self.how_to_stop(id, &reason, how);
             self.on(id, out, |spawn, cx| spawn.stop(cx, reason, how));
+        }
+    }
+
+    /// What is replaced or scaled away finishes what it has first; what is stopped by hand or at the end goes its ladder.
+    pub(crate) fn how_to_stop(&self, id: SpawnId, reason: &Reason, how: How) -> How {
+        let drains = match reason {
+            Reason::Restart
+            | Reason::ScaledDown
+            | Reason::Removed
+            | Reason::Unhealthy(_)
+            | Reason::TakenBack
+            | Reason::Quieted
+            | Reason::Drained => true,
+            Reason::After(_)
+            | Reason::Exited(_)
+            | Reason::BeforeExec(_)
+            | Reason::StartFailed(_)
+            | Reason::ReadyTimeout(_)
+            | Reason::RestartLimit { .. }
+            | Reason::ByHand
+            | Reason::Disabled
+            | Reason::Shutdown
+            | Reason::ToReplace(_)
+            | Reason::NotReadyYet(_)
+            | Reason::WithoutEnd(_)
+            | Reason::BySelf => false,
+        };
+        match (how, drains && matches!(self.course, Course::Running)) {
+            (How::Ladder, true) => {
+                let name = self.names.get(&id).map_or("", |name| &*name.process);
+                let process = self.processes.get(name);
+                let found = process.and_then(|process| Some((process, process.spawns().find(|spawn| spawn.id == id)?)));
+                How::Drain(found.map_or(Queue::None, |(process, spawn)| self.queue_of(name, process, spawn)))
+            }
+            (how, _) => how,
         }
     }
 
@@ -96,32 +154,48 @@ impl Core {
         held: &mut Option<BTreeSet<&'a str>>,
         due: &mut Vec<(SpawnId, Reason)>,
     ) {
-        // The generations whose next instance may not be taken down in this step: asked once, not once an instance.
-        let mut blocked: Vec<u64> = Vec::new();
-        let mut replacing = false;
+        // How many instances of a generation may be taken down in this step: asked once, not once an instance.
+        let mut rooms: Vec<(u64, u32)> = Vec::new();
+        let mut taken = 0;
         for (index, instance) in &process.instances {
-            for older in instance.older.iter().filter(|spawn| can_stop(spawn, how)) {
-                due.push((older.id, Reason::Restart));
+            let ending = !matches!(self.course, Course::Running);
+            for older in instance.older.iter().filter(|spawn| can_stop(spawn, how, ending)) {
+                due.push((older.id, reason_of_older(older)));
             }
-            let Some(spawn) = instance.current.as_ref().filter(|spawn| can_stop(spawn, how)) else { continue };
+            if let (Some(candidate), Aim::Stop(reason)) = (&instance.candidate, self.aim(name, process, *index))
+                && can_stop(candidate, how, ending)
+            {
+                due.push((candidate.id, reason));
+            }
+            let Some(spawn) = instance.current.as_ref().filter(|spawn| can_stop(spawn, how, ending)) else { continue };
             match self.aim(name, process, *index) {
                 Aim::Stop(reason) => {
                     if how == How::Kill || !held.get_or_insert_with(|| self.held_stops()).contains(&**name) {
-                        due.push((spawn.id, reason));
+                        let by_hand = reason == Reason::ByHand;
+                        due.push((spawn.id, if by_hand { self.by_hand(name, *index) } else { reason }));
+                    }
+                }
+                Aim::Run if process.is_beside() => {
+                    // It was told to take no new work, and who was to replace it did not come up.
+                    let left_alone = instance.candidate.is_none() && !instance.is_stale(self.generation(name, *index));
+                    if spawn.note.quiet && !spawn.note.asked && left_alone {
+                        due.push((spawn.id, Reason::Quieted));
                     }
                 }
                 Aim::Run => {
                     let roll = self.generation(name, *index);
                     let stale = !spawn.note.asked && instance.is_stale(roll);
-                    if !stale || replacing || blocked.contains(&roll) {
+                    if !stale {
                         continue;
                     }
-                    match self.may_replace(name, process, roll) {
-                        true => {
-                            replacing = true;
-                            due.push((spawn.id, Reason::Restart));
-                        }
-                        false => blocked.push(roll),
+                    let known = rooms.iter().find(|(generation, _)| *generation == roll).map(|(_, room)| *room);
+                    let room = known.unwrap_or_else(|| self.may_replace(name, process, roll));
+                    if known.is_none() {
+                        rooms.push((roll, room));
+                    }
+                    if room > taken {
+                        taken += 1;
+                        due.push((spawn.id, Reason::Restart));
                     }
                 }
             }
@@ -174,7 +248,8 @@ impl Core {
         match self.verdict(name, process, index, instance) {
             Verdict::Fresh => Some(Lineage { generation: self.generation(name, index), ..Lineage::default() }),
             Verdict::Again { until, mut next, counts, .. } if until <= self.now => {
-                if process.plan.restart.limit.is_some() && counts == Counts::ForLimit {
+                let plan = process.planned(self.desired.runs_by(name, next.generation));
+                if plan.restart.limit.is_some() && counts == Counts::ForLimit {
                     next.recent.push(self.now);
                 }
                 Some(next)
@@ -183,17 +258,11 @@ impl Core {
         }
     }
 
-    fn start(&mut self, name: InstanceName, lineage: Lineage, out: &mut Vec<Action>) {
+    fn start(&mut self, name: InstanceName, mut lineage: Lineage, out: &mut Vec<Action>) {
+        // Not before: those that are started together must not take the same one.
+        lineage.slot = self.slot_in_place(&name);
         let id = SpawnId(self.last_spawn.0 + 1);
-        let spawn = Spawn {
-            id,
-            lineage: lineage.clone(),
-            note: crate::Note::default(),
-            since: self.now,
-            told: Told::Nothing,
-            sent: None,
-            life: Life::Launching,
-        };
+        let spawn = Spawn::new(id, lineage.clone(), crate::Note::default(), self.now);
         let Some(instance) = self.instance_mut(&name) else { return };
         instance.older.extend(instance.current.replace(spawn));
         self.last_spawn = id;
@@ -239,7 +308,7 @@ impl Core {
         if !all().all(Instance::is_at_rest) {
             return;
         }
-        let stuck = all().any(Instance::is_stuck);
+        let stuck = all().any(Instance::has_stuck);
         let outcome = match stuck {
             false => Outcome::Done("all stopped".to_owned()),
             true => Outcome::Failed(format!("all stopped but what does not die: {}", self.stuck_names())),
@@ -252,17 +321,29 @@ impl Core {
     fn stuck_names(&self) -> String {
         let mut names = Vec::new();
         for (name, process) in &self.processes {
-            let stuck = process.instances.iter().filter(|(_, instance)| instance.is_stuck());
+            let stuck = process.instances.iter().filter(|(_, instance)| instance.has_stuck());
             names.extend(stuck.map(|(index, _)| format!("{name}.{index}")));
         }
         names.join(", ")
     }
 }
 
+/// Why an older spawn is stopped, where nobody has said so yet.
+fn reason_of_older(spawn: &Spawn) -> Reason {
+    match (spawn.lineage.origin, spawn.note.promoted) {
+        (Origin::Beside, false) => Reason::TakenBack,
+        (Origin::Beside, true) | (Origin::Place, _) => match &spawn.ill {
+            Some((_, why)) => Reason::Unhealthy(why.clone()),
+            None => Reason::Restart,
+        },
+    }
+}
+
 /// A stop would change something: it has not begun, or was not asked for, or can be hastened.
-fn can_stop(spawn: &Spawn, how: How) -> bool {
+fn can_stop(spawn: &Spawn, how: How, ending: bool) -> bool {
     match spawn.life {
         Life::Launching | Life::Running { .. } => true,
+        Life::Draining { .. } => ending || how == How::Kill,
         Life::Stopping { .. } => !spawn.note.asked || how == How::Kill,
         Life::Ended { .. } => how == How::Kill,
         Life::Stuck { .. } => false,

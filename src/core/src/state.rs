@@ -121,6 +121,12 @@ pub enum Reason {
     TakenBack,
     /// Was drained by hand.
     Drained,
+    /// Is to replace this one.
+    ToReplace(String),
+    /// Why it does not count as ready yet.
+    NotReadyYet(String),
+    /// Its stop ladder waits without end; why it is stopped.
+    WithoutEnd(String),
     /// svd stops all.
     Shutdown,
     /// It said so itself (`STOPPING=1`).
@@ -147,6 +153,9 @@ impl fmt::Display for Reason {
             Reason::Quieted => write!(f, "takes no new work since a replacement that did not come up"),
             Reason::TakenBack => write!(f, "the replacement was given up"),
             Reason::Drained => write!(f, "drained by hand"),
+            Reason::ToReplace(what) => write!(f, "is to replace {what}"),
+            Reason::NotReadyYet(why) => write!(f, "not ready yet: {why}"),
+            Reason::WithoutEnd(why) => write!(f, "{why}; finishes what it has, without a deadline"),
             Reason::Shutdown => write!(f, "svd stops all"),
             Reason::BySelf => write!(f, "is stopping by itself"),
         }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use svd_config::Plan;
 use svd_config::plan::{
     ExecPlan, Handoff, Late, LogPlan, ProcessPlan, ReadyBy, ReadyPlan, RecyclePlan, RestartPlan, RestartWhen, Run,
-    StopStep, UpdatePlan,
+    StopStep, Strategy, UpdatePlan,
 };
 
-use crate::desired::Desired;
+use crate::desired::{Desired, Which};
+use crate::event::Slot;
 use crate::ladder::{SIGKILL, SIGTERM};
 use crate::name::{InstanceName, Target};
 use crate::service::Spawn;
@@ -22,8 +23,15 @@ use crate::time::Time;
 /// A process and its instances.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
+    /// By the plan in force.
     pub plan: Planned,
+    /// By the other plan of an apply in progress, where that has it.
+    pub other: Option<Planned>,
     pub listing: Listing,
+    /// Where the gate was last told to send connections; empty: this manager has not told it yet.
+    pub gate: Vec<(Slot, u32)>,
+    /// The last replacement that was given up, and why.
+    pub given_up: Option<(u64, String)>,
     /// Boxed: a node of the map has room for eleven, and nearly every process has one.
     pub instances: BTreeMap<u32, Box<Instance>>,
 }
@@ -59,9 +67,11 @@ pub(crate) enum Listing {
 /// An instance.
 #[derive(Clone, Debug)]
 pub(crate) struct Instance {
-    /// The newest spawn.
+    /// The one that has the name.
     pub current: Option<Spawn>,
-    /// Spawns before, of which something may be left.
+    /// One that was started beside it to take its place.
+    pub candidate: Option<Spawn>,
+    /// Those of which something may be left: earlier ones, replaced ones, candidates that are needed no more.
     pub older: Vec<Spawn>,
     /// Since when it has been waiting or stopped, where it is.
     pub idle_since: Time,
@@ -76,15 +86,15 @@ pub(crate) enum Aim {
 
 impl Instance {
     pub fn new(now: Time) -> Instance {
-        Instance { current: None, older: Vec::new(), idle_since: now }
+        Instance { current: None, candidate: None, older: Vec::new(), idle_since: now }
     }
 
     pub fn spawns(&self) -> impl Iterator<Item = &Spawn> {
-        self.older.iter().chain(&self.current)
+        self.older.iter().chain(&self.current).chain(&self.candidate)
     }
 
     pub fn spawns_mut(&mut self) -> impl Iterator<Item = &mut Spawn> {
-        self.older.iter_mut().chain(&mut self.current)
+        self.older.iter_mut().chain(&mut self.current).chain(&mut self.candidate)
     }
 
     /// Nothing of it is left: that is what stopped means.
@@ -92,8 +102,24 @@ impl Instance {
         self.spawns().all(Spawn::is_gone)
     }
 
+    /// Something of it does not die, and is in the way of another start.
     pub fn is_stuck(&self) -> bool {
+        self.in_place().any(Spawn::is_stuck)
+    }
+
+    /// Something of it does not die.
+    pub fn has_stuck(&self) -> bool {
         self.spawns().any(Spawn::is_stuck)
+    }
+
+    /// The spawns that are not beside the one that has the name.
+    pub fn in_place(&self) -> impl Iterator<Item = &Spawn> {
+        self.older.iter().filter(|spawn| !spawn.note.replaced).chain(&self.current)
+    }
+
+    /// Those that were replaced and of which something is left.
+    pub fn lingering(&self) -> impl Iterator<Item = &Spawn> {
+        self.older.iter().filter(|spawn| spawn.note.replaced && !spawn.is_gone())
     }
 
     /// Nothing will change by waiting: gone, or what is left does not die.
@@ -104,12 +130,40 @@ impl Instance {
     /// Something of it is in the way of another start. What an unasked end has left behind is not: it is ended in
     /// the background.
     pub fn is_occupied(&self) -> bool {
-        self.spawns().any(|spawn| spawn.is_live() || spawn.is_falling())
+        self.in_place().any(|spawn| spawn.is_live() || spawn.is_falling())
     }
 
     /// Its current spawn lives and is of an older generation than this.
     pub fn is_stale(&self, generation: u64) -> bool {
         self.current.as_ref().is_some_and(|spawn| spawn.is_live() && spawn.lineage.generation < generation)
+    }
+
+    /// Its current spawn, alive or not, is of an older generation than this and nobody asked it to end: another one is to be
+    /// started beside it.
+    pub fn is_outdated(&self, generation: u64) -> bool {
+        self.current.as_ref().is_some_and(|spawn| !spawn.note.asked && spawn.lineage.generation < generation)
+    }
+}
+
+impl Process {
+    /// What a spawn of it runs by.
+    pub fn planned(&self, which: Which) -> &Planned {
+        match which {
+            Which::InForce => &self.plan,
+            Which::Other => self.other.as_ref().unwrap_or(&self.plan),
+        }
+    }
+
+    /// Its instances are replaced by starting others beside them.
+    pub fn is_beside(&self) -> bool {
+        match self.plan.update.strategy {
+            Strategy::Overlap | Strategy::Handover => !self.plan.oneshot,
+            Strategy::Exclusive => false,
+        }
+    }
+
+    pub fn spawns(&self) -> impl Iterator<Item = &Spawn> {
+        self.instances.values().flat_map(|instance| instance.spawns())
     }
 }
 
@@ -146,6 +200,7 @@ pub(crate) fn generation(desired: &Desired, process: &Arc<str>, index: u32) -> u
 /// The table for a plan: its processes, each with as many instances as are wanted; what `old` knows is kept.
 pub(crate) fn grow(
     plan: &Arc<Plan>,
+    other: Option<&Arc<Plan>>,
     desired: &Desired,
     old: BTreeMap<Arc<str>, Process>,
     now: Time,
@@ -158,7 +213,10 @@ pub(crate) fn grow(
         let planned = Planned::By(plan.clone(), at);
         let process = processes.entry(Arc::from(listed.name.as_str())).or_insert_with(|| Process {
             plan: planned.clone(),
+            other: None,
             listing: Listing::Listed,
+            gate: Vec::new(),
+            given_up: None,
             instances: BTreeMap::new(),
         });
         process.plan = planned;
@@ -166,6 +224,10 @@ pub(crate) fn grow(
         for index in 1..=want(desired, listed) {
             process.instances.entry(index).or_insert_with(|| Box::new(Instance::new(now)));
         }
+    }
+    for (name, process) in &mut processes {
+        let place = other.and_then(|plan| Some((plan, plan.processes.iter().position(|p| *p.name == **name)?)));
+        process.other = place.map(|(plan, at)| Planned::By(plan.clone(), at));
     }
     processes
 }

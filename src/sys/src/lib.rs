@@ -24,6 +24,7 @@
 pub mod accepted;
 mod child;
 pub mod clock;
+pub mod conversations;
 pub mod dgram;
 pub mod epoll;
 pub mod fd;

@@ -4,12 +4,14 @@
 use crate::cvt::{cvt, cvt_size, errno};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// States of a TCP socket (include/net/tcp_states.h), as bits.
+pub(crate) const ESTABLISHED: u32 = 1 << 1;
 pub(crate) const SYN_RECV: u32 = 1 << 3;
 pub(crate) const LISTEN: u32 = 1 << 10;
 /// Bound and nothing more; told since Linux 6.8.
@@ -89,7 +91,7 @@ fn by_netlink(protocol: Protocol, states: u32, port: u16) -> io::Result<Vec<Row>
         let none = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
         let local = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
         let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
-        ask(&request(protocol, family, states, flags, (local, none)), &mut |row| rows.push(row))?;
+        ask(&request(protocol, family, states, flags, (local, none)), &mut |body| rows.extend(row(body)))?;
     }
     Ok(rows)
 }
@@ -97,7 +99,9 @@ fn by_netlink(protocol: Protocol, states: u32, port: u16) -> io::Result<Vec<Row>
 fn exactly(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Row>> {
     let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let mut found = None;
-    ask(&request(Protocol::Tcp, family, ANY, libc::NLM_F_REQUEST, (local, remote)), &mut |row| found = Some(row))?;
+    ask(&request(Protocol::Tcp, family, ANY, libc::NLM_F_REQUEST, (local, remote)), &mut |body| {
+        found = row(body).or(found)
+    })?;
     Ok(found)
 }
 
@@ -138,8 +142,67 @@ fn request(
     bytes
 }
 
-/// Sends one request and takes the sockets of all its answers.
-fn ask(request: &[u8], take: &mut dyn FnMut(Row)) -> io::Result<()> {
+/// How an established connection stands: what TCP_INFO tells of it. The kernel counts time in ticks of 1 to 10 milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    /// Bytes that the program has not read.
+    pub(crate) unread: u32,
+    /// Bytes that the other side has not acknowledged.
+    pub(crate) unsent: u32,
+    /// Bytes that have come in so far, and packets with data that went out; `None` before Linux 4.6.
+    pub(crate) totals: Option<(u64, u32)>,
+    /// Milliseconds since something came in; since the connection was made where nothing has.
+    pub(crate) last_received: u32,
+    /// Milliseconds since something was sent, likewise.
+    pub(crate) last_sent: u32,
+}
+
+/// The established connections of this local port, by netlink alone: /proc/net does not tell enough.
+pub(crate) fn traffic(port: u16) -> io::Result<Vec<(Row, Traffic)>> {
+    /// INET_DIAG_INFO as a bit of idiag_ext.
+    const INFO: u8 = 1 << 1;
+    let mut found = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let none = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        let local = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+        let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
+        let mut request = request(Protocol::Tcp, family, ESTABLISHED, flags, (local, none));
+        if let Some(extensions) = request.get_mut(HEADER.saturating_add(2)) {
+            *extensions = INFO;
+        }
+        ask(&request, &mut |body| found.extend(row(body).zip(traffic_of(body))))?;
+    }
+    found.retain(|(row, _)| row.local.port() == port && row.state == ESTABLISHED);
+    Ok(found)
+}
+
+/// The queues of struct inet_diag_msg, and struct tcp_info among its attributes.
+fn traffic_of(body: &[u8]) -> Option<Traffic> {
+    const MESSAGE: usize = 72;
+    const INFO: u16 = 2;
+    let mut attributes = body.get(MESSAGE..)?;
+    loop {
+        let (len, kind) = (usize::from(u16_at(attributes, 0)?), u16_at(attributes, 2)?);
+        let value = attributes.get(4..len)?;
+        if kind == INFO {
+            return Some(Traffic {
+                unread: u32_at(body, 56)?,
+                unsent: u32_at(body, 60)?,
+                totals: value
+                    .get(128..)
+                    .and_then(<[u8]>::first_chunk)
+                    .map(|bytes| u64::from_ne_bytes(*bytes))
+                    .zip(u32_at(value, 156)),
+                last_sent: u32_at(value, 44)?,
+                last_received: u32_at(value, 52)?,
+            });
+        }
+        attributes = attributes.get(len.next_multiple_of(4)..)?;
+    }
+}
+
+/// Sends one request and takes the sockets of all its answers, each as a struct inet_diag_msg with what follows it.
+fn ask(request: &[u8], take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
     // SAFETY: no pointers.
     let raw =
         cvt(unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG) })?;
@@ -166,7 +229,7 @@ enum Ends {
 }
 
 /// The messages of one packet.
-fn messages(mut packet: &[u8], take: &mut dyn FnMut(Row)) -> io::Result<Ends> {
+fn messages(mut packet: &[u8], take: &mut dyn FnMut(&[u8])) -> io::Result<Ends> {
     while packet.len() >= HEADER {
         let len = u32_at(packet, 0).and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
         let kind = u16_at(packet, 4).map_or(0, i32::from);
@@ -178,9 +241,7 @@ fn messages(mut packet: &[u8], take: &mut dyn FnMut(Row)) -> io::Result<Ends> {
                 return if code == 0 { Ok(Ends::Here) } else { Err(errno(code)) };
             }
             _ if kind == i32::from(SOCK_DIAG_BY_FAMILY) => {
-                if let Some(row) = row(body) {
-                    take(row);
-                }
+                take(body);
             }
             _ => {}
         }
@@ -286,6 +347,18 @@ pub(crate) fn holder(inode: u64, among: impl IntoIterator<Item = i32>) -> io::Re
         }
     }
     refused.map_or(Ok(None), Err)
+}
+
+/// The inode numbers of the sockets that a process has. EACCES where it may not be looked at.
+pub(crate) fn sockets(pid: i32) -> io::Result<HashSet<u64>> {
+    let entries = match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(entries) => entries,
+        // It has ended.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(error) => return Err(error),
+    };
+    let number = |link: std::path::PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    Ok(entries.flatten().filter_map(|entry| number(fs::read_link(entry.path()).ok()?)).collect())
 }
 
 #[cfg(test)]

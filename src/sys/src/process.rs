@@ -64,3 +64,16 @@ pub fn signal_namespace(signal: i32) -> io::Result<()> {
     cvt(unsafe { libc::kill(-1, signal) })?;
     Ok(())
 }
+
+/// Whether a process does something of its own about a signal: catches or ignores it (proc_pid_status(5)). `None` where it is
+/// gone or may not be looked at.
+pub fn handles(pid: i32, signal: i32) -> Option<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let bit = 1_u64.checked_shl(u32::try_from(signal).ok()?.checked_sub(1)?)?;
+    let mut handled = false;
+    for name in ["SigIgn:", "SigCgt:"] {
+        let mask = status.lines().find_map(|line| line.strip_prefix(name))?;
+        handled |= u64::from_str_radix(mask.trim(), 16).ok()? & bit != 0;
+    }
+    Some(handled)
+}

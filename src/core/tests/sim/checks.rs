@@ -1,8 +1,9 @@
 //! The promises, checked at every action against the model world, and at rest.
 
-use svd_config::plan::{Condition, ProcessPlan, ReadyBy};
+use svd_config::plan::{Condition, ProcessPlan, ReadyBy, Strategy};
 use svd_core::*;
 
+use super::plans::QUIET;
 use super::run::Sim;
 use super::world::{Happening, Kept};
 
@@ -42,6 +43,12 @@ impl Sim {
             Action::Spawn { spawn, instance, lineage } => self.check_spawn(*spawn, instance, lineage),
             Action::Signal { spawn, signal } => {
                 let Some(kept) = self.kept(*spawn) else { self.broken("a spawn that nobody knows is signalled") };
+                if *signal == QUIET {
+                    return self.check_quiet(kept);
+                }
+                if *signal != 18 && kept.signals.is_empty() && kept.queue && self.shutdown.is_none() {
+                    self.check_queue(kept);
+                }
                 if *signal != 18 && kept.signals.contains(signal) && !self.ladder_repeats(kept, *signal) {
                     self.broken("a signal of the ladder is sent twice");
                 }
@@ -64,13 +71,13 @@ impl Sim {
                 }
             }
             Action::Finish { code } => self.check_finish(*code),
+            Action::Gate { .. } => {}
             Action::Probe { .. }
-            | Action::Gate { .. }
             | Action::WatchQueue { .. }
             | Action::ProveDrained { .. }
             | Action::Watch { .. }
             | Action::TakeBack
-            | Action::DropOther
+            | Action::DropOther { .. }
             | Action::Persist(_)
             | Action::Record(_) => {}
         }
@@ -78,7 +85,8 @@ impl Sim {
 
     fn ladder_repeats(&self, kept: &Kept, signal: i32) -> bool {
         // A plan that was changed meanwhile has another ladder: its own signals are sent once each.
-        let steps = self.plan.process(&kept.instance.process).map(|p| p.stop.clone()).unwrap_or_default();
+        let plan = self.plan_for(&kept.instance.process, kept.lineage.generation);
+        let steps = plan.map(|p| p.stop.clone()).unwrap_or_default();
         kept.ladder.as_ref().is_some_and(|ladder| *ladder != steps)
             || steps.iter().filter(|step| **step == svd_config::plan::StopStep::Signal(signal)).count() > 1
     }
@@ -90,14 +98,18 @@ impl Sim {
         if kept.note.asked || !kept.is_live() || kept.said_stopping || killed {
             return;
         }
-        let plan = self.plan.process(&kept.instance.process);
+        let plan = self.plan_for(&kept.instance.process, kept.lineage.generation);
         // One of a removed process waits for those after it to stop, and can be too late meanwhile.
         let late = plan.is_none_or(|p| {
             p.ready.by != ReadyBy::Started
                 && kept.note.ready.is_none()
                 && kept.exec_at.is_some_and(|at| self.world.now.since(at) >= p.ready.timeout)
         });
-        if !late {
+        // It was too late by the plan of an apply that has ended meanwhile.
+        let told = self.facts.iter().rev().any(|(_, fact)| {
+            matches!(fact.kind, FactKind::ReadyTimeout(_)) && fact.instance.as_ref() == Some(&kept.instance)
+        });
+        if !late && !told {
             self.broken("a healthy process is ended");
         }
     }
@@ -111,22 +123,38 @@ impl Sim {
             return;
         }
         let name = &kept.instance;
+        if !kept.is_live() {
+            // What has ended is to be started without its past.
+            return;
+        }
+        let beside = self.is_beside(name);
         let newer = self.of(name).any(|(id, _)| *id > spawn);
-        if self.wanted(name) && kept.lineage.generation >= self.generation(name) && !newer {
+        let alone = kept.lineage.origin == Origin::Beside && !kept.note.promoted;
+        let quieted = kept.note.quiet;
+        if self.wanted(name)
+            && kept.lineage.generation >= self.generation(name)
+            && !newer
+            && !(alone && kept.note.replaced)
+            && !quieted
+        {
             self.broken("an instance is stopped that nobody wants stopped");
         }
-        if self.wanted(name) {
+        if self.wanted(name) && beside && !alone && !kept.note.replaced && !quieted && !newer {
+            self.broken("one that serves is stopped before another one has its place");
+        }
+        if self.wanted(name) && !beside && !kept.note.replaced {
             let mates = self
                 .world
                 .kept
                 .values()
                 .filter(|k| k.instance.process == name.process && k.instance != *name && self.wanted(&k.instance));
             for mate in mates {
-                if mate.note.asked && mate.is_live() && !mate.is_immortal() {
+                let room = self.plan.process(&name.process).map_or(1, |plan| plan.update.unavailable);
+                if mate.note.asked && mate.is_live() && !mate.is_immortal() && !mate.note.replaced && room == 1 {
                     self.broken("two instances of a process are down for a restart");
                 }
             }
-        } else if self.shutdown != Some(true) && !self.kills.contains(name) {
+        } else if !self.wanted(name) && !alone && self.shutdown != Some(true) && !self.kills.contains(name) {
             for dependent in self.world.kept.values().filter(|k| k.is_live() && !k.is_immortal()) {
                 let plan = self.plan.process(&dependent.instance.process);
                 let comes_after = plan.is_some_and(|p| p.after.iter().any(|d| *d.process == *name.process));
@@ -144,20 +172,112 @@ impl Sim {
         if self.finished.is_some() || !self.wanted(name) {
             self.broken("something is started that is not to run");
         }
-        let Some(plan) = self.plan.process(&name.process).cloned() else { self.broken("started without a plan") };
+        let plan = self.plan_for(&name.process, lineage.generation).cloned();
+        let Some(plan) = plan else { self.broken("started without a plan") };
+        let beside = lineage.origin == Origin::Beside;
         for (_, kept) in self.of(name) {
-            if kept.is_live() {
+            let candidate = kept.lineage.origin == Origin::Beside && !kept.note.promoted;
+            let in_place = !kept.note.replaced && !candidate;
+            if kept.is_live() && !kept.note.replaced && (if beside { candidate } else { in_place }) {
                 self.broken("two copies of an instance");
             }
-            if kept.note.asked && !kept.is_gone() {
+            if kept.note.asked && !kept.is_gone() && in_place {
                 self.broken("started while something of the stopped one is left");
             }
         }
-        if lineage.generation != self.generation(name) {
+        let as_it_was = !beside && self.is_beside(name) && lineage.generation < self.generation(name);
+        if lineage.generation != self.generation(name) && !as_it_was {
             self.broken("started in another generation than desired");
         }
-        self.check_order(&plan);
-        self.check_past(name, lineage, &plan);
+        // What waits for what is up to the plan in force.
+        self.check_order(&self.plan.process(&name.process).cloned().unwrap_or_else(|| plan.clone()));
+        let gated = self.plan.process(&name.process).is_some_and(|plan| plan.is_gated());
+        let mut live = self.world.kept.values().filter(|k| k.is_live() && k.instance.process == name.process);
+        if gated && live.any(|k| k.lineage.slot == lineage.slot) {
+            self.broken("two share a slot although one is free");
+        }
+        if beside {
+            self.check_beside(name, lineage);
+        } else {
+            self.check_past(name, lineage, &plan);
+        }
+    }
+
+    fn is_beside(&self, name: &InstanceName) -> bool {
+        let plan = self.plan.process(&name.process);
+        plan.is_some_and(|plan| plan.update.strategy != Strategy::Exclusive && !plan.oneshot)
+    }
+
+    /// The first of a generation is alone until it is ready, and never more are beside than surge allows.
+    fn check_beside(&self, name: &InstanceName, lineage: &Lineage) {
+        let live = || self.world.kept.values().filter(|k| k.is_live() && k.instance.process == name.process);
+        let candidates =
+            live().filter(|k| k.lineage.origin == Origin::Beside && !k.note.promoted && !k.note.replaced).count();
+        let surge = self.plan.process(&name.process).map_or(1, |plan| plan.update.surge);
+        if candidates >= surge as usize {
+            self.broken("more are started beside than surge allows");
+        }
+        let mates = || live().filter(|k| k.lineage.generation == lineage.generation && !k.note.replaced);
+        let waiting = mates().any(|k| k.lineage.origin == Origin::Beside && !k.note.promoted);
+        // That the first has ended since may not have been told yet.
+        let shown = self.world.kept.values().any(|k| {
+            let mate = k.instance.process == name.process && k.lineage.generation == lineage.generation;
+            mate && k.note.ready.is_some()
+        });
+        if waiting && !shown {
+            self.broken("a second one is started before the first has shown what it is worth");
+        }
+    }
+
+    fn check_quiet(&self, kept: &Kept) {
+        if kept.signals.contains(&QUIET) {
+            self.broken("told twice to take no new work");
+        }
+        if !kept.note.quiet {
+            self.broken("told to take no new work without a note of it");
+        }
+    }
+
+    /// One that waits for the queue of its slot is not told to end before that is empty, or has taken too long, or does not
+    /// matter.
+    fn check_queue(&self, kept: &Kept) {
+        let gate = self.gates.get(&kept.instance.process);
+        let open = gate.is_some_and(|gate| gate.iter().any(|(slot, _)| *slot == kept.lineage.slot));
+        let served = self.world.kept.values().any(|other| {
+            let mate = other.instance.process == kept.instance.process && other.lineage.slot == kept.lineage.slot;
+            mate && other.is_live() && !other.note.asked && other.note.ready.is_some()
+        });
+        let late = kept.note.draining.is_some_and(|at| self.world.now.since(at) >= std::time::Duration::from_secs(10));
+        let by_hand = !self.wanted(&kept.instance);
+        // A plan that knows of no slots may have come in force meanwhile.
+        let plan = self.plan_for(&kept.instance.process, kept.lineage.generation);
+        let by_hand = by_hand || plan.is_none_or(|plan| !plan.is_gated());
+        if !open && !served && !late && !by_hand {
+            self.broken("told to end while somebody waits to be accepted");
+        }
+    }
+
+    /// Connections are sent to those who are ready, where there is anybody.
+    pub fn check_gate(&self, process: &str, weights: &[(Slot, u32)]) {
+        if weights.is_empty() || weights.iter().any(|(_, weight)| *weight == 0) {
+            self.broken("a gate without a way");
+        }
+        let ready = |slot: &Slot| {
+            let core = self.core.as_ref().expect("it acts");
+            core.view().any(|view| {
+                let seen = view.spawn.filter(|_| *view.name.process == *process);
+                let slot_is = seen.and_then(|spawn| core.slot_of(spawn)) == Some(*slot);
+                slot_is && matches!(view.state, State::Ready | State::Unhealthy) && view.seat != Seat::Replaced
+            })
+        };
+        let anybody = (0..MAX_SLOTS).map(Slot).any(|slot| ready(&slot));
+        if anybody && weights.iter().any(|(slot, _)| !ready(slot)) {
+            let views = self.core.iter().flat_map(|core| {
+                core.view().map(|v| (v.name.to_string(), v.state, v.seat, v.spawn.and_then(|id| core.slot_of(id))))
+            });
+            let views: Vec<_> = views.filter(|(name, ..)| name.starts_with(process)).collect();
+            self.broken(&format!("connections are sent where nobody is ready: {weights:?} {views:?}"));
+        }
     }
 
     fn check_order(&self, plan: &ProcessPlan) {
@@ -166,7 +286,7 @@ impl Sim {
             for index in 1..=self.want(of) {
                 let name = InstanceName::new(of.name.as_str(), index);
                 // What happened and is not told yet cannot be known.
-                let newest = self.of(&name).last();
+                let newest = self.of(&name).filter(|(_, kept)| in_place(kept)).last();
                 let untold = self.world.agenda.values().any(|h| match h {
                     Happening::Deliver { event: Event::Exited { spawn, .. }, .. } => {
                         newest.is_some_and(|(id, _)| id == spawn)
@@ -199,7 +319,9 @@ impl Sim {
     fn check_past(&mut self, name: &InstanceName, lineage: &Lineage, plan: &ProcessPlan) {
         let now = self.world.now;
         let generation = self.generation(name);
-        let past = self.of(name).last().filter(|(_, last)| !last.note.asked && last.lineage.generation >= generation);
+        let generation = if self.is_beside(name) { 0 } else { generation };
+        let past = self.of(name).filter(|(_, kept)| in_place(kept)).last();
+        let past = past.filter(|(_, last)| !last.note.asked && last.lineage.generation >= generation);
         let Some(last) = past.map(|(_, last)| last.clone()) else {
             self.restarts.remove(name);
             return;
@@ -227,6 +349,10 @@ impl Sim {
         }
         let transient = matches!(&last.life, AdoptedLife::Failed { failure, .. } if failure.transient);
         if let (Some(limit), false) = (plan.restart.limit, transient) {
+            if last.lineage.origin == Origin::Beside {
+                // It began without a past.
+                self.restarts.remove(name);
+            }
             let (under, restarts) = self.restarts.entry(name.clone()).or_default();
             if *under != Some(limit) {
                 (*under, *restarts) = (Some(limit), vec![]);
@@ -248,7 +374,7 @@ impl Sim {
         }
         let superseded = self.of(&kept.instance).any(|(id, _)| *id > spawn);
         let listed = self.plan.process(&kept.instance.process).is_some_and(|p| kept.instance.index <= self.want(p));
-        if listed && !superseded {
+        if listed && !superseded && !kept.note.replaced {
             self.broken("the last spawn of an instance is forgotten");
         }
     }
@@ -281,16 +407,29 @@ impl Sim {
         if core.desired() != &self.desired {
             self.broken("something desired was not stored");
         }
+        if !self.desired.boundaries.is_empty() || self.desired.taken_back || self.before.is_some() {
+            self.broken(&format!(
+                "an apply does not come to its end: {:?} {:?}",
+                self.desired,
+                core.view().map(|v| (v.name.to_string(), v.state, v.seat, v.reason)).collect::<Vec<_>>()
+            ));
+        }
         for view in core.view() {
+            if view.seat != Seat::Current {
+                if !self.of(&view.name).any(|(_, kept)| kept.is_immortal()) {
+                    self.broken(&format!("{} has company at rest: {:?}", view.name, view.seat));
+                }
+                continue;
+            }
             let left = self.of(&view.name).any(|(_, kept)| !kept.is_gone());
             let ok = match (self.wanted(&view.name), view.state) {
                 (true, State::Ready) => self.of(&view.name).any(|(_, kept)| kept.is_live() && !kept.note.asked),
                 (true, State::Completed | State::Failed | State::Stopped | State::Waiting) => true,
                 (false, State::Stopped) => !left,
                 (_, State::Stuck) => self.of(&view.name).any(|(_, kept)| kept.is_immortal()),
-                (true, State::Unhealthy | State::Draining | State::Stopping | State::Starting | State::Backoff) => {
-                    false
-                }
+                // Whoever is ill and could not be replaced serves on.
+                (true, State::Unhealthy) => true,
+                (true, State::Draining | State::Stopping | State::Starting | State::Backoff) => false,
                 (false, _) => false,
             };
             if !ok {
@@ -303,4 +442,9 @@ impl Sim {
             }
         }
     }
+}
+
+/// It has its name, or had it last.
+fn in_place(kept: &Kept) -> bool {
+    !kept.note.replaced && (kept.lineage.origin == Origin::Place || kept.note.promoted)
 }

@@ -58,6 +58,21 @@ pub fn tcp(mut p: ProcessPlan) -> ProcessPlan {
     p
 }
 
+/// The signal that model processes take no new work after.
+pub const QUIET: i32 = 20;
+
+pub fn listener() -> ListenerPlan {
+    let address = ListenAddress::Tcp { address: ([0, 0, 0, 0], 80).into(), v6only: false };
+    ListenerPlan { name: "http".to_owned(), address, traffic: Traffic::Gated }
+}
+
+/// With a gated listener, replaced by others beside.
+pub fn gated(mut p: ProcessPlan) -> ProcessPlan {
+    p.listen = vec![listener()];
+    p.update.strategy = Strategy::Overlap;
+    tcp(p)
+}
+
 pub fn oneshot(mut p: ProcessPlan) -> ProcessPlan {
     p.oneshot = true;
     p.restart.when = RestartWhen::Never;
@@ -129,6 +144,27 @@ fn random_process(rng: &mut Rng, name: &str) -> ProcessPlan {
     if p.restart.limit.is_none() && p.restart.backoff_min.is_zero() {
         p.restart.backoff_min = ms(100);
         p.restart.backoff_max = ms(1000);
+    }
+    if !p.oneshot && rng.bool() {
+        p.update = UpdatePlan {
+            strategy: if rng.bool() { Strategy::Overlap } else { Strategy::Handover },
+            surge: rng.u32(1..4),
+            unavailable: 1,
+            bake: ms([0, 0, 700][rng.usize(..3)]),
+            canary: vec![],
+        };
+        p.listen = if rng.bool() { vec![listener()] } else { vec![] };
+        if rng.u8(..4) == 0 {
+            p.update.canary =
+                vec![CanaryStep { percent: 10, hold: ms(400) }, CanaryStep { percent: 50, hold: ms(300) }];
+        }
+        p.quiet = rng.bool().then_some(QUIET);
+        if rng.u8(..4) == 0 {
+            let timeout = Some(ms(rng.u64(100..3000)));
+            p.drained = Some(DrainedPlan { run: Run::Literal(vec!["x".to_owned()]), every: ms(100), timeout });
+        }
+    } else {
+        p.update.unavailable = rng.u32(1..3);
     }
     p.stop = match rng.u8(..5) {
         0 => vec![StopStep::Signal(9)],

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use svd_config::Plan;
-use svd_config::plan::{ReadyBy, RestartLimit};
+use svd_config::plan::{ProcessPlan, ReadyBy, RestartLimit};
 use svd_core::*;
 
 use super::plans;
-use super::world::{Character, Happening, Left, World};
+use super::world::{Character, Happening, Kept, Left, World};
 
 /// A bound for one history: more steps than this are a livelock.
 const MAX_STEPS: u32 = 30_000;
@@ -33,7 +33,14 @@ pub struct Sim {
     pub world: World,
     pub core: Option<Core>,
     pub manager: u32,
+    /// The plan in force.
     pub plan: Arc<Plan>,
+    /// The config as the keeper holds it, and the one before it while an apply is in progress.
+    pub config: Arc<Plan>,
+    pub before: Option<Arc<Plan>>,
+    /// The config that is being applied, until the keeper holds it.
+    pub incoming: Option<Arc<Plan>>,
+    pub gates: BTreeMap<Arc<str>, Vec<(Slot, u32)>>,
     pub desired: Desired,
     pub next_op: u64,
     pub pending: BTreeSet<OpId>,
@@ -62,7 +69,11 @@ impl Sim {
             world,
             core: None,
             manager: 0,
+            config: plan.clone(),
             plan,
+            before: None,
+            incoming: None,
+            gates: BTreeMap::new(),
             desired: Desired::default(),
             next_op: 1,
             pending: BTreeSet::new(),
@@ -97,7 +108,12 @@ impl Sim {
         self.manager += 1;
         self.pipe = self.world.now;
         self.note(|| "-- manager up".to_owned());
-        self.core = Some(Core::new(self.plan.clone(), None, self.desired.clone(), SpawnId(self.world.last_spawn)));
+        let (plan, other) = match (self.desired.taken_back, self.before.clone()) {
+            (true, Some(before)) => (before, Some(self.config.clone())),
+            (_, before) => (self.config.clone(), before),
+        };
+        self.plan = plan.clone();
+        self.core = Some(Core::new(plan, other, self.desired.clone(), SpawnId(self.world.last_spawn)));
         for adopted in self.world.inventory() {
             self.note(|| format!("adopt {adopted:?}"));
             self.step(Event::Adopt(Box::new(adopted)), false);
@@ -120,6 +136,7 @@ impl Sim {
     pub fn down(&mut self) {
         self.note(|| "-- manager down".to_owned());
         self.core = None;
+        self.incoming = None;
         self.probing.clear();
         self.sweeping.clear();
         self.pending.clear();
@@ -141,7 +158,17 @@ impl Sim {
             self.kills.extend(all.into_iter().filter(hit));
         }
         self.pending.insert(op);
+        if let (Command::Apply { plan, .. }, Some(core)) = (&command, &self.core)
+            && core.dry_run(&command).is_ok()
+        {
+            self.before = Some(self.config.clone());
+            self.incoming = Some(plan.clone());
+        }
         self.step(Event::Command { op, command }, false);
+        // The keeper holds it once what follows from it is stored.
+        if let Some(plan) = self.incoming.take() {
+            self.config = plan;
+        }
         op
     }
 
@@ -164,12 +191,26 @@ impl Sim {
             self.broken("a deadline that has passed is still armed");
         }
         self.core = Some(core);
-        for action in actions {
+        let turns = actions.iter().filter_map(|action| match action {
+            Action::Gate { process, weights } => Some((process.clone(), weights.clone())),
+            _ => None,
+        });
+        let turned: BTreeMap<_, _> = turns.collect();
+        let mut actions = actions.into_iter().peekable();
+        while let Some(action) = actions.next() {
             self.note(|| format!("    {action:?}"));
+            let together = matches!(action, Action::Persist(_));
             self.perform(action);
+            if together && matches!(actions.peek(), Some(Action::Persist(_))) {
+                continue;
+            }
             if self.unkind.deaths > 0 && self.rng.u32(..self.unkind.deaths) == 0 {
                 return self.down();
             }
+        }
+        // What counts is where the gates are in the end.
+        for (process, weights) in turned {
+            self.check_gate(&process, &weights);
         }
         let done = acked.and_then(|acked| self.world.unacked.iter().position(|event| *event == acked));
         if let Some(i) = done {
@@ -187,7 +228,7 @@ impl Sim {
         self.check(&action);
         match action {
             Action::Spawn { spawn, instance, lineage } => {
-                let process = self.plan.process(&instance.process).expect("checked").clone();
+                let process = self.plan_for(&instance.process, lineage.generation).expect("checked").clone();
                 let scripted = self.characters.get_mut(&instance.to_string()).filter(|list| !list.is_empty());
                 let character = match scripted {
                     Some(list) => list.remove(0),
@@ -203,16 +244,16 @@ impl Sim {
                 self.look(spawn);
             }
             Action::Signal { spawn, signal } => {
-                if let Some(kept) = self.world.kept.get_mut(&spawn) {
-                    let plan = self.plan.process(&kept.instance.process);
-                    kept.ladder.get_or_insert_with(|| plan.map_or_else(Vec::new, |p| p.stop.clone()));
+                let ladder = self.plan_of(spawn).map(|plan| plan.stop.clone()).unwrap_or_default();
+                if let Some(kept) = self.world.kept.get_mut(&spawn).filter(|_| signal != plans::QUIET) {
+                    kept.ladder.get_or_insert(ladder);
                 }
                 self.world.signal(spawn, signal);
             }
             Action::Sweep { spawn, how } => {
+                let ladder = self.plan_of(spawn).map(|plan| plan.stop.clone()).unwrap_or_default();
                 if let Some(kept) = self.world.kept.get_mut(&spawn).filter(|_| how == Sweep::Kill) {
-                    let plan = self.plan.process(&kept.instance.process);
-                    kept.ladder.get_or_insert_with(|| plan.map_or_else(Vec::new, |p| p.stop.clone()));
+                    kept.ladder.get_or_insert(ladder);
                 }
                 self.sweeping.insert(spawn);
                 self.world.sweep(spawn, how);
@@ -237,13 +278,51 @@ impl Sim {
                 self.pending.remove(&op);
                 self.outcomes.insert(op, outcome);
             }
-            Action::Gate { .. }
-            | Action::WatchQueue { .. }
-            | Action::ProveDrained { .. }
-            | Action::Watch { .. }
-            | Action::TakeBack
-            | Action::DropOther => {}
+            Action::Gate { process, weights } => {
+                self.gates.insert(process, weights);
+            }
+            Action::WatchQueue { spawn } => {
+                if let Some(kept) = self.world.kept.get_mut(&spawn) {
+                    kept.queue = true;
+                    if let Some(wait) = kept.character.drains {
+                        self.world.later(wait, Happening::QueueEmpty(spawn));
+                    }
+                }
+            }
+            Action::ProveDrained { spawn } => {
+                if let Some(wait) = self.world.kept.get(&spawn).and_then(|kept| kept.character.drains) {
+                    self.world.later(wait, Happening::Drained(spawn));
+                }
+            }
+            Action::Watch { spawn } => {
+                if let Some(wait) = self.world.kept.get(&spawn).and_then(|kept| kept.character.sickens) {
+                    self.world.later(wait, Happening::Sickens(spawn));
+                }
+            }
+            Action::TakeBack => {}
+            Action::DropOther { in_force } => {
+                if let Some(before) = self.before.take().filter(|_| in_force == Config::Before) {
+                    self.config = before;
+                    self.incoming = None;
+                }
+            }
             Action::Finish { code } => self.finished = Some(code),
+        }
+    }
+
+    /// What a spawn runs by.
+    pub fn plan_of(&self, spawn: SpawnId) -> Option<&ProcessPlan> {
+        let kept = self.world.kept.get(&spawn)?;
+        self.plan_for(&kept.instance.process, kept.lineage.generation)
+    }
+
+    /// What a generation of a process runs by.
+    pub fn plan_for(&self, process: &str, generation: u64) -> Option<&ProcessPlan> {
+        let core = self.core.as_ref()?;
+        let other = core.other().and_then(|plan| plan.process(process));
+        match core.desired().runs_by(process, generation) {
+            Which::InForce => core.plan().process(process),
+            Which::Other => other.or_else(|| core.plan().process(process)),
         }
     }
 
@@ -320,6 +399,18 @@ impl Sim {
                     }
                 }
             }
+            Happening::QueueEmpty(id) => {
+                if let Some(kept) = self.world.kept.get_mut(&id) {
+                    kept.queue = false;
+                }
+                self.tell(id, Event::QueueEmpty { spawn: id });
+            }
+            Happening::Drained(id) => self.tell(id, Event::Drained { spawn: id }),
+            // In a calm world nobody falls ill.
+            Happening::Sickens(id) if self.unkind.wild => {
+                self.tell(id, Event::Worn { spawn: id, why: Wear::Unhealthy("ill".to_owned()) });
+            }
+            Happening::Sickens(_) => {}
             Happening::LeftEnd(id) => {
                 if let Some(kept) = self.world.kept.get_mut(&id) {
                     kept.left = Left::Nobody;
@@ -339,6 +430,13 @@ impl Sim {
             if self.core.is_some() {
                 self.post(event);
             }
+        }
+    }
+
+    /// A manager that is there hears of it, where it is about one that lives.
+    fn tell(&mut self, id: SpawnId, event: Event) {
+        if self.core.is_some() && self.world.kept.get(&id).is_some_and(Kept::is_live) {
+            self.post(event);
         }
     }
 
@@ -370,7 +468,9 @@ impl Sim {
             0..=6 => Command::Start(some),
             7..=12 => Command::Stop(some),
             13..=21 => Command::Restart(some),
-            22..=23 => Command::Kill(some),
+            22 => Command::Kill(some),
+            23 if rng.bool() => Command::KillReplaced(some),
+            23 => Command::Drain(some),
             24..=26 => Command::Enable(processes),
             27..=28 => Command::Disable(processes),
             29..=33 => Command::Scale(processes.into_iter().map(|name| (name, rng.u32(0..5))).collect()),

@@ -22,6 +22,10 @@ pub struct Character {
     pub immortal: bool,
     /// Says that it is stopping, so long after exec.
     pub says_stopping: Option<u64>,
+    /// So long until nobody waits for it in its slot, and until its work is done; `None`: never.
+    pub drains: Option<u64>,
+    /// Its health probes fail from so long after its readiness on.
+    pub sickens: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +53,8 @@ impl Character {
             leaves: Left::Nobody,
             immortal: false,
             says_stopping: None,
+            drains: Some(40),
+            sickens: None,
         }
     }
 
@@ -90,6 +96,8 @@ impl Character {
         };
         c.immortal = one_in(rng, 60);
         c.says_stopping = one_in(rng, 20).then(|| rng.u64(0..3000));
+        c.drains = (!one_in(rng, 6)).then(|| rng.u64(0..900));
+        c.sickens = one_in(rng, 15).then(|| rng.u64(0..3000));
         c
     }
 }
@@ -111,6 +119,8 @@ pub struct Kept {
     /// The ladder with which its stop began.
     pub ladder: Option<Vec<svd_config::plan::StopStep>>,
     pub said_stopping: bool,
+    /// It was told to end while those who wait in its slot were waited for.
+    pub queue: bool,
 }
 
 impl Kept {
@@ -134,6 +144,12 @@ pub enum Happening {
     Exit(SpawnId, ExitStatus),
     Evidence(SpawnId),
     SaysStopping(SpawnId),
+    /// Nobody waits in its slot any more.
+    QueueEmpty(SpawnId),
+    /// Its work is done.
+    Drained(SpawnId),
+    /// Its health probes fail.
+    Sickens(SpawnId),
     LeftEnd(SpawnId),
     /// A report reaches the manager of this number.
     Deliver {
@@ -185,6 +201,7 @@ impl World {
             notifies,
             ladder: None,
             said_stopping: false,
+            queue: false,
         };
         self.last_spawn = id.0;
         self.kept.insert(id, kept);
@@ -198,7 +215,7 @@ impl World {
         let by_signal = ExitStatus::Signal { signal, core: false };
         let before_exec = matches!(kept.life, AdoptedLife::Forked { .. });
         match (signal, kept.character.obeys, kept.character.immortal) {
-            (18, _, _) | (_, _, true) => {}
+            (18 | super::plans::QUIET, _, _) | (_, _, true) => {}
             (9, _, false) => self.later(1, Happening::Exit(id, by_signal)),
             (_, _, false) if before_exec => self.later(0, Happening::Exit(id, by_signal)),
             (_, Some((wait, status)), false) => self.later(wait, Happening::Exit(id, status)),

@@ -258,12 +258,7 @@ impl App {
     fn inner(&mut self, inner: Inner) -> Result<(), LinkError> {
         match inner {
             Inner::Evidence(spawn) => self.evidence(spawn),
-            Inner::ProbeFailed(spawn, why) => {
-                if let Some(known) = self.spawns.get_mut(&spawn) {
-                    known.not_ready = Some(why);
-                }
-                Ok(())
-            }
+            Inner::ProbeFailed(spawn, why) => self.not_ready(spawn, why),
             Inner::ErrandAgain(spawn, errand) => self.errand(spawn, errand),
             Inner::ErrandLate(id) => self.errand_late(id),
             Inner::Knock(knock) => {

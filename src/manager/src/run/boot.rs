@@ -576,11 +576,13 @@ impl App {
         if matches!(life, AdoptedLife::Failed { .. } | AdoptedLife::Exited { .. }) {
             self.ended_before.insert(id, tag.instance.clone());
         }
+        let note = decode_note(&instance.note);
+        spawn.draining = note.draining;
         let adopted = Adopted {
             spawn: id,
             instance: tag.instance,
             lineage,
-            note: decode_note(&instance.note),
+            note,
             life,
             last_signal: instance.last_signal.map(|sent| (sent.signal, boot(sent.at))),
             notified_ready: spawn.notify.ready.is_some(),

@@ -1,9 +1,15 @@
-//! Waiting until nobody is left in a slot that gets no new connections any more.
+//! Waiting until nobody is left in a slot that gets no new connections any more, and an instance can be told to stop.
 //!
 //! A connection belongs to a slot from its first packet on, which the gate directed; so who had begun a handshake before the
 //! gate turned will still be in the old slot's queue when it is complete, however slow the client is. The kernel tells
-//! nobody when a queue has become empty or a handshake has ended, so both are looked at again with growing pauses. The core
-//! has a deadline of its own.
+//! nobody when a queue has become empty or a handshake has ended, so both are looked at again with growing pauses.
+//!
+//! Many programs were never written for a graceful stop: the signal that begins it ends them at once, and with them whatever
+//! they are in the middle of. For these it is also waited until no accepted connection is in the middle of anything, as far
+//! as the kernel shows. One that is kept open between requests may never be quiet for long, so after a while a short moment
+//! will do.
+//!
+//! The core has a deadline of its own for all of it.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,8 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use svd_core::SpawnId;
+use svd_sys::conversations::{self, Patience};
 use svd_sys::handshakes::{self, Handshake};
-use svd_sys::listen;
+use svd_sys::{listen, process, tree};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -20,6 +27,29 @@ use super::Inner;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// A connection is quiet when nothing has happened on it for so long; after [`STRICT`] the second holds.
+const QUIET: [Patience; 2] = [
+    Patience { answered: Duration::from_secs(1), silent: Duration::from_secs(1) },
+    Patience { answered: Duration::from_millis(20), silent: Duration::ZERO },
+];
+/// So long a connection has to be quiet for longer.
+const STRICT: Duration = Duration::from_secs(5);
+/// Longest pause between two looks at connections.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What is to be drained.
+#[derive(Debug)]
+pub struct Drain {
+    /// The queues of its slot.
+    pub queues: Vec<Queue>,
+    /// Its main process.
+    pub main: i32,
+    /// The signal by which its stop begins.
+    pub signal: i32,
+    /// How long it has been draining already, under managers before this one.
+    pub since: Duration,
+}
 
 /// The queue of one slot of a listener.
 #[derive(Debug)]
@@ -30,10 +60,11 @@ pub struct Queue {
     pub port: u16,
 }
 
-/// Tells the main loop when all of them are empty for good.
-pub fn watch(spawn: SpawnId, queues: Vec<Queue>, inner: mpsc::UnboundedSender<Inner>) -> AbortHandle {
+/// Tells the main loop when nobody is left.
+pub fn watch(spawn: SpawnId, drain: Drain, inner: mpsc::UnboundedSender<Inner>) -> AbortHandle {
     tokio::spawn(async move {
-        empty(&queues).await;
+        empty(&drain.queues).await;
+        quiet(&drain).await;
         // A closed channel means that the manager is ending.
         let _ending = inner.send(Inner::QueueEmpty(spawn));
     })
@@ -59,6 +90,39 @@ async fn empty(queues: &[Queue]) {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Waits until what the stop's first signal would cut off is over.
+async fn quiet(drain: &Drain) {
+    let ports: Vec<u16> = drain.queues.iter().map(|queue| queue.port).collect();
+    let (main, signal) = (drain.main, drain.signal);
+    let strict = tokio::time::sleep(STRICT.saturating_sub(drain.since));
+    tokio::pin!(strict);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let [long, short] = QUIET;
+        let patience = if strict.is_elapsed() { short } else { long };
+        let ports = ports.clone();
+        let look = move || is_cut_off(main, signal, &ports, patience);
+        if !tokio::task::spawn_blocking(look).await.unwrap_or(false) {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = &mut strict, if !strict.is_elapsed() => {}
+        }
+        pause = (pause * 2).min(LOOK);
+    }
+}
+
+/// Whether the signal would end the process, or those below it after it, in the middle of something. What cannot be told is no
+/// reason to wait.
+fn is_cut_off(main: i32, signal: i32, ports: &[u16], patience: Patience) -> bool {
+    let ends = |pid: i32| process::handles(pid, signal) == Some(false);
+    let is_busy = |pid: i32| ends(pid) && conversations::are_open(pid, ports, patience).unwrap_or(false);
+    // One that does something about it looks after those below it.
+    ends(main)
+        && (is_busy(main) || tree::descendants(main).is_ok_and(|below| below.iter().any(|proc| is_busy(proc.pid))))
 }
 
 fn is_empty(queue: &Queue) -> bool {
@@ -89,6 +153,7 @@ async fn pending(ports: BTreeSet<u16>) -> BTreeSet<Handshake> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use svd_sys::listen::Group;
 
@@ -101,7 +166,8 @@ mod tests {
         let server = TcpListener::from(socket.try_clone().unwrap());
         let (inner, mut told) = mpsc::unbounded_channel();
         let queue = Queue { socket: Arc::new(socket), port: at.port() };
-        watch(SpawnId(7), vec![queue], inner);
+        // and a program that ends at once by the signal, and has nothing open
+        watch(SpawnId(7), Drain { queues: vec![queue], main: 1, signal: 9, since: STRICT }, inner);
         // when one is accepted
         let _one = server.accept().unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(50), told.recv()).await.is_err());
@@ -110,5 +176,27 @@ mod tests {
         // then
         let word = tokio::time::timeout(Duration::from_secs(20), told.recv()).await.unwrap();
         assert!(matches!(word, Some(Inner::QueueEmpty(SpawnId(7)))), "{word:?}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_a_signal_would_cut_off_is_waited_for_until_it_has_answered() {
+        // given this very process as the server of one who has asked
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = server.local_addr().unwrap();
+        let mut client = TcpStream::connect(at).unwrap();
+        let mut accepted = server.accept().unwrap().0;
+        client.write_all(b"question").unwrap();
+        accepted.read_exact(&mut [0; 8]).unwrap();
+        let me = process::pid();
+        let [long, short] = QUIET;
+        // then
+        assert!(is_cut_off(me, 9, &[at.port()], short));
+        assert!(!is_cut_off(me, 13, &[at.port()], long), "it ignores SIGPIPE");
+        assert!(!is_cut_off(me, 9, &[at.port() ^ 1], long));
+        // when
+        accepted.write_all(b"answer").unwrap();
+        drop(accepted);
+        // then
+        assert!(!is_cut_off(me, 9, &[at.port()], long));
     }
 }

@@ -173,12 +173,7 @@ impl App {
     fn learnt(&mut self, spawn: SpawnId, errand: Errand, learnt: Result<(), String>) -> Result<(), LinkError> {
         match (errand, learnt) {
             (Errand::Ready, Ok(())) => self.evidence(spawn),
-            (Errand::Ready, Err(why)) => {
-                if let Some(known) = self.spawns.get_mut(&spawn).filter(|known| known.probing) {
-                    known.not_ready = Some(why);
-                }
-                Ok(())
-            }
+            (Errand::Ready, Err(why)) => self.not_ready(spawn, why),
             (Errand::Health, learnt) => self.health(spawn, learnt),
             (Errand::Drained, Ok(())) => self.turn(Event::Drained { spawn }),
             (Errand::Drained, Err(_)) => Ok(()),

@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use svd_config::plan::{Handoff, ListenAddress, ListenerPlan, ProcessPlan};
+use svd_config::plan::{Handoff, ListenAddress, ListenerPlan, ProcessPlan, StopStep};
 use svd_core::{Slot, SpawnId};
 use svd_wire::Request;
 
 use super::app::App;
-use super::drain::{self, Queue};
+use super::drain::{self, Drain, Queue};
 use super::knock::{Door, Knock, Way};
 use super::probe::Evidence;
 use super::spawns::Phase;
@@ -20,6 +20,8 @@ use crate::seam::LinkError;
 
 /// A program whose calls are intercepted shows by itself that it listens; one that was given its sockets may never do so.
 const UNSEEN: Duration = Duration::from_secs(1);
+
+const KILL: i32 = 9;
 
 impl App {
     /// Has the keeper hold sockets for later managers.
@@ -193,15 +195,24 @@ impl App {
         }
     }
 
-    /// Waits until the slot of a spawn is empty in all its gated listeners.
+    /// Waits until the slot of a spawn is empty in all its gated listeners, and it can be told to stop.
     pub(super) fn watch_queue(&mut self, spawn: SpawnId) {
+        let plan = self.plan_of(spawn);
         let Some(known) = self.spawns.get(&spawn) else { return };
-        let slot = known.slot;
+        let Some(main) = known.pid() else { return };
         let queues = known.listens.iter().filter_map(|key| {
             let listener = self.listeners.get(key).filter(|listener| listener.is_gated())?;
-            Some(Queue { socket: listener.socket(slot)?.clone(), port: listener.at?.port() })
+            Some(Queue { socket: listener.socket(known.slot)?.clone(), port: listener.at?.port() })
         });
-        let task = drain::watch(spawn, queues.collect(), self.inner.clone());
+        let stop = plan.process(&known.instance.process).map(|process| process.stop.as_slice()).unwrap_or_default();
+        let signals = stop.iter().filter_map(|step| match step {
+            StopStep::Signal(signal) => Some(*signal),
+            StopStep::Wait(_) | StopStep::Forever => None,
+        });
+        let signal = signals.into_iter().next().unwrap_or(KILL);
+        let since = known.draining.map_or(Duration::ZERO, |begun| super::app::now().since(begun));
+        let drain = Drain { queues: queues.collect(), main, signal, since };
+        let task = drain::watch(spawn, drain, self.inner.clone());
         if let Some(known) = self.spawns.get_mut(&spawn) {
             super::spawns::abort(&mut known.drain);
             known.drain = Some(task);

@@ -40,6 +40,9 @@ impl App {
                 Ok(())
             }
             Action::Annotate { spawn, note } => {
+                if let Some(known) = self.spawns.get_mut(&spawn) {
+                    known.draining = note.draining;
+                }
                 self.link.send(&Request::Annotate { spawn: to_wire(spawn), note: encode_note(&note) }, Vec::new())
             }
             Action::Forget { spawn } => {
@@ -72,7 +75,7 @@ impl App {
                 Ok(())
             }
             Action::TakeBack => self.take_back(),
-            Action::DropOther => self.drop_other(),
+            Action::DropOther { .. } => self.drop_other(),
             Action::Finish { code } => {
                 self.stopping = Stopping::Finished(code);
                 Ok(())
@@ -294,6 +297,17 @@ impl App {
         }
         known.stop_probe();
         self.turn(Event::Ready { spawn })
+    }
+
+    /// The evidence was looked for in vain: why, for those who ask.
+    pub(super) fn not_ready(&mut self, spawn: SpawnId, why: String) -> Result<(), LinkError> {
+        let Some(known) = self.spawns.get_mut(&spawn).filter(|known| known.probing) else { return Ok(()) };
+        if known.not_ready.as_ref() == Some(&why) {
+            return Ok(());
+        }
+        known.not_ready = Some(why.clone());
+        self.queue.push_back(Event::NotReady { spawn, why });
+        Ok(())
     }
 
     /// Lets the keeper drop a record that nobody needs.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use svd_core::{InstanceName, Slot, SpawnId};
+use svd_core::{InstanceName, Slot, SpawnId, Time};
 use svd_wire::NotifyState;
 use tokio::task::AbortHandle;
 
@@ -87,6 +87,8 @@ pub struct Spawn {
     pub seen_listening: bool,
     /// What waits for its queue to become empty.
     pub drain: Option<AbortHandle>,
+    /// Since when it drains.
+    pub draining: Option<Time>,
     /// What looks after its health.
     pub watch: Option<AbortHandle>,
     /// What its health probes have seen.
@@ -121,6 +123,7 @@ impl Spawn {
             intercept: None,
             seen_listening: false,
             drain: None,
+            draining: None,
             watch: None,
             health: Health::default(),
             memory_limit: None,

@@ -61,10 +61,10 @@ struct NoteText {
     asked: bool,
     #[serde(default)]
     late: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    admitted: Option<u64>,
     #[serde(default)]
     promoted: bool,
+    #[serde(default)]
+    replaced: bool,
     #[serde(default)]
     quiet: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,8 +119,8 @@ pub fn encode_note(note: &Note) -> Vec<u8> {
         swept: note.swept,
         asked: note.asked,
         late: note.late,
-        admitted: note.admitted.map(|t| t.0),
         promoted: note.promoted,
+        replaced: note.replaced,
         quiet: note.quiet,
         draining: note.draining.map(|t| t.0),
     };
@@ -135,8 +135,8 @@ pub fn decode_note(bytes: &[u8]) -> Note {
         swept: text.swept,
         asked: text.asked,
         late: text.late,
-        admitted: text.admitted.map(Time),
         promoted: text.promoted,
+        replaced: text.replaced,
         quiet: text.quiet,
         draining: text.draining.map(Time),
     }
@@ -169,8 +169,8 @@ mod tests {
             swept: true,
             asked: false,
             late: true,
-            admitted: Some(Time(78)),
             promoted: true,
+            replaced: true,
             quiet: true,
             draining: Some(Time(79)),
         };
