@@ -130,7 +130,6 @@ pub fn change<T>(app: &App, args: &[&str], mut done: impl FnMut(&serde_json::Val
 
 /// Whether the command's manager died before it answered.
 fn cut_off(reply: &Reply) -> bool {
-    reply.code == Some(69)
-        || reply.err.contains("svd cut the connection")
-        || reply.err.contains("did not answer within")
+    let told = ["svd cut the connection", "did not answer within", "was carried out is unknown"];
+    reply.code == Some(69) || told.iter().any(|told| reply.err.contains(told))
 }
