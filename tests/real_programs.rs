@@ -191,7 +191,8 @@ fn puma_is_rolled_without_a_lost_request() {
     for options in ["-t 8:8", "-t 8:8 -w 2"] {
         let port = free_port();
         let run = format!("{puma} {options} -b tcp://0.0.0.0:{port} config.ru");
-        let config = web("puma", &run, &format!("0.0.0.0:{port}"));
+        // With workers of its own the master lives on when none of them can load the application: it is the time that tells.
+        let config = web("puma", &run, &format!("0.0.0.0:{port}")) + "ready = { listening = true, timeout = \"10s\" }\n";
         let app = app(&config, &[]);
         refuses_a_broken_generation(&format!("puma {options}"), &app, port);
         put_through_its_paces(&format!("puma {options}"), app, load(port), &config, 3);
