@@ -20,6 +20,7 @@ const FILES: &[(&str, &str)] = &[
     ("index.php", include_str!("servers/index.php")),
     ("celery_tasks.py", include_str!("servers/celery_tasks.py")),
     ("rq_tasks.py", include_str!("servers/rq_tasks.py")),
+    ("rq_worker.py", include_str!("servers/rq_worker.py")),
     ("push.py", include_str!("servers/push.py")),
     ("sidekiq_jobs.rb", include_str!("servers/sidekiq_jobs.rb")),
 ];
@@ -192,7 +193,8 @@ fn puma_is_rolled_without_a_lost_request() {
         let port = free_port();
         let run = format!("{puma} {options} -b tcp://0.0.0.0:{port} config.ru");
         // With workers of its own the master lives on when none of them can load the application: it is the time that tells.
-        let config = web("puma", &run, &format!("0.0.0.0:{port}")) + "ready = { listening = true, timeout = \"10s\" }\n";
+        let config =
+            web("puma", &run, &format!("0.0.0.0:{port}")) + "ready = { listening = true, timeout = \"10s\" }\n";
         let app = app(&config, &[]);
         refuses_a_broken_generation(&format!("puma {options}"), &app, port);
         put_through_its_paces(&format!("puma {options}"), app, load(port), &config, 3);
@@ -242,71 +244,110 @@ fn workers(preset: &str, run: &str, count: u32) -> Option<(App, Redis, String)> 
     Some((app, client, url))
 }
 
-/// Puts tasks into the queue, rolls the workers so often while they are done, and checks that each was done once.
-fn each_task_is_done_once(what: &str, app: &mut App, redis: &mut Redis, mut push: Command, tasks: usize, rolls: u32) {
+/// What was found in Redis when all tasks were to be done.
+#[derive(Debug, Default)]
+struct Found {
+    /// Tasks that were never done.
+    lost: Vec<usize>,
+    /// Tasks that were done, or begun, more than once.
+    again: Vec<usize>,
+}
+
+/// Puts tasks into the queue, rolls the workers so often while they are done, waits until all are done, stops all, and says
+/// what was not done exactly once.
+fn roll_workers(what: &str, mut app: App, redis: &mut Redis, mut push: Command, tasks: usize, rolls: u32) -> Found {
     let start = Instant::now();
     let pushed = push.current_dir(app.path("")).output().expect("it can be started");
     assert!(pushed.status.success(), "{what}: {pushed:?}");
     // when: they are rolled while the tasks are under way
-    let mut done = Vec::new();
+    let mut done = vec![0; tasks];
+    let mut count = 0;
     for number in 0..rolls {
         let share = tasks * (number as usize + 1) / (rolls as usize + 1);
-        while done.len() < share {
-            done.push(next_done(what, redis, app));
+        while count < share && next_done(redis, &mut done) {
+            count += 1;
         }
         app.ok(&["restart", "worker"]);
     }
-    eprintln!("{what}: {rolls} rolls and {} of {tasks} tasks after {:?}", done.len(), start.elapsed());
-    while done.len() < tasks {
-        done.push(next_done(what, redis, app));
-    }
-    eprintln!("{what}: {tasks} tasks after {:?}", start.elapsed());
-    // then: each once, also when the last worker has ended
+    eprintln!("{what}: {rolls} rolls, {count} of {tasks} tasks were seen to be done after {:?}", start.elapsed());
+    while done.contains(&0) && next_done(redis, &mut done) {}
+    eprintln!("{what}: {} tasks after {:?}", done.iter().filter(|times| **times > 0).count(), start.elapsed());
+    // then: those that the last workers have done as well
     app.ok(&["stop", "worker"]);
-    assert_eq!(redis.ask(&["LLEN", "done"]), ["0"], "{what}: tasks were done twice");
-    done.sort_unstable();
-    assert_eq!(done, (0..tasks).collect::<Vec<_>>(), "{what}");
-    for number in 0..tasks {
-        assert_eq!(redis.ask(&["GET", &format!("begun:{number}")]), ["1"], "{what}: task {number} was begun again");
+    while redis.ask(&["LLEN", "done"]) != ["0"] {
+        next_done(redis, &mut done);
     }
+    let mut begun = |number: usize| -> u32 {
+        redis.ask(&["GET", &format!("begun:{number}")]).first().map_or(0, |text| text.parse().expect("a number"))
+    };
+    let found = Found {
+        lost: (0..tasks).filter(|number| done[*number] == 0).collect(),
+        again: (0..tasks).filter(|number| done[*number] > 1 || begun(*number) > 1).collect(),
+    };
+    eprintln!("{what}: {found:?}");
     assert_eq!(app.stop(), Some(0), "{what}");
+    found
 }
 
-/// The number of the next task that is done.
-fn next_done(what: &str, redis: &mut Redis, app: &App) -> usize {
+/// Waits for the next task that is done and counts it; false when none is for a while.
+fn next_done(redis: &mut Redis, done: &mut [u32]) -> bool {
     let seconds = DEADLINE.as_secs().to_string();
     let answer = redis.ask(&["BLPOP", "done", &seconds]);
-    assert_eq!(answer.len(), 2, "{what}: no task is done any more\n{}", app.diagnosis());
-    answer[1].parse().expect("a number")
+    let Some(number) = answer.get(1) else { return false };
+    done[number.parse::<usize>().expect("a number")] += 1;
+    true
 }
 
+impl Found {
+    /// Each task was done once.
+    fn assert_none(&self, what: &str) {
+        assert!(self.lost.is_empty() && self.again.is_empty(), "{what}: {self:?}");
+    }
+}
+
+/// In threads, because Celery's processes have a gap of their own; see the next test.
 #[test]
 fn celery_does_each_task_once_while_its_workers_are_rolled() {
     let Some(celery) = venv("celery") else { return };
-    // Prefork, as by default: TERM to more than the main process would lose tasks.
-    let run = format!("{celery} -A celery_tasks worker -c 24 -l INFO");
-    let Some((mut app, mut redis, url)) = workers("celery", &run, 2) else { return };
+    let run = format!("{celery} -A celery_tasks worker -P threads -c 24 -l INFO");
+    let Some((app, mut redis, url)) = workers("celery", &run, 2) else { return };
     let mut push = Command::new(venv("python").expect("a venv has one"));
     push.args(["push.py", "celery", "1000", "3"]).env("REDIS_URL", url);
-    each_task_is_done_once("celery", &mut app, &mut redis, push, 1000, 10);
+    roll_workers("celery", app, &mut redis, push, 1000, 10).assert_none("celery");
 }
 
+/// As by default: TERM to more than the main process would lose tasks. A task that is just being given to a process when
+/// TERM comes is done, and put back into the queue by Celery nevertheless: without svd one of 1,000 was done twice in 20
+/// such ends.
+#[test]
+fn celery_in_processes_loses_no_task_while_its_workers_are_rolled() {
+    let Some(celery) = venv("celery") else { return };
+    let run = format!("{celery} -A celery_tasks worker -c 12 -l INFO");
+    let Some((app, mut redis, url)) = workers("celery", &run, 2) else { return };
+    let mut push = Command::new(venv("python").expect("a venv has one"));
+    push.args(["push.py", "celery", "300", "2"]).env("REDIS_URL", url);
+    let found = roll_workers("celery in processes", app, &mut redis, push, 300, 4);
+    assert!(found.lost.is_empty() && found.again.len() <= 4, "celery: {found:?}");
+}
+
+/// With a worker that does not lose the job that it has taken and not begun yet when TERM comes, as RQ's own does: without
+/// svd five of 1,000 in 60 such ends.
 #[test]
 fn rq_does_each_job_once_while_its_workers_are_rolled() {
     let Some(rq) = venv("rq") else { return };
-    let run = format!("{rq} worker --url @URL@");
-    let Some((mut app, mut redis, url)) = workers("rq", &run, 6) else { return };
+    let run = format!("{rq} worker -w rq_worker.Worker --url @URL@");
+    let Some((app, mut redis, url)) = workers("rq", &run, 6) else { return };
     let mut push = Command::new(venv("python").expect("a venv has one"));
     push.args(["push.py", "rq", "1000", "0.3"]).env("REDIS_URL", url);
-    each_task_is_done_once("rq", &mut app, &mut redis, push, 1000, 10);
+    roll_workers("rq", app, &mut redis, push, 1000, 10).assert_none("rq");
 }
 
 #[test]
 fn sidekiq_does_each_job_once_while_its_workers_are_rolled() {
     let Some(sidekiq) = program("sidekiq") else { return };
     let run = format!("{sidekiq} -r ./sidekiq_jobs.rb -c 20");
-    let Some((mut app, mut redis, url)) = workers("sidekiq", &run, 2) else { return };
+    let Some((app, mut redis, url)) = workers("sidekiq", &run, 2) else { return };
     let mut push = Command::new("ruby");
     push.args(["sidekiq_jobs.rb", "1000", "1"]).env("REDIS_URL", url);
-    each_task_is_done_once("sidekiq", &mut app, &mut redis, push, 1000, 10);
+    roll_workers("sidekiq", app, &mut redis, push, 1000, 10).assert_none("sidekiq");
 }
