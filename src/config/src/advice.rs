@@ -94,8 +94,10 @@ impl Adviser<'_> {
                 true => ", which does not take LISTEN_FDS either, because LISTEN_PID is the shell",
                 false => "",
             };
+            let sometimes = if end == End::Simple { " where /bin/sh is dash" } else { "" };
             let message = format!(
-                "\"run\" in [process.{name}] keeps a shell as the main process: signals reach the shell, not {behind}{fds}"
+                "\"run\" in [process.{name}] keeps a shell as the main process{sometimes}: signals reach the shell, not \
+                 {behind}{fds}"
             );
             let help = match end {
                 End::Pipe => "leave the pipe out: svd keeps the output by itself".to_owned(),

@@ -504,7 +504,7 @@ handoff = \"env:NGINX\"",
     Key {
         path: "process.*.ready",
         kinds: &[Kind::OneOf(&["started", "listening"]), Kind::Group],
-        default: "\"listening\" with listen, unless handoff is \"none\"; else \"started\"",
+        default: "\"listening\" with a TCP or Unix listener that is handed over, else \"started\"",
         allowed: "\"started\", \"listening\" or a table with one of listening, notify, fd, log, run, tcp and http",
         doc: "When an instance counts as ready. One that replaces another gets no connection through a gate before that, and \
               when it is not ready in time the other one goes on. web of a plain Procfile has 10s to be seen listening, \

@@ -97,6 +97,15 @@ struct Seat<'a> {
     found: Vec<Found>,
 }
 
+/// The way out with the variable that the port was written with.
+fn with_variable(way_out: &str, text: &str, expanded: &str) -> String {
+    let variable = text.find(":$").and_then(|at| text.get(at..));
+    match (variable, expanded.rsplit_once(':')) {
+        (Some(variable), Some((_, port))) => way_out.replace(&format!(":{port}"), variable),
+        _ => way_out.to_owned(),
+    }
+}
+
 /// What is known of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
@@ -137,7 +146,7 @@ impl Seat<'_> {
     fn address(&self, raw: &RawListener, port: Port, ground: &Ground<'_>, report: &mut Report) -> Found {
         let keep_env = self.named.raw.keep_env.as_deref();
         let known = Known { own: &self.variables, shared: ground.shared, keep_env, sources: ground.sources };
-        let mut later = false;
+        let (mut later, mut others) = (false, false);
         let expanded = words::expand_word(&raw.address.value, |name| match (name, port) {
             ("PORT", Port::Is(port)) => Some(port.to_string()),
             ("PORT", Port::Later) => {
@@ -145,7 +154,10 @@ impl Seat<'_> {
                 Some("1".to_owned())
             }
             ("PORT", Port::Unsaid) => None,
-            (name, _) => known.value(name),
+            (name, _) => {
+                others = true;
+                known.value(name)
+            }
         });
         let (text, span) = (&raw.address.value, raw.address.span);
         let expanded = match expanded {
@@ -163,8 +175,8 @@ impl Seat<'_> {
         };
         match address::parse(&expanded) {
             Ok(form) => Found::Is(form),
-            // What is in a variable may be no one else's business.
-            Err(fault) if expanded != *text => {
+            // What is in a variable may be no one else's business. A port is.
+            Err(fault) if others => {
                 let shown = text.escape_debug();
                 let message =
                     format!("\"{shown}\" in {}, with its variables replaced, {}", self.title(raw), fault.what);
@@ -173,7 +185,7 @@ impl Seat<'_> {
             }
             Err(fault) => {
                 let message = format!("\"{}\" in {} {}", text.escape_debug(), self.title(raw), fault.what);
-                report.problem_with(span, message, fault.way_out);
+                report.problem_with(span, message, with_variable(&fault.way_out, text, &expanded));
                 Found::Bad
             }
         }

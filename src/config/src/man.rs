@@ -40,19 +40,11 @@ fn section(page: &mut String, title: &str, intro: &str, keys: impl Iterator<Item
 fn presets(page: &mut String) {
     let _ = writeln!(page, ".SH PRESETS\n{}", escape(PRESETS));
     for preset in crate::presets::PRESETS {
-        let _ = writeln!(page, ".TP\n.B {}", escape(preset.name));
-        for (i, setting) in preset.settings.iter().enumerate() {
+        let needs = if preset.needs.is_empty() { "nothing besides." } else { preset.needs };
+        let _ = writeln!(page, ".TP\n.B {}\nNeeds {}", escape(preset.name), escape(needs));
+        for setting in preset.settings {
             let line = format!("{} = {}", setting.key, setting.value);
-            let _ = writeln!(
-                page,
-                "{}.B {}\n.br\n{}.",
-                if i > 0 { ".br\n" } else { "" },
-                escape(&line),
-                escape(setting.why)
-            );
-        }
-        if !preset.needs.is_empty() {
-            let _ = writeln!(page, ".br\nNeeds: {}", escape(preset.needs));
+            let _ = writeln!(page, ".IP\n.nf\n{}\n.fi\nWhy: {}.", escape(&line), escape(setting.why));
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::tree::{self, Node, Table, Value};
 pub struct Preset {
     /// Its name in the config.
     pub name: &'static str,
-    /// What the command must or should have for it; empty where it needs nothing.
+    /// What else it needs, as the end of a sentence that begins with "needs"; empty where that is nothing.
     pub needs: &'static str,
     /// The keys that it sets.
     pub settings: &'static [Setting],
@@ -41,7 +41,7 @@ const fn set(key: &'static str, value: &'static str, why: &'static str) -> Setti
 pub const PRESETS: &[Preset] = &[
     Preset {
         name: "gunicorn",
-        needs: "No --bind, or the same address: it is not used when the listener is handed over.",
+        needs: "no --bind, or the same address: it is not used when the listener is handed over.",
         settings: &[
             set(
                 "handoff",
@@ -99,7 +99,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "node",
-        needs: "A handler of SIGTERM that closes the server: without one it ends at once.",
+        needs: "a handler of SIGTERM that closes the server: without one it ends at once.",
         settings: &[
             set("handoff", "\"intercept\"", "a server calls listen by itself"),
             set("stop", "[\"TERM\", \"30s\", \"KILL\"]", "what it waits for is up to the app"),
@@ -112,7 +112,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "puma",
-        needs: "The address of the listener in its binds, or --bind-to-activated-sockets only.",
+        needs: "the address of the listener in its binds, or --bind-to-activated-sockets only.",
         settings: &[
             set(
                 "handoff",
@@ -147,7 +147,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "celery",
-        needs: "A worker, not beat: a new one starts before the old one has ended.",
+        needs: "a worker, not beat: a new one starts before the old one has ended.",
         settings: &[
             set(
                 "stop",
@@ -164,7 +164,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "rq",
-        needs: "The default worker: SimpleWorker ends at once.",
+        needs: "the default worker: SimpleWorker ends at once.",
         settings: &[
             set(
                 "stop",

@@ -39,7 +39,7 @@ pub(crate) struct Raw {
     pub reload: Option<At<i32>>,
     pub logs: RawLogs,
     pub preset: Option<At<&'static Preset>>,
-    /// Never empty.
+    /// Empty where nothing of it could be read.
     pub listen: Option<At<Vec<RawListener>>>,
     pub traffic: Option<At<Traffic>>,
     pub handoff: Option<At<Handoff>>,
@@ -194,7 +194,7 @@ impl Raw {
             reload: get("reload").and_then(|f| signal(&f, report)),
             logs: get("logs").map(|f| logs(&f, report)).unwrap_or_default(),
             preset: get("preset").and_then(|f| f.choice(&presets::choices(), report)),
-            listen: get("listen").and_then(|f| sockets::listen(&f, report)),
+            listen: get("listen").map(|f| sockets::listen(&f, report)),
             traffic: get("traffic").and_then(|f| sockets::traffic(&f, report)),
             handoff: get("handoff").and_then(|f| sockets::handoff(&f, report)),
             update: get("update").map(|f| rolling::update(&f, report)).unwrap_or_default(),

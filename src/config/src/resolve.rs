@@ -11,8 +11,8 @@ use crate::error::{Errors, Warning};
 use crate::listeners::{self, Base, Prepared};
 use crate::order;
 use crate::plan::{
-    ControlPlan, Dependency, ExecPlan, Handoff, Late, ListenerPlan, LogPlan, Plan, ProcessPlan, ReadyBy, ReadyPlan,
-    RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
+    ControlPlan, Dependency, ExecPlan, Handoff, Late, ListenAddress, ListenerPlan, LogPlan, Plan, ProcessPlan, ReadyBy,
+    ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
 };
 use crate::ports;
 use crate::process::{Raw, RawEvidence, RawRun};
@@ -91,6 +91,16 @@ pub(crate) struct Asked<'a> {
 impl Asked<'_> {
     pub fn is_oneshot(&self) -> bool {
         self.raw.oneshot.as_ref().is_some_and(|oneshot| oneshot.value)
+    }
+
+    /// It has sockets that one can be seen to listen on; datagrams are not listened for.
+    pub fn has_streams(&self) -> bool {
+        self.listen.iter().any(|listener| !matches!(listener.address, ListenAddress::Udp { .. }))
+    }
+
+    /// A listener could not be read, which has been told.
+    pub fn misses_listeners(&self) -> bool {
+        self.raw.listen.as_ref().is_some_and(|raw| raw.value.is_empty() || raw.value.len() != self.listen.len())
     }
 
     pub fn count(&self) -> u32 {
@@ -308,7 +318,7 @@ impl Resolver<'_> {
     fn ready(&mut self, asked: &Asked<'_>, handoff: &Handoff) -> Option<ReadyPlan> {
         let minute = Duration::from_secs(60);
         let (name, oneshot) = (asked.name, asked.is_oneshot());
-        let may_listen = !asked.listen.is_empty() && *handoff != Handoff::None && !oneshot;
+        let may_listen = asked.has_streams() && *handoff != Handoff::None && !oneshot;
         let Some(At { value: ready, span }) = &asked.raw.ready else {
             let by = if may_listen { ReadyBy::Listening } else { ReadyBy::Started };
             return Some(ReadyPlan { by, timeout: minute, late: Late::Fails });
@@ -330,6 +340,9 @@ impl Resolver<'_> {
                     let message =
                         format!("process \"{name}\" cannot be seen to listen: handoff = \"none\" hands it nothing");
                     self.report.problem_with(*span, message, "take another handoff, or another evidence");
+                } else if !asked.has_streams() && !asked.misses_listeners() {
+                    let message = format!("process \"{name}\" cannot be seen to listen: datagrams come without that");
+                    self.report.problem_with(*span, message, "take another evidence, such as ready.log");
                 }
                 ReadyBy::Listening
             }

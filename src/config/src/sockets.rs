@@ -59,12 +59,16 @@ pub(crate) fn handoff(field: &Field<'_>, report: &mut Report) -> Option<At<Hando
     }
 }
 
-/// `listen`: never empty.
-pub(crate) fn listen(field: &Field<'_>, report: &mut Report) -> Option<At<Vec<RawListener>>> {
+/// `listen`: empty where nothing of it could be read, so that it is not missed besides.
+pub(crate) fn listen(field: &Field<'_>, report: &mut Report) -> At<Vec<RawListener>> {
+    At::new(listeners(field, report).unwrap_or_default(), field.node.span)
+}
+
+fn listeners(field: &Field<'_>, report: &mut Report) -> Option<Vec<RawListener>> {
     let span = field.node.span;
     let Value::Table(table) = &field.node.value else {
         let address = field.text(report)?;
-        return Some(At::new(vec![RawListener::at(address)], span));
+        return Some(vec![RawListener::at(address)]);
     };
     if table.entries.is_empty() {
         field.wrong_because(field.node, " without anything in it", report);
@@ -126,5 +130,5 @@ pub(crate) fn listen(field: &Field<'_>, report: &mut Report) -> Option<At<Vec<Ra
             _ => field.wrong(&entry.node, report),
         }
     }
-    (!listeners.is_empty()).then(|| At::new(listeners, span))
+    Some(listeners)
 }

@@ -30,6 +30,12 @@ impl Resolver<'_> {
             }
             return handoff;
         };
+        if let Handoff::Env { name: variable, .. } = &handoff
+            && let Some(said) = asked.known.own.get(variable).or_else(|| asked.known.shared.get(variable))
+        {
+            let message = format!("{variable} of {name} is set by its handoff; what is said here has no effect");
+            self.report.warn(Some(said.span), message, "leave it out, or take another handoff");
+        }
         if let Some(At { value: Handoff::Stdin, span }) = raw.handoff
             && listen.value.len() > 1
         {
@@ -149,7 +155,7 @@ impl Resolver<'_> {
     fn check_canary(&mut self, asked: &Asked<'_>, strategy: Strategy, handoff: &Handoff) {
         let Some(canary) = asked.raw.update.canary.as_ref().filter(|canary| !canary.value.is_empty()) else { return };
         let title = format!("\"canary\" in [process.{}.update]", asked.name);
-        let gated = asked.listen.iter().any(|listener| listener.traffic == Traffic::Gated);
+        let gated = asked.misses_listeners() || asked.listen.iter().any(|listener| listener.traffic == Traffic::Gated);
         let (why, help) = if asked.raw.listen.is_none() {
             (
                 "there is no listener whose traffic could be shared out",
@@ -167,10 +173,6 @@ impl Resolver<'_> {
         } else {
             return;
         };
-        // Addresses that could not be read have been told.
-        if asked.raw.listen.as_ref().is_some_and(|listen| listen.value.len() != asked.listen.len()) {
-            return;
-        }
         self.report.problem_with(canary.span, format!("{title} is impossible: {why}"), help);
     }
 

@@ -53,39 +53,45 @@ fn ordinary_commands_get_no_warning() {
 
 #[test]
 fn a_shell_in_front_of_a_listening_process_is_told() {
-    let keeps = "Procfile.toml:3:7: warning: \"run\" in [process.web] keeps a shell as the main process: signals reach the shell, not";
+    let keeps = "Procfile.toml:3:7: warning: \"run\" in [process.web] keeps a shell as the main process";
     check(
         "run = \"cd app && gunicorn shop:app\"\nshell = true\npreset = \"gunicorn\"\nhandoff = \"auto\"",
-        &[&format!("{keeps} \"gunicorn\"; write \"exec gunicorn\" instead of \"gunicorn\"")],
+        &[&format!(
+            "{keeps} where /bin/sh is dash: signals reach the shell, not \"gunicorn\"; write \"exec gunicorn\" instead of \"gunicorn\""
+        )],
     );
     check(
         "run = \"cd app && gunicorn shop:app\"\nshell = true\npreset = \"gunicorn\"",
         &[&format!(
-            "{keeps} \"gunicorn\", which does not take LISTEN_FDS either, because LISTEN_PID is the shell; write \"exec gunicorn\" instead of \"gunicorn\""
+            "{keeps} where /bin/sh is dash: signals reach the shell, not \"gunicorn\", which does not take LISTEN_FDS either, because LISTEN_PID is the shell; write \"exec gunicorn\" instead of \"gunicorn\""
         )],
     );
     check(
         "run = \"node server.js | tee log\"\nshell = true",
-        &[&format!("{keeps} what it starts; leave the pipe out: svd keeps the output by itself")],
+        &[&format!(
+            "{keeps}: signals reach the shell, not what it starts; leave the pipe out: svd keeps the output by itself"
+        )],
     );
     check(
         "run = \"while true; do node server.js; done\"\nshell = true",
-        &[&format!("{keeps} what it starts; let it end with exec and the program")],
+        &[&format!("{keeps}: signals reach the shell, not what it starts; let it end with exec and the program")],
     );
     check(
         "run = [\"/bin/sh\", \"-ec\", \"node server.js\"]",
-        &[&format!("{keeps} \"node\"; write \"exec node\" instead of \"node\"")],
+        &[&format!(
+            "{keeps} where /bin/sh is dash: signals reach the shell, not \"node\"; write \"exec node\" instead of \"node\""
+        )],
     );
     check(
         "run = \"bash -lc 'node server.js >> log'\"",
-        &[&format!("{keeps} \"node\"; write \"exec node\" instead of \"node\"")],
+        &[&format!("{keeps}: signals reach the shell, not \"node\"; write \"exec node\" instead of \"node\"")],
     );
 }
 
 #[test]
 fn a_shell_in_front_of_a_worker_whose_signals_are_said_is_told() {
     let worker = |lines: &str| toml(&format!("[process.web]\nrun = \"a; work\"\nshell = true\n{lines}"));
-    let warning = "Procfile.toml:2:7: warning: \"run\" in [process.web] keeps a shell as the main process: signals reach the shell, not \"work\"; write \"exec work\" instead of \"work\"";
+    let warning = "Procfile.toml:2:7: warning: \"run\" in [process.web] keeps a shell as the main process where /bin/sh is dash: signals reach the shell, not \"work\"; write \"exec work\" instead of \"work\"";
     for lines in ["quiet = \"TSTP\"", "stop = [\"INT\", \"1m\"]", "drained = \"x\"", "preset = \"rq\""] {
         check_sources(&worker(lines), &[warning]);
     }

@@ -247,7 +247,7 @@ fn a_plain_procfile_follows_foreman() {
     assert_eq!(
         warnings,
         [
-            "Procfile:3:6: warning: \"run\" in [process.web] keeps a shell as the main process: signals reach the shell, not \"srv\"; write \"exec srv\" instead of \"srv\"",
+            "Procfile:3:6: warning: \"run\" in [process.web] keeps a shell as the main process where /bin/sh is dash: signals reach the shell, not \"srv\"; write \"exec srv\" instead of \"srv\"",
             "Procfile:7:1: warning: this line is ignored; lines are NAME: command, comments begin with #",
         ]
     );

@@ -25,7 +25,7 @@ fn every_preset_is_read_named_by_its_key_and_printed_with_reasons() {
             assert!(key(&format!("process.*.{}", setting.key)).is_some(), "{name}: {}", setting.key);
             assert!(!setting.why.ends_with('.') && !setting.why.is_empty(), "{name}: {}", setting.key);
             let line = format!("{} = {}", setting.key, setting.value).replace('-', "\\-");
-            assert!(man.contains(&format!("\n.B {line}\n")), "{line}");
+            assert!(man.contains(&format!("\n.nf\n{line}\n.fi\nWhy: ")), "{line}");
         }
         assert!(preset.needs.is_empty() || preset.needs.ends_with('.'), "{name}");
     }

@@ -101,6 +101,9 @@ fn what_a_process_with_listeners_does_by_default_is_decided_by_them() {
     // What is handed to nobody is no reason for anything
     let held = of("listen = \"0.0.0.0:8080\"\nhandoff = \"none\"");
     assert_eq!((held.ready.by, held.update.strategy), (ReadyBy::Started, Strategy::Exclusive));
+    // Datagrams are not listened for
+    let udp = of("listen = \"udp::53\"");
+    assert_eq!((udp.ready.by, udp.update.strategy), (ReadyBy::Started, Strategy::Overlap));
     let quiet = of("quiet = \"TSTP\"");
     assert_eq!((quiet.update.strategy, quiet.quiet), (Strategy::Handover, Some(20)));
     assert_eq!(of("").update.strategy, Strategy::Exclusive);
@@ -160,6 +163,13 @@ fn an_address_that_is_none_is_refused_with_the_one_to_write() {
         &[(
             "3:10: \"localhost:8080\" in \"listen\" in [process.web] has a name where an IP address must be",
             "write \"127.0.0.1:8080\", or \"[::1]:8080\" for IPv6",
+        )],
+    );
+    check_errors(
+        &web("listen = \"localhost:${PORT:-8080}\""),
+        &[(
+            "3:10: \"localhost:${PORT:-8080}\" in \"listen\" in [process.web] has a name where an IP address must be",
+            "write \"127.0.0.1:${PORT:-8080}\", or \"[::1]:${PORT:-8080}\" for IPv6",
         )],
     );
     check_errors(
@@ -338,6 +348,42 @@ fn handoffs_are_planned_and_checked() {
 }
 
 #[test]
+fn a_listener_that_cannot_be_read_is_told_once() {
+    check_errors(
+        &web(
+            "listen = 8080\ntraffic = \"gated\"\nhandoff = \"stdin\"\nready = \"listening\"\nupdate = { canary = [\"10% 1m\"], strategy = \"overlap\" }",
+        ),
+        &[(
+            "3:10: \"listen\" in [process.web] must be an address, or a table of listeners by name, each an address or a table with address; found the number 8080",
+            "",
+        )],
+    );
+    check_errors(
+        &web("listen = \"8080\"\nready = \"listening\"\nupdate = { canary = [\"10% 1m\"], strategy = \"overlap\" }"),
+        &[(
+            "3:10: \"8080\" in \"listen\" in [process.web] has no address",
+            "write \":8080\" for all addresses, or \"127.0.0.1:8080\" for this machine only",
+        )],
+    );
+    check_errors(
+        &web("listen = \"udp::53\"\nready = \"listening\""),
+        &[(
+            "4:9: process \"web\" cannot be seen to listen: datagrams come without that",
+            "take another evidence, such as ready.log",
+        )],
+    );
+}
+
+#[test]
+fn an_overlay_may_move_listeners_where_it_is_allowed_to() {
+    let mut sources = toml(
+        "overlay_allows = [\"listen\"]\n[process.web]\nrun = \"x\"\nlisten = \":80\"\n[environment.dev]\nprocess.web.listen = \"127.0.0.1:8080\"",
+    );
+    sources.environment = Some("dev".to_owned());
+    assert_eq!(plan(&sources).processes[0].listen[0].address, tcp("127.0.0.1:8080"));
+}
+
+#[test]
 fn the_descriptor_of_readiness_is_no_listeners() {
     check_errors(
         &web("listen = { a = \":80\", b = \":81\" }\nready = { fd = 4 }"),
@@ -374,6 +420,12 @@ fn a_port_that_is_told_in_two_ways_gets_a_warning() {
         ],
     );
     check_warnings(&web("listen = \"0.0.0.0:8080\"\nenv = { PORT = \"8080\" }"), &[]);
+    check_warnings(
+        &web("listen = \":80\"\nhandoff = \"env:NGINX\"\nenv = { NGINX = \"4;\" }"),
+        &[
+            "Procfile.toml:5:9: warning: NGINX of web is set by its handoff; what is said here has no effect; leave it out, or take another handoff",
+        ],
+    );
     check_warnings(
         &web("listen = \"0.0.0.0:0\"\nenv = { PORT = \"8081\" }"),
         &[

@@ -89,7 +89,7 @@ mod tests {
         }
         assert_eq!(tcp("web", "[::]:80").held(Slot(0)), "listen:web:tcp:[::]:80:0");
         assert_eq!(Key::read("control"), None);
-        assert_eq!(Key::read("listen:web:tcp:[::]:80:8"), None);
+        assert_eq!(Key::read(&format!("listen:web:tcp:[::]:80:{MAX_SLOTS}")), None);
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! nobody when a queue has become empty or a handshake has ended, so both are looked at again with growing pauses.
 //!
 //! Many programs were never written for a graceful stop: the signal that begins it ends them at once, and with them whatever
-//! they are in the middle of. For these it is also waited until no accepted connection is in the middle of anything, as far
-//! as the kernel shows. One that is kept open between requests may never be quiet for long, so after a while a short moment
-//! will do.
+//! they are in the middle of. So it is also waited until no accepted connection is in the middle of anything, as far as the
+//! kernel shows. One that is kept open between requests may never be quiet for long, so after a while a short moment will
+//! do. A program that catches the signal mostly finishes by itself, but not always (Node.js catches TERM and exits): for it a
+//! short moment will do from the start, and it is told to stop after a while in any case.
 //!
 //! The core has a deadline of its own for all of it.
 
@@ -35,6 +36,8 @@ const QUIET: [Patience; 2] = [
 ];
 /// So long a connection has to be quiet for longer.
 const STRICT: Duration = Duration::from_secs(5);
+/// So long is waited for a program that catches the signal.
+const CATCHES: Duration = Duration::from_secs(15);
 /// Longest pause between two looks at connections.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -94,35 +97,42 @@ async fn empty(queues: &[Queue]) {
 
 /// Waits until what the stop's first signal would cut off is over.
 async fn quiet(drain: &Drain) {
+    match process::handles(drain.main, drain.signal) {
+        Some(true) => {
+            let [_, short] = QUIET;
+            let limit = CATCHES.saturating_sub(drain.since);
+            let _late = tokio::time::timeout(limit, quiet_for(drain, short)).await;
+        }
+        Some(false) => {
+            let [long, short] = QUIET;
+            let strict = STRICT.saturating_sub(drain.since);
+            if tokio::time::timeout(strict, quiet_for(drain, long)).await.is_err() {
+                quiet_for(drain, short).await;
+            }
+        }
+        // It is gone, or another's.
+        None => {}
+    }
+}
+
+/// Waits until all connections of its tree are quiet.
+async fn quiet_for(drain: &Drain, patience: Patience) {
     let ports: Vec<u16> = drain.queues.iter().map(|queue| queue.port).collect();
-    let (main, signal) = (drain.main, drain.signal);
-    let strict = tokio::time::sleep(STRICT.saturating_sub(drain.since));
-    tokio::pin!(strict);
     let mut pause = FIRST_PAUSE;
     loop {
-        let [long, short] = QUIET;
-        let patience = if strict.is_elapsed() { short } else { long };
-        let ports = ports.clone();
-        let look = move || is_cut_off(main, signal, &ports, patience);
-        if !tokio::task::spawn_blocking(look).await.unwrap_or(false) {
+        let (main, ports) = (drain.main, ports.clone());
+        if !tokio::task::spawn_blocking(move || is_busy(main, &ports, patience)).await.unwrap_or(false) {
             return;
         }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = &mut strict, if !strict.is_elapsed() => {}
-        }
+        tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOK);
     }
 }
 
-/// Whether the signal would end the process, or those below it after it, in the middle of something. What cannot be told is no
-/// reason to wait.
-fn is_cut_off(main: i32, signal: i32, ports: &[u16], patience: Patience) -> bool {
-    let ends = |pid: i32| process::handles(pid, signal) == Some(false);
-    let is_busy = |pid: i32| ends(pid) && conversations::are_open(pid, ports, patience).unwrap_or(false);
-    // One that does something about it looks after those below it.
-    ends(main)
-        && (is_busy(main) || tree::descendants(main).is_ok_and(|below| below.iter().any(|proc| is_busy(proc.pid))))
+/// Whether a process or one below it is in the middle of something. What cannot be told is no reason to wait.
+fn is_busy(main: i32, ports: &[u16], patience: Patience) -> bool {
+    let is_open = |pid: i32| conversations::are_open(pid, ports, patience).unwrap_or(false);
+    is_open(main) || tree::descendants(main).is_ok_and(|below| below.iter().any(|proc| is_open(proc.pid)))
 }
 
 fn is_empty(queue: &Queue) -> bool {
@@ -179,24 +189,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_a_signal_would_cut_off_is_waited_for_until_it_has_answered() {
-        // given this very process as the server of one who has asked
+    async fn a_program_is_waited_for_until_it_has_answered() {
+        // given this very process as the server of one who has asked, which neither catches nor ignores KILL
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = server.local_addr().unwrap();
         let mut client = TcpStream::connect(at).unwrap();
         let mut accepted = server.accept().unwrap().0;
         client.write_all(b"question").unwrap();
         accepted.read_exact(&mut [0; 8]).unwrap();
-        let me = process::pid();
         let [long, short] = QUIET;
-        // then
-        assert!(is_cut_off(me, 9, &[at.port()], short));
-        assert!(!is_cut_off(me, 13, &[at.port()], long), "it ignores SIGPIPE");
-        assert!(!is_cut_off(me, 9, &[at.port() ^ 1], long));
+        assert!(is_busy(process::pid(), &[at.port()], short));
+        assert!(!is_busy(process::pid(), &[at.port() ^ 1], long));
+        let queue = Queue { socket: Arc::new(server.into()), port: at.port() };
+        let drain = Drain { queues: vec![queue], main: process::pid(), signal: 9, since: Duration::ZERO };
+        let (inner, mut told) = mpsc::unbounded_channel();
+        watch(SpawnId(7), drain, inner);
+        assert!(tokio::time::timeout(Duration::from_millis(50), told.recv()).await.is_err());
         // when
         accepted.write_all(b"answer").unwrap();
         drop(accepted);
         // then
-        assert!(!is_cut_off(me, 9, &[at.port()], long));
+        let word = tokio::time::timeout(Duration::from_secs(20), told.recv()).await.unwrap();
+        assert!(matches!(word, Some(Inner::QueueEmpty(SpawnId(7)))), "{word:?}");
     }
 }

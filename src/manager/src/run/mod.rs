@@ -1,5 +1,6 @@
 //! The main loop: one event at a time to the core, its actions performed, results back as events.
 
+mod adopt;
 mod app;
 mod apply;
 mod asks;

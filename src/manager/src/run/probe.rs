@@ -39,7 +39,7 @@ pub enum Evidence {
 /// Looks for it in a task of its own, which ends with [`Inner::Evidence`] or in vain.
 pub fn watch(spawn: SpawnId, evidence: Evidence, inner: mpsc::UnboundedSender<Inner>) -> AbortHandle {
     tokio::spawn(async move {
-        let mut seeker = Seeker { spawn, inner, blind: 0 };
+        let mut seeker = Seeker { spawn, inner, blind: 0, tried: false };
         if seeker.find(evidence).await {
             // A closed channel means that the manager is ending.
             let _ending = seeker.inner.send(Inner::Evidence(spawn));
@@ -54,6 +54,8 @@ struct Seeker {
     inner: mpsc::UnboundedSender<Inner>,
     /// So many connections in a row were accepted by who knows whom.
     blind: u32,
+    /// A try has failed: what is seen meanwhile says less than why.
+    tried: bool,
 }
 
 /// s6's rule: anything, then a newline; the end of the pipe without one is no readiness.
@@ -89,14 +91,10 @@ impl Seeker {
             Evidence::Tcp(_) | Evidence::Http(..) => {}
         }
         let mut pause = FIRST_PAUSE;
-        let mut last = String::new();
-        // Until it succeeds; why it did not is told once for each reason in a row.
         loop {
             let Err(why) = self.attempt(&evidence).await else { return true };
-            if why != last {
-                self.tell(why.clone());
-                last = why;
-            }
+            self.tried = true;
+            self.tell(why);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -107,7 +105,7 @@ impl Seeker {
             Evidence::Line(_) | Evidence::Lives(_) => Ok(()),
             Evidence::Accepts(way, _) => self.accepts(way).await,
             Evidence::Tcp(way) => self.visit(way, "nobody accepts there").await.map(drop),
-            Evidence::Http(way, path) => http(way, path).await,
+            Evidence::Http(way, path) => self.http(way, path).await,
         }
     }
 
@@ -115,7 +113,7 @@ impl Seeker {
     async fn visit(&self, way: &Way, meanwhile: &str) -> Result<Visit, String> {
         let mut visit = connect(way).await?;
         if let Way::Door(_) = way {
-            self.tell(format!("{}: {meanwhile}", way.name()));
+            self.meanwhile(format!("{}: {meanwhile}", way.name()));
         }
         tokio::select! {
             () = way.until_accepted() => {}
@@ -141,6 +139,33 @@ impl Seeker {
         }
     }
 
+    async fn http(&self, way: &Way, path: &str) -> Result<(), String> {
+        let what = format!("GET {path} on {}", way.name());
+        let mut visit = connect(way).await?;
+        if let Way::Door(_) = way {
+            self.meanwhile(format!("{what}: nobody accepts there"));
+        }
+        // The request waits in the queue with the connection, until the program accepts: the time for the answer begins then.
+        let late = async {
+            way.until_accepted().await;
+            self.meanwhile(format!("{what}: no answer yet"));
+            tokio::time::sleep(ONE_TRY).await;
+        };
+        let answer = tokio::select! {
+            answer = visit.get(path) => answer,
+            () = late => return Err(format!("{what}: no answer within {} s", ONE_TRY.as_secs())),
+        };
+        let judged = judge(&what, answer);
+        visit.leave().await;
+        judged
+    }
+
+    fn meanwhile(&self, what: String) {
+        if !self.tried {
+            self.tell(what);
+        }
+    }
+
     fn tell(&self, why: String) {
         let _ending = self.inner.send(Inner::ProbeFailed(self.spawn, why));
     }
@@ -148,23 +173,6 @@ impl Seeker {
 
 async fn connect(way: &Way) -> Result<Visit, String> {
     way.connect().await.map_err(|error| format!("{}: {error}", way.name()))
-}
-
-async fn http(way: &Way, path: &str) -> Result<(), String> {
-    let what = format!("GET {path} on {}", way.name());
-    let mut visit = connect(way).await?;
-    // The request waits in the queue with the connection, until the program accepts: the time for the answer begins then.
-    let late = async {
-        way.until_accepted().await;
-        tokio::time::sleep(ONE_TRY).await;
-    };
-    let answer = tokio::select! {
-        answer = visit.get(path) => answer,
-        () = late => return Err(format!("{what}: no answer within {} s", ONE_TRY.as_secs())),
-    };
-    let judged = judge(&what, answer);
-    visit.leave().await;
-    judged
 }
 
 /// What an answer says: 200 to 399 is well.
@@ -195,7 +203,10 @@ mod tests {
             let _left = stream.read_to_end(&mut rest).await;
         });
         // when
-        let probed = tokio::time::timeout(ONE_TRY, http(&Way::Port(port), "/healthz")).await;
+        let (inner, _told) = mpsc::unbounded_channel();
+        let seeker = Seeker { spawn: SpawnId(1), inner, blind: 0, tried: false };
+        let way = Way::Port(port);
+        let probed = tokio::time::timeout(ONE_TRY, seeker.http(&way, "/healthz")).await;
         // then
         assert_eq!(probed, Ok(Ok(())));
         server.await.unwrap();
