@@ -77,10 +77,7 @@ pub enum Action {
     /// An apply has failed: the plan before it is in force again, and this one is what some spawns still run by.
     TakeBack,
     /// All instances run by the plan in force: the other one is needed no more. May come again where it was done already.
-    DropOther {
-        /// Which config the plan in force is from.
-        in_force: Config,
-    },
+    DropOther,
     /// Write on a spawn for a later manager.
     Annotate {
         /// Which spawn.
@@ -93,8 +90,8 @@ pub enum Action {
         /// Which spawn.
         spawn: SpawnId,
     },
-    /// Store durably, before the outcome of the command that caused it is told. All changes of a step come together, before
-    /// what follows from them: a later manager has to find all of them or none.
+    /// Store durably, before the outcome of the command that caused it is told. All changes of a step come together with
+    /// `TakeBack` and `DropOther`, before what follows from them: a later manager has to find all of them or none.
     Persist(Change),
     /// Something happened that history and `why` tell.
     Record(Fact),
@@ -110,15 +107,6 @@ pub enum Action {
         /// The code.
         code: u8,
     },
-}
-
-/// The configs of an apply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Config {
-    /// The one that was applied.
-    Applied,
-    /// The one before it.
-    Before,
 }
 
 /// How a command ended.

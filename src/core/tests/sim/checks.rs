@@ -77,7 +77,7 @@ impl Sim {
             | Action::ProveDrained { .. }
             | Action::Watch { .. }
             | Action::TakeBack
-            | Action::DropOther { .. }
+            | Action::DropOther
             | Action::Persist(_)
             | Action::Record(_) => {}
         }

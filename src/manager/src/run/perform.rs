@@ -75,7 +75,7 @@ impl App {
                 Ok(())
             }
             Action::TakeBack => self.take_back(),
-            Action::DropOther { .. } => self.drop_other(),
+            Action::DropOther => self.drop_other(),
             Action::Finish { code } => {
                 self.stopping = Stopping::Finished(code);
                 Ok(())
