@@ -154,6 +154,8 @@ impl App {
 
     /// All instances run by the config in force.
     pub(super) fn drop_other(&mut self) -> Result<(), LinkError> {
+        // It may come before the word that an apply is taken back: all of a step has happened in the core when it tells.
+        self.settings.turn_to(self.core.plan());
         self.settings.drop_other();
         self.wish = Wish::Changed;
         let gated: Vec<Arc<str>> = self.weights.keys().cloned().collect();
