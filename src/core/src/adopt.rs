@@ -6,11 +6,13 @@ use std::time::Duration;
 use svd_config::plan::{ProcessPlan, ReadyBy};
 
 use crate::action::{Action, FactKind, Sweep};
+use crate::climb::Climb;
+use crate::drain::{DrainStep, queue_patience};
 use crate::event::{Adopted, AdoptedLife, Origin};
 use crate::ladder::{self, SIGKILL};
 use crate::machine::Core;
 use crate::name::{InstanceName, SpawnId};
-use crate::service::{Climb, DrainStep, End, Life, Readiness, STUCK_AFTER, Spawn, Tree, patience, queue_patience};
+use crate::service::{End, Life, Readiness, STUCK_AFTER, Spawn, Tree, patience};
 use crate::state::Reason;
 use crate::time::Time;
 use crate::tree::{self, Aim, Instance, Listing, Planned, Process};
@@ -40,6 +42,7 @@ impl Core {
             listing: Listing::Retired,
             gate: Vec::new(),
             given_up: None,
+            pace: Default::default(),
             instances: Default::default(),
         });
         let reason = match tree::aim(&self.desired, &name.process, listed(process), name.index) {

@@ -99,7 +99,10 @@ impl Core {
     fn is_settled(&self, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> bool {
         let desired = self.generation(name, index);
         // What it waits for may never come, and is no matter of the apply.
-        let hopeless = || self.unmet(&process.plan).is_some_and(|unmet| unmet.hope == Hope::None);
+        let hopeless = || {
+            self.unmet(&process.plan)
+                .is_some_and(|unmet| unmet.hope == Hope::None || !self.desired.boundaries.contains_key(&unmet.process))
+        };
         if instance.candidate.is_some() || (process.is_beside() && instance.is_outdated(desired)) {
             return instance.candidate.is_none() && hopeless();
         }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::action::Action;
-use crate::event::Slot;
+use crate::drain::{DrainStep, DrainStepKind, Queue};
+use crate::event::{MAX_SLOTS, Slot};
 use crate::machine::Core;
-use crate::service::{DrainStep, DrainStepKind, Life, Queue, Spawn};
+use crate::service::{Life, Spawn};
 use crate::tree::{Aim, Instance, Process};
 
 impl Core {
@@ -24,14 +25,13 @@ impl Core {
         }
     }
 
-    /// Each instance that is to run and has somebody ready counts for that one's slot: its candidate, where that is ready,
-    /// else its current spawn. In a canary's step the candidates together have the step's share. Where nobody is ready, the
-    /// gate stays: connections wait for whoever comes next.
+    /// Each instance that has somebody ready whom nobody has asked to end counts for that one's slot: its candidate, where that
+    /// is ready, else its current spawn. In a canary's step the candidates together have the step's share. Where there is
+    /// nobody, connections wait for whoever comes next.
     fn weights(&self, name: &Arc<str>, process: &Process) -> Vec<(Slot, u32)> {
-        let wanted = process.instances.iter().filter(|(index, _)| self.aim(name, process, **index) == Aim::Run);
         let (mut new, mut old): (BTreeMap<Slot, u32>, BTreeMap<Slot, u32>) = Default::default();
         let mut canary = None;
-        for (_, instance) in wanted {
+        for instance in process.instances.values() {
             match representative(instance) {
                 Some((spawn, Seat::New)) => {
                     canary = canary.or_else(|| self.canary_step(process, spawn.lineage.generation));
@@ -62,31 +62,34 @@ impl Core {
         if !weights.is_empty() {
             return weights.into_iter().collect();
         }
-        if !process.gate.is_empty() {
-            return process.gate.clone();
+        let is_wanted = process.instances.keys().any(|index| self.aim(name, process, *index) == Aim::Run);
+        let ends = |slot: Slot| process.spawns().any(|s| s.is_live() && s.note.asked && s.lineage.slot == slot);
+        match (process.gate.is_empty(), is_wanted) {
+            (false, true) if !process.gate.iter().any(|(slot, _)| ends(*slot)) => process.gate.clone(),
+            // A new manager finds nobody ready: whoever was there last may come back.
+            (true, true) => {
+                let mine = process.spawns().filter(|spawn| !spawn.note.replaced);
+                let last = mine.max_by_key(|spawn| (spawn.is_ready(), spawn.is_live(), spawn.id));
+                vec![(last.map_or_else(Slot::default, |spawn| spawn.lineage.slot), 1)]
+            }
+            // Where nobody accepts them, so that those who end can finish what they have.
+            (_, false) | (false, true) => vec![(waiting_room(process), 1)],
         }
-        // A new manager finds nobody ready: whoever was there last may come back.
-        let last = process
-            .spawns()
-            .filter(|spawn| !spawn.note.replaced)
-            .max_by_key(|spawn| (spawn.is_ready(), spawn.is_live(), spawn.id));
-        vec![(last.map_or_else(Slot::default, |spawn| spawn.lineage.slot), 1)]
     }
 
-    /// Whether those who wait to be accepted from its slot must be waited for before it is told to end: no new connection comes
-    /// there, and nobody else accepts those that have come.
+    /// Whether those who wait to be accepted from its slot, and those who were and have no answer yet, are waited for before it is
+    /// told to end: nobody else accepts from there, and the gate turns away from one that is to end.
     pub(crate) fn queue_of(&self, name: &str, process: &Process, spawn: &Spawn) -> Queue {
         let gated = process.planned(self.desired.runs_by(name, spawn.lineage.generation)).is_gated();
         let slot = spawn.lineage.slot;
-        let open = process.gate.iter().any(|(at, _)| *at == slot);
         let served = process.spawns().any(|other| other.id != spawn.id && other.lineage.slot == slot && serves(other));
-        match gated && !process.gate.is_empty() && !open && !served && spawn.note.ready.is_some() {
+        match gated && !served && spawn.note.ready.is_some() {
             true => Queue::Wait,
             false => Queue::None,
         }
     }
 
-    /// Drains whose queue need not be waited for any more go on: somebody else serves their slot, or connections come to it again.
+    /// Drains whose queue need not be waited for any more go on: somebody else serves their slot.
     pub(crate) fn skip_queues(&mut self, out: &mut Vec<Action>) {
         let mut due = Vec::new();
         for (name, process) in &self.processes {
@@ -101,6 +104,13 @@ impl Core {
             self.on(id, out, |spawn, cx| spawn.drained(cx, DrainStepKind::Queue));
         }
     }
+}
+
+/// A slot that nobody accepts from, one where connections wait already before others.
+fn waiting_room(process: &Process) -> Slot {
+    let idle = |slot: &Slot| !process.spawns().any(|spawn| spawn.is_live() && spawn.lineage.slot == *slot);
+    let open = process.gate.iter().map(|(slot, _)| *slot).find(idle);
+    open.or_else(|| (0..MAX_SLOTS).map(Slot).find(idle)).unwrap_or_default()
 }
 
 /// Which of an instance's spawns counts.

@@ -10,12 +10,13 @@ use svd_config::plan::Strategy;
 
 use crate::action::FactKind;
 use crate::desired::{Change, Desired};
+use crate::drain::Queue;
 use crate::event::Command;
 use crate::machine::{Core, Course, Haste};
 use crate::name::{InstanceName, Target};
 use crate::order::Hope;
-use crate::service::{How, Life, Queue};
-use crate::tree::{self, Aim, Instance, Process};
+use crate::service::{How, Life, Spawn};
+use crate::tree::{self, Aim, Instance, Listing, Process};
 use crate::verdict::Verdict;
 
 /// More instances than this are a typing error.
@@ -306,7 +307,10 @@ impl Core {
             ));
         }
         let mut intent = Intent { verb: "apply", ..Intent::default() };
-        for name in restart {
+        // One that comes back before it was stopped is what an earlier plan made it.
+        let remains = |process: &Process| process.listing == Listing::Retired && process.spawns().any(Spawn::is_live);
+        let back = self.processes.iter().filter(|(_, process)| remains(process)).map(|(name, _)| name);
+        for name in restart.iter().chain(back).collect::<BTreeSet<_>>() {
             let Some((name, process)) = self.processes.get_key_value(name) else { continue };
             let Some(listed) = plan.process(name) else { continue };
             let next = self.next_generation(name, process);

@@ -12,10 +12,11 @@ use svd_config::plan::Late;
 
 use crate::action::{Action, Fact, FactKind, Outcome};
 use crate::desired::{Change, Desired, Which};
+use crate::drain::DrainStepKind;
 use crate::event::{Adopted, Event, Origin, Wear};
 use crate::name::{InstanceName, OpId, SpawnId};
 use crate::ops::Op;
-use crate::service::{Cx, DrainStepKind, Life, Spawn};
+use crate::service::{Cx, Life, Spawn};
 use crate::time::Time;
 use crate::tree::{self, Aim, Instance, Listing, Process};
 use crate::verdict::{self, Verdict};
@@ -44,7 +45,9 @@ pub struct Core {
 fn in_order(mut actions: Vec<Action>) -> Vec<Action> {
     actions.sort_by_key(|action| match action {
         Action::TakeBack { .. } | Action::DropOther | Action::Persist(_) => 0,
-        _ => 1,
+        // Connections are sent elsewhere before anybody is told to end.
+        Action::Gate { .. } => 1,
+        _ => 2,
     });
     actions
 }
@@ -169,7 +172,8 @@ impl Core {
             return None;
         }
         let full = InstanceName { process: name.clone(), index };
-        Some(spawn.note.ready?.after(age).after(crate::backoff::share(age / 10, spawn.id, &full)))
+        let due = spawn.note.ready?.after(age).after(crate::backoff::share(age / 10, spawn.id, &full));
+        Some(due.max(process.pace.until))
     }
 
     /// Has those replaced that are due for their age.
@@ -400,15 +404,19 @@ impl Core {
         let Some(instance) = process.instances.get(&name.index) else { return };
         let current = instance.current.as_ref().is_some_and(|spawn| spawn.id == id && spawn.is_ready());
         let on_its_way = instance.candidate.is_some() || instance.is_stale(self.generation(key, name.index));
-        if !current || on_its_way || self.aim(key, process, name.index) != Aim::Run {
+        let too_soon = self.now < process.pace.until;
+        if !current || on_its_way || too_soon || self.aim(key, process, name.index) != Aim::Run {
             return;
         }
         let next = self.next_generation(key, process);
-        let text = match why {
+        let text = match &why {
             Wear::Unhealthy(_) => "its health probes fail".to_owned(),
-            Wear::Memory(bytes) => format!("it uses {} MiB of memory", bytes >> 20),
+            Wear::Memory(bytes) => format!("it uses {} MiB of memory", *bytes >> 20),
             Wear::Age(age) => format!("it is {} s old", age.as_secs()),
         };
+        if let (Wear::Unhealthy(_), Some(process)) = (&why, self.processes.get_mut(&name.process)) {
+            process.pace.slow_down(self.now);
+        }
         self.on(id, out, |_, cx| cx.record(id, FactKind::Worn(text)));
         self.change(Change::Generation(name, next), out);
     }

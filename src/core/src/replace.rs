@@ -26,6 +26,9 @@ use crate::verdict;
 /// So long one that was replaced counts for `surge`: it still uses memory, but it may take days to finish.
 const COUNTS_FOR: Duration = Duration::from_secs(60);
 
+/// So many slots are kept back for candidates.
+const KEPT_BACK: u8 = 8;
+
 /// What becomes of a candidate.
 enum Fate {
     Stays,
@@ -113,6 +116,7 @@ impl Core {
     fn give_up(&mut self, process: &Arc<str>, generation: u64, why: String, out: &mut Vec<Action>) {
         let Some(known) = self.processes.get_mut(process) else { return };
         known.given_up = Some((generation, why.clone()));
+        known.pace.slow_down(self.now);
         let mut back = Vec::new();
         let mut aside = Vec::new();
         for (index, instance) in &known.instances {
@@ -278,11 +282,13 @@ impl Core {
     fn start_beside(&mut self, name: InstanceName, generation: u64, out: &mut Vec<Action>) {
         let Some(process) = self.processes.get(&name.process) else { return };
         let Some(current) = self.instance(&name).and_then(|instance| instance.current.as_ref()) else { return };
+        // None is free: when one of those that end is gone, it is asked again.
+        let Some(slot) = self.slot_beside(process, generation) else { return };
         let lineage = Lineage {
             generation,
             // Nobody asked for that of an ill one.
             restarts: current.ill.as_ref().map_or(0, |_| current.lineage.restarts.saturating_add(1)),
-            slot: self.spare_slot(process).unwrap_or(current.lineage.slot),
+            slot,
             origin: Origin::Beside,
             ..Lineage::default()
         };
@@ -304,31 +310,51 @@ impl Core {
         out.push(Action::Spawn { spawn: id, instance: name, lineage });
     }
 
-    /// A slot that nobody accepts from and that gets no connections. `None`: all are in use.
-    fn spare_slot(&self, process: &Process) -> Option<Slot> {
+    /// The slot for a candidate: one that nobody accepts from and that gets no connections. Where all are in use, one of a
+    /// generation that has shown what it is worth shares with one of its own. `None`: it has to wait.
+    fn slot_beside(&self, process: &Process, generation: u64) -> Option<Slot> {
         if !process.plan.is_gated() {
             return Some(Slot(0));
         }
-        let used = |slot: Slot| {
-            process.spawns().any(|spawn| spawn.is_live() && spawn.lineage.slot == slot)
-                || process.gate.iter().any(|(at, _)| *at == slot)
-        };
-        (0..MAX_SLOTS).map(Slot).find(|slot| !used(*slot))
+        let proven = |spawn: &&Spawn| spawn.is_ready();
+        spare_slot(process).or_else(|| shared_slot(process, generation, proven))
     }
 
-    /// The slot for an instance that is started in its place: the one of its last spawn, where connections may wait for it,
-    /// unless somebody else accepts from there.
-    pub(crate) fn slot_in_place(&self, name: &InstanceName) -> Slot {
+    /// The slot for an instance that is started in its place: the one of its last spawn or another one where connections may
+    /// wait for it, else one that nobody accepts from. Beyond [`MAX_SLOTS`], less what is kept back for candidates, it shares
+    /// with one of its generation.
+    pub(crate) fn slot_in_place(&self, name: &InstanceName, generation: u64) -> Slot {
         let Some(process) = self.processes.get(&name.process).filter(|process| process.plan.is_gated()) else {
             return Slot(0);
         };
         let last = process.instances.get(&name.index).and_then(|instance| instance.current.as_ref());
-        let taken = |slot: &Slot| process.spawns().any(|spawn| spawn.is_live() && spawn.lineage.slot == *slot);
-        let own = last.map(|spawn| spawn.lineage.slot).filter(|slot| !taken(slot));
-        // Where nobody has served yet, connections wait in the first slot, for the first instance.
-        let first = (name.index == 1).then_some(Slot(0)).filter(|slot| !taken(slot));
-        own.or(first).or_else(|| self.spare_slot(process)).unwrap_or_default()
+        let own = last.map(|spawn| spawn.lineage.slot).filter(|slot| !is_taken(process, *slot));
+        let open = |slot: &Slot| process.gate.iter().any(|(at, _)| at == slot);
+        let waiting = || process.gate.iter().map(|(slot, _)| *slot).find(|slot| !is_taken(process, *slot));
+        let found = own.filter(open).or_else(waiting).or(own);
+        let taken = (0..MAX_SLOTS).map(Slot).filter(|slot| is_taken(process, *slot)).count();
+        let spare = || spare_slot(process).filter(|_| taken < usize::from(MAX_SLOTS - KEPT_BACK));
+        let shared = || shared_slot(process, generation, |_| true);
+        found.or_else(spare).or_else(shared).or_else(|| spare_slot(process)).unwrap_or_default()
     }
+}
+
+/// Somebody accepts from the slot.
+fn is_taken(process: &Process, slot: Slot) -> bool {
+    process.spawns().any(|spawn| spawn.is_live() && spawn.lineage.slot == slot)
+}
+
+/// A slot that nobody accepts from and that gets no connections. `None`: all are in use.
+fn spare_slot(process: &Process) -> Option<Slot> {
+    let open = |slot: Slot| process.gate.iter().any(|(at, _)| *at == slot);
+    (0..MAX_SLOTS).map(Slot).find(|slot| !is_taken(process, *slot) && !open(*slot))
+}
+
+/// The slot from which the fewest accept, of those of a generation.
+fn shared_slot(process: &Process, generation: u64, fits: impl Fn(&&Spawn) -> bool) -> Option<Slot> {
+    let live = || process.spawns().filter(|spawn| spawn.is_live());
+    let mates = live().filter(|spawn| spawn.lineage.generation == generation && !spawn.note.replaced).filter(fits);
+    mates.map(|spawn| spawn.lineage.slot).min_by_key(|slot| live().filter(|s| s.lineage.slot == *slot).count())
 }
 
 /// When the first of a generation became ready that is still there.

@@ -21,6 +21,8 @@ use std::time::Duration;
 use svd_config::plan::{Late, ProcessPlan, ReadyBy, StopStep};
 
 use crate::action::{Action, Fact, FactKind, Sweep};
+use crate::climb::Climb;
+use crate::drain::{DrainStep, Queue};
 use crate::event::{Lineage, Note, SpawnFailure};
 use crate::ladder::{self, Rung, SIGCONT, SIGKILL, SIGTERM};
 use crate::name::{InstanceName, OpId, SpawnId};
@@ -34,9 +36,6 @@ pub(crate) const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One that says that it is stopping gets so long at least.
 const LEAVING_MIN: Duration = Duration::from_secs(10);
-/// How long those who wait to be accepted from a slot that gets no new connections, and those who were and have no answer yet,
-/// are waited for: as long as the stop ladder would wait, within these bounds.
-const QUEUE_PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 /// Those who are left of a tree whose main process had no deadline get so long.
 const LEFT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -96,23 +95,6 @@ pub(crate) enum Readiness {
     },
 }
 
-/// What a draining one is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DrainStep {
-    /// Those who wait to be accepted from its slot.
-    Queue { deadline: Time },
-    /// The proof that it has finished its work; `Time(u64::MAX)`: without end.
-    Proof { deadline: Time },
-}
-
-/// Where on the stop ladder. The steps are those of the plan under which the stop began: a new plan in the middle of
-/// a climb must not send a signal again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Climb {
-    Waiting { steps: Vec<StopStep>, next: usize, until: Time },
-    Killing { stuck_at: Time },
-}
-
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -145,14 +127,6 @@ pub(crate) enum How {
     Kill,
 }
 
-/// Whether those who wait to be accepted from its slot are waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Queue {
-    Wait,
-    /// Others serve the slot, or nobody new is kept from it.
-    None,
-}
-
 /// What a transition needs besides the spawn.
 pub(crate) struct Cx<'a> {
     pub plan: &'a ProcessPlan,
@@ -168,38 +142,6 @@ impl Cx<'_> {
     pub fn record(&mut self, spawn: SpawnId, kind: FactKind) {
         let instance = Some(self.name.clone());
         self.out.push(Action::Record(Fact { instance, spawn: Some(spawn), op: self.op, kind }));
-    }
-}
-
-impl Climb {
-    /// The place on the ladder after the last signal sent, with the time that has passed there; the foot of it where
-    /// none was. No signal is sent twice: programs escalate by themselves on a second TERM.
-    pub fn resumed(plan: &ProcessPlan, sent: Option<(i32, Time)>, now: Time) -> Climb {
-        let steps = plan.stop.clone();
-        let Some((signal, at)) = sent else { return Climb::Waiting { steps, next: 0, until: now } };
-        if signal == SIGKILL {
-            return Climb::Killing { stuck_at: at.after(STUCK_AFTER) };
-        }
-        let next = ladder::after_signal(&steps, signal).unwrap_or(0);
-        match steps.get(next) {
-            Some(StopStep::Wait(wait)) if next > 0 => {
-                let until = at.after(*wait);
-                Climb::Waiting { steps, next: next + 1, until }
-            }
-            Some(StopStep::Wait(_) | StopStep::Forever | StopStep::Signal(_)) | None => {
-                Climb::Waiting { steps, next, until: now }
-            }
-        }
-    }
-}
-
-impl Climb {
-    /// A signal of the ladder was sent.
-    fn has_signalled(&self) -> bool {
-        match self {
-            Climb::Waiting { steps, next, .. } => steps.iter().take(*next).any(|s| matches!(s, StopStep::Signal(_))),
-            Climb::Killing { .. } => true,
-        }
     }
 }
 
@@ -414,7 +356,7 @@ impl Spawn {
     }
 
     /// Begins the stop ladder, at the place where a manager before had come to on it.
-    fn descend(&mut self, cx: &mut Cx<'_>, reason: Reason, how: How) {
+    pub(crate) fn descend(&mut self, cx: &mut Cx<'_>, reason: Reason, how: How) {
         cx.record(self.id, FactKind::Stopping(reason.clone()));
         // One that is leaving may have been helped on by a manager before.
         let sent = match self.life {
@@ -431,63 +373,6 @@ impl Spawn {
         match how {
             How::Ladder | How::Drain(_) => self.tick(cx),
             How::Kill => self.kill(cx, FactKind::Signalled(SIGKILL)),
-        }
-    }
-
-    /// Lets it finish what it has, where there is anything that shows when it has; the ladder follows.
-    fn drain(&mut self, cx: &mut Cx<'_>, pid: i32, reason: Reason, how: How) {
-        let queue = matches!(how, How::Drain(Queue::Wait));
-        if !queue && cx.plan.drained.is_none() {
-            self.ask(cx, true);
-            return self.descend(cx, reason, How::Ladder);
-        }
-        self.note.draining = Some(cx.now);
-        self.note.asked = true;
-        self.annotate(cx);
-        cx.record(self.id, FactKind::Draining(reason.clone()));
-        self.quieten(cx);
-        let step = match queue {
-            true => DrainStep::Queue { deadline: cx.now.after(queue_patience(cx.plan)) },
-            false => proof(cx.plan, cx.now),
-        };
-        self.life = Life::Draining { pid, begun: cx.now, step, reason };
-        self.ask_for_step(cx);
-    }
-
-    /// Tells it to take no new work, once, where its plan knows how.
-    pub fn quieten(&mut self, cx: &mut Cx<'_>) {
-        let Some(signal) = cx.plan.quiet.filter(|_| !self.note.quiet) else { return };
-        self.note.quiet = true;
-        self.annotate(cx);
-        cx.out.push(Action::Signal { spawn: self.id, signal });
-        cx.record(self.id, FactKind::Quieted(signal));
-    }
-
-    /// Has the driver look for what its step waits for.
-    pub fn ask_for_step(&self, cx: &mut Cx<'_>) {
-        if let Life::Draining { step, .. } = &self.life {
-            cx.out.push(match step {
-                DrainStep::Queue { .. } => Action::WatchQueue { spawn: self.id },
-                DrainStep::Proof { .. } => Action::ProveDrained { spawn: self.id },
-            });
-        }
-    }
-
-    /// What a drain waited for is there, or does not come.
-    pub fn drained(&mut self, cx: &mut Cx<'_>, what: DrainStepKind) {
-        let Life::Draining { step, reason, .. } = &mut self.life else { return };
-        match (&step, what, &cx.plan.drained) {
-            (DrainStep::Queue { .. }, DrainStepKind::Queue, Some(_)) => {
-                *step = proof(cx.plan, cx.now);
-                self.ask_for_step(cx);
-            }
-            (DrainStep::Queue { .. }, DrainStepKind::Queue, None)
-            | (DrainStep::Proof { .. }, DrainStepKind::Proof, _) => {
-                let reason = reason.clone();
-                self.descend(cx, reason, How::Ladder);
-            }
-            (DrainStep::Queue { .. }, DrainStepKind::Proof, _) | (DrainStep::Proof { .. }, DrainStepKind::Queue, _) => {
-            }
         }
     }
 
@@ -508,7 +393,7 @@ impl Spawn {
     }
 
     /// The note is written before the signal: a later manager that finds the signal knows that it was asked for.
-    fn ask(&mut self, cx: &mut Cx<'_>, asked: bool) {
+    pub(crate) fn ask(&mut self, cx: &mut Cx<'_>, asked: bool) {
         if asked && !self.note.asked {
             self.note.asked = true;
             self.annotate(cx);
@@ -690,38 +575,10 @@ impl Spawn {
     }
 }
 
-/// How long the queue of a slot is waited for.
-pub(crate) fn queue_patience(plan: &ProcessPlan) -> Duration {
-    let (least, most) = QUEUE_PATIENCE;
-    ladder::remaining(&plan.stop, 0).clamp(least, most)
-}
-
-/// The proof of its plan is waited for from now on.
-fn proof(plan: &ProcessPlan, now: Time) -> DrainStep {
-    let timeout = plan.drained.as_ref().and_then(|drained| drained.timeout);
-    DrainStep::Proof { deadline: now.after(timeout.unwrap_or(Duration::MAX)) }
-}
-
 /// How long those who are left of a tree get: as long as the ladder from this step on, but never without end.
 pub(crate) fn patience(steps: &[StopStep], from: usize) -> Duration {
     match ladder::remaining(steps, from) {
         Duration::MAX => LEFT_PATIENCE,
         time => time,
-    }
-}
-
-/// A step without what is remembered of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DrainStepKind {
-    Queue,
-    Proof,
-}
-
-impl DrainStep {
-    pub fn kind(self) -> DrainStepKind {
-        match self {
-            DrainStep::Queue { .. } => DrainStepKind::Queue,
-            DrainStep::Proof { .. } => DrainStepKind::Proof,
-        }
     }
 }

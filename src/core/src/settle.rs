@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::action::{Action, Fact, FactKind, Outcome};
+use crate::drain::Queue;
 use crate::event::{Lineage, Origin};
 use crate::machine::{Core, Course, Haste};
 use crate::name::{InstanceName, SpawnId};
-use crate::service::{Cx, How, Life, Queue, Spawn};
+use crate::service::{Cx, How, Life, Spawn};
 use crate::state::Reason;
 use crate::tree::{Aim, Instance, Listing, Process};
 use crate::verdict::{Counts, Verdict};
@@ -44,7 +45,6 @@ impl Core {
         self.advance_ops(out);
         if matches!(self.course, Course::Running) {
             self.replace(out);
-            // Connections are sent elsewhere before anybody is told to end.
             self.turn_gates(out);
         }
         self.begin_stops(out);
@@ -109,6 +109,8 @@ impl Core {
         for (name, process) in &self.processes {
             self.due_stops(name, process, how, &mut held, &mut due);
         }
+        // The gates turn away from them.
+        self.changed |= !due.is_empty();
         for (id, reason) in due {
             let how = self.how_to_stop(id, &reason, how);
             self.on(id, out, |spawn, cx| spawn.stop(cx, reason, how));
@@ -266,7 +268,7 @@ impl Core {
 
     fn start(&mut self, name: InstanceName, mut lineage: Lineage, out: &mut Vec<Action>) {
         // Not before: those that are started together must not take the same one.
-        lineage.slot = self.slot_in_place(&name);
+        lineage.slot = self.slot_in_place(&name, lineage.generation);
         let id = SpawnId(self.last_spawn.0 + 1);
         let spawn = Spawn::new(id, lineage.clone(), crate::Note::default(), self.now);
         let Some(instance) = self.instance_mut(&name) else { return };

@@ -32,6 +32,8 @@ pub(crate) struct Process {
     pub gate: Vec<(Slot, u32)>,
     /// The last replacement that was given up, and why.
     pub given_up: Option<(u64, String)>,
+    /// How soon it is replaced again without anybody asking.
+    pub pace: Pace,
     /// Boxed: a node of the map has room for eleven, and nearly every process has one.
     pub instances: BTreeMap<u32, Box<Instance>>,
 }
@@ -53,6 +55,31 @@ impl Deref for Planned {
             Planned::By(plan, at) => &plan.processes[*at],
             Planned::Unknown(plan) => plan,
         }
+    }
+}
+
+/// Replacements that nobody asked for get rarer where they do not help: those that fail, and those of instances that fall ill
+/// soon again (a database that is gone makes all of them ill, and no new one is any better). Known to this manager only.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    /// None before then.
+    pub until: Time,
+    /// How many in a row did not help.
+    pub times: u32,
+    /// When the last one of them was.
+    last: Time,
+}
+
+impl Pace {
+    const FIRST: Duration = Duration::from_secs(10);
+    const LONGEST: Duration = Duration::from_secs(600);
+
+    /// One more did not help, or is to show whether it does.
+    pub fn slow_down(&mut self, now: Time) {
+        let soon = self.last.after(Pace::LONGEST * 2) > now;
+        self.times = if soon { self.times.saturating_add(1) } else { 1 };
+        let pause = Pace::FIRST.saturating_mul(1 << self.times.saturating_sub(1).min(16)).min(Pace::LONGEST);
+        (self.until, self.last) = (now.after(pause), now);
     }
 }
 
@@ -217,6 +244,7 @@ pub(crate) fn grow(
             listing: Listing::Listed,
             gate: Vec::new(),
             given_up: None,
+            pace: Pace::default(),
             instances: BTreeMap::new(),
         });
         process.plan = planned;

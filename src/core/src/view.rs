@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use crate::climb::Climb;
 use crate::machine::Core;
 use crate::name::InstanceName;
-use crate::service::{Climb, Life, Readiness, Spawn};
+use crate::service::{Life, Readiness, Spawn};
 use crate::state::{ExitStatus, InstanceView, Reason, Seat, State};
 use crate::time::Time;
 use crate::tree::{Aim, Instance, Process};

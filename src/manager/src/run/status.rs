@@ -88,8 +88,11 @@ impl App {
     }
 
     fn instance(&self, view: &InstanceView, clock: Now, taken: Option<&Taken>) -> api::Instance {
-        // The core counts from the boot; people want to know the time of day.
-        let ago = clock.boot_ns.saturating_sub(view.since.0);
+        // The core counts from the boot; people want to know the time of day. The two clocks are read one after the other: to
+        // whole milliseconds the difference is always the same, and so is what is shown of an instant.
+        const MILLISECOND: u64 = 1_000_000;
+        let boot =
+            clock.real_ns.saturating_sub(clock.boot_ns).saturating_add(MILLISECOND / 2) / MILLISECOND * MILLISECOND;
         api::Instance {
             id: view.name.to_string(),
             role: role(view.seat),
@@ -97,7 +100,7 @@ impl App {
             pid: view.pid,
             state: view.state.word().to_owned(),
             release: None,
-            since: format!("{:.6}", instant(clock.real_ns.saturating_sub(ago))),
+            since: format!("{:.6}", instant(boot.saturating_add(view.since.0))),
             restarts: view.restarts,
             exit: view.exit.map(api_exit),
             reason: self.reason(view),
