@@ -7,7 +7,7 @@ use svd_config::{Change, ChangeKind, Effect};
 use svd_core::Command;
 use svd_wire::Request;
 
-use super::app::{App, Wish};
+use super::app::{App, TakingBack, Wish};
 use super::asks::{Answer, Asked};
 use super::settings::Setting;
 use crate::ask::Actor;
@@ -103,6 +103,7 @@ impl App {
         let mut held = self.listeners.install(prepared);
         held.extend(self.listeners.open_gates(&loaded.plan));
         self.hold_sockets(held)?;
+        self.watch_names();
         let loaded = Loaded { plan: self.listeners.fit(loaded.plan), ..loaded };
         // What could not be intercepted before may have become so.
         self.not_intercepted.clear();
@@ -144,13 +145,22 @@ impl App {
     /// core has told it of in the same turn.
     pub(super) fn take_back(&mut self) -> Result<(), LinkError> {
         self.settings.turn_to(self.core.plan());
-        let why = std::mem::take(&mut self.last_rollback).unwrap_or_else(|| "it did not come up".to_owned());
-        self.settings.taken_back = Some(why);
+        self.settings.taken_back = Some("it did not come up".to_owned());
+        self.taking_back = TakingBack::WhyIsDue;
+        self.wish = Wish::Changed;
+        Ok(())
+    }
+
+    /// Why a replacement was given up. Where an apply is being taken back, it is for that.
+    pub(super) fn say_why_taken_back(&mut self, why: &str) {
+        if std::mem::replace(&mut self.taking_back, TakingBack::Known) == TakingBack::Known {
+            return;
+        }
+        self.settings.taken_back = Some(why.to_owned());
         self.wish = Wish::Changed;
         if let Some(told) = self.taken_back() {
             tracing::warn!("{told}");
         }
-        Ok(())
     }
 
     /// All instances run by the config in force.

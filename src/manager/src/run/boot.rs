@@ -15,7 +15,7 @@ use svd_sys::lock::{LockError, lock_file};
 use svd_wire::Request;
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
+use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, TakingBack, Watched, Wish};
 use super::commits::Commits;
 use super::intercepted::{LEDGER, held_ledger};
 use super::place::{Place, RootAsked};
@@ -441,6 +441,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         next_side: last.saturating_mul(2).saturating_add(3),
         listeners,
         weights: BTreeMap::new(),
+        names: BTreeMap::new(),
         knocks: VecDeque::new(),
         ledger: inventory.named.remove(LEDGER).and_then(held_ledger),
         not_intercepted: BTreeMap::new(),
@@ -460,7 +461,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         watched: Watched::Off,
         stopping: Stopping::No,
         wish: Wish::Changed,
-        last_rollback: None,
+        taking_back: TakingBack::Known,
     };
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {

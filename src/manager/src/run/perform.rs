@@ -369,7 +369,7 @@ impl App {
             self.leave_word_of_shutdown();
         }
         if let FactKind::RolledBack(why) = &fact.kind {
-            self.last_rollback = Some(why.clone());
+            self.say_why_taken_back(why);
         }
         let op = fact.op.and_then(|op| self.ops.get(&op));
         let name = |signal: i32| svd_sys::signal::name(signal);
@@ -453,6 +453,9 @@ impl App {
     /// A command has ended.
     fn done(&mut self, op: OpId, outcome: Outcome) {
         let Some(op) = self.ops.remove(&op) else { return };
+        if let Outcome::RolledBack(why) | Outcome::Held(why) = &outcome {
+            self.say_why_taken_back(why);
+        }
         let (word, message) = match outcome {
             Outcome::Done(message) => (api::OutcomeWord::Done, message),
             Outcome::Failed(message) => (api::OutcomeWord::Failed, message),
