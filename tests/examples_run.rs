@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{App, DEADLINE, Reply, eventually};
+use common::{App, DEADLINE, Load, Reply, eventually, free_port, program, venv};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,7 +13,13 @@ const TERM: i32 = 15;
 
 #[test]
 fn every_example_config_is_valid() {
-    for config in ["shop/Procfile.toml", "procfile/Procfile"] {
+    for config in [
+        "shop/Procfile.toml",
+        "procfile/Procfile",
+        "node-web/Procfile",
+        "gunicorn-celery/Procfile.toml",
+        "nginx-front/Procfile.toml",
+    ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_svd"));
         command.arg("check").arg(examples().join(config));
         let reply = Reply::of(command);
@@ -102,6 +108,113 @@ fn one_command_gives_its_exit_code_and_gets_the_signals() {
     assert_eq!(app.over(), Some(128 + TERM));
 }
 
+#[test]
+fn the_node_server_gets_another_release_without_a_lost_page() {
+    let Some(node) = program("node") else { return };
+    eprintln!("with {node}");
+    // given: the plain Procfile, and people who look all the time
+    let port = free_port();
+    let mut app = App::new("");
+    std::fs::remove_file(app.path("Procfile.toml")).expect("it was written");
+    copy(&examples().join("node-web"), &app.path(""));
+    let mut command = app.command();
+    command.env("PORT", port.to_string());
+    app.boot_with(command);
+    app.wait("web", "ready");
+    let load = Load::on(port).clients(3, 3, 0).expect("made by").start();
+
+    // when: it is done as its README says
+    app.write("package.json", &app.read("package.json").replace("\"1\"", "\"2\""));
+    app.ok(&["restart", "web"]);
+    load.until("the other release", |tally| tally.by.keys().any(|page| page.starts_with("release 2")));
+    app.ok(&["scale", "web=3"]);
+    load.more(5);
+    app.ok(&["restart", "web"]);
+    load.more(5);
+
+    // and: a release that does not work
+    app.write("server.js", "this is no program");
+    let reply = app.svctl(&["restart", "web"]);
+    assert_eq!(reply.code, Some(4), "{reply:?}");
+    assert!(format!("{}{}", reply.out, reply.err).contains("web"), "{reply:?}");
+    load.more(5);
+
+    // then
+    load.stop().assert_whole("the node example");
+    assert_eq!(app.stop(), Some(0));
+}
+
+#[test]
+fn the_post_office_delivers_each_letter_once_while_all_of_it_is_replaced() {
+    let (Some(redis), Some(gunicorn)) = (program("redis-server"), venv("gunicorn")) else { return };
+    eprintln!("with {redis} and {gunicorn}");
+    // given
+    let (port, redis_port) = (free_port(), free_port());
+    let mut app = App::new("");
+    copy(&examples().join("gunicorn-celery"), &app.path(""));
+    let config = app.read("Procfile.toml").replace("5379", &redis_port.to_string());
+    app.configure(&config.replace("127.0.0.1:5000", &format!("127.0.0.1:{port}")));
+    let mut command = app.command();
+    let bin = Path::new(&gunicorn).parent().expect("it is in a directory");
+    command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").expect("a PATH")));
+    app.boot_with(command);
+    app.wait("all", "ready");
+
+    // when: letters are posted, and all but the queue is replaced
+    const LETTERS: u32 = 40;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1..=LETTERS {
+                let text = format!("letter {number}");
+                let request =
+                    format!("POST / HTTP/1.0\r\nHost: office\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+                assert_eq!(http(port, &request), format!("letter {number}\n"));
+            }
+        });
+        app.ok(&["restart", "web", "worker"]);
+        app.ok(&["restart", "web", "worker"]);
+    });
+
+    // then
+    let count = || http(port, "GET / HTTP/1.0\r\nHost: office\r\n\r\n");
+    eventually("all letters to be delivered", || count().contains(&format!("delivered: {LETTERS}\n")));
+    assert_eq!(count(), format!("posted: {LETTERS}\ndelivered: {LETTERS}\ntwice: 0\n"));
+    assert_eq!(app.stop(), Some(0));
+}
+
+#[test]
+fn nginx_and_what_is_behind_it_are_replaced_without_a_lost_page() {
+    let Some(nginx) = program("nginx") else { return };
+    eprintln!("with {nginx}");
+    // given
+    let mut app = App::new("");
+    copy(&examples().join("nginx-front"), &app.path(""));
+    let port = free_port();
+    for (example, here) in [("5000", port), ("5001", free_port()), ("5002", free_port())] {
+        for file in ["Procfile.toml", "nginx.conf"] {
+            app.write(file, &app.read(file).replace(example, &here.to_string()));
+        }
+    }
+    let mut command = app.command();
+    command.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").expect("a PATH")));
+    app.boot_with(command);
+    app.wait("all", "ready");
+    let pages = Load::on(port).clients(1, 2, 0).expect("kept by svd").start();
+    let calls = Load::on(port).clients(1, 2, 0).path("/api/").expect("says api.").start();
+
+    // when
+    for name in ["api", "page", "front", "api"] {
+        app.ok(&["restart", name]);
+        pages.more(5);
+        calls.more(5);
+    }
+
+    // then
+    pages.stop().assert_whole("the pages behind nginx");
+    calls.stop().assert_whole("the api behind nginx");
+    assert_eq!(app.stop(), Some(0));
+}
+
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
@@ -126,12 +239,6 @@ fn copy(from: &Path, to: &Path) {
             copy(&path, &to.join(name));
         }
     }
-}
-
-/// A port that nobody listens on.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 fn order(port: u16, item: &str) -> String {

@@ -6,15 +6,21 @@
 #![allow(dead_code, unused_imports)] // Every test binary has its own copy and uses a part of it.
 
 mod app;
+mod chaos;
 mod http;
 mod lines;
+mod load;
 mod procfs;
+mod real;
 mod wait;
 
 pub use app::{App, Reply, python};
+pub use chaos::{Killer, change, manager, ready_pids, roll};
 pub use http::{Answer, ask, connect, request};
 pub use lines::Lines;
+pub use load::{Client, Load, Running, Tally};
 pub use procfs::{children, environ, is_alive, open_descriptors, status_field, zombies_below};
+pub use real::{Redis, free_port, program, venv};
 pub use wait::{DEADLINE, eventually, file_with, instant_within, no_sooner, wait_ended, wait_path};
 
 /// Says loudly that a scenario could not be run here, and why.

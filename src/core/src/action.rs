@@ -75,7 +75,10 @@ pub enum Action {
         spawn: SpawnId,
     },
     /// An apply has failed: the plan before it is in force again, and this one is what some spawns still run by.
-    TakeBack,
+    TakeBack {
+        /// Why.
+        why: String,
+    },
     /// All instances run by the plan in force: the other one is needed no more. May come again where it was done already.
     DropOther,
     /// Write on a spawn for a later manager.
@@ -156,11 +159,9 @@ pub enum FactKind {
     Backoff(Duration, u32),
     /// It is given up.
     Failed(Reason),
-    /// It takes traffic.
-    Admitted,
     /// It was not seen to listen, and counts as ready all the same.
     CountsAsReady(Duration),
-    /// One that was started beside it has taken its place.
+    /// It was started beside another one, and has taken its place.
     Replaced,
     /// It drains.
     Draining(Reason),
@@ -217,7 +218,6 @@ impl FactKind {
             FactKind::Exited(_) => "instance.exited",
             FactKind::Backoff(..) => "instance.backoff",
             FactKind::Failed(_) => "instance.failed",
-            FactKind::Admitted => "instance.admitted",
             FactKind::CountsAsReady(_) => "instance.ready",
             FactKind::Replaced => "instance.replaced",
             FactKind::Draining(_) => "instance.draining",
@@ -255,11 +255,10 @@ impl fmt::Display for FactKind {
                 write!(f, "starts again in {:.1} s (failure {n} in a row)", pause.as_secs_f64())
             }
             FactKind::Failed(why) => write!(f, "failed: {why}"),
-            FactKind::Admitted => write!(f, "takes traffic"),
             FactKind::CountsAsReady(after) => {
                 write!(f, "counts as ready after {:.1} s, though it was not seen to listen", after.as_secs_f64())
             }
-            FactKind::Replaced => write!(f, "is replaced by the new one"),
+            FactKind::Replaced => write!(f, "has taken the place of the one before it"),
             FactKind::Draining(why) => write!(f, "finishes what it has: {why}"),
             FactKind::Quieted(signal) => {
                 write!(f, "was told to take no new work by {}", svd_config::signal_name(*signal))

@@ -169,7 +169,7 @@ impl Core {
         }
         let Some(before) = self.other.clone() else { return };
         self.other = Some(std::mem::replace(&mut self.plan, before));
-        out.push(Action::TakeBack);
+        out.push(Action::TakeBack { why: why.to_owned() });
         self.change(Change::TakenBack(true), out);
         let mut goals = std::collections::BTreeMap::new();
         for (name, mut at) in self.desired.boundaries.clone() {

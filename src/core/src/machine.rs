@@ -43,7 +43,7 @@ pub struct Core {
 /// not know.
 fn in_order(mut actions: Vec<Action>) -> Vec<Action> {
     actions.sort_by_key(|action| match action {
-        Action::TakeBack | Action::DropOther | Action::Persist(_) => 0,
+        Action::TakeBack { .. } | Action::DropOther | Action::Persist(_) => 0,
         _ => 1,
     });
     actions

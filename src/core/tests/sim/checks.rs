@@ -76,7 +76,7 @@ impl Sim {
             | Action::WatchQueue { .. }
             | Action::ProveDrained { .. }
             | Action::Watch { .. }
-            | Action::TakeBack
+            | Action::TakeBack { .. }
             | Action::DropOther
             | Action::Persist(_)
             | Action::Record(_) => {}

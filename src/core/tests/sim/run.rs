@@ -192,7 +192,8 @@ impl Sim {
         let mut actions = actions.into_iter().peekable();
         while let Some(action) = actions.next() {
             self.note(|| format!("    {action:?}"));
-            let wish = |action: &Action| matches!(action, Action::TakeBack | Action::DropOther | Action::Persist(_));
+            let wish =
+                |action: &Action| matches!(action, Action::TakeBack { .. } | Action::DropOther | Action::Persist(_));
             let together = wish(&action);
             self.perform(action);
             if together && actions.peek().is_some_and(wish) {
@@ -297,7 +298,7 @@ impl Sim {
                     self.world.later(wait, Happening::Sickens(spawn));
                 }
             }
-            Action::TakeBack => {
+            Action::TakeBack { .. } => {
                 if let Some(before) = &mut self.before {
                     std::mem::swap(before, &mut self.config);
                 }

@@ -101,7 +101,6 @@ pub struct App {
     pub(super) watched: Watched,
     pub(super) stopping: Stopping,
     pub(super) wish: Wish,
-    pub(super) taking_back: TakingBack,
 }
 
 /// Whether the keeper expects signs of life.
@@ -120,15 +119,6 @@ pub enum Wish {
     Held,
     /// It has changed since.
     Changed,
-}
-
-/// Whether an apply is being taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TakingBack {
-    /// No, or it is known why.
-    Known,
-    /// Yes, and the core is about to say why.
-    WhyIsDue,
 }
 
 /// Whether svd as a whole is stopping.

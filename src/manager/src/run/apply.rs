@@ -7,7 +7,7 @@ use svd_config::{Change, ChangeKind, Effect};
 use svd_core::Command;
 use svd_wire::Request;
 
-use super::app::{App, TakingBack, Wish};
+use super::app::{App, Wish};
 use super::asks::{Answer, Asked};
 use super::settings::Setting;
 use crate::ask::Actor;
@@ -143,24 +143,14 @@ impl App {
 
     /// The core takes an apply back. Which config is in force from now on goes to the keeper with the generations that the
     /// core has told it of in the same turn.
-    pub(super) fn take_back(&mut self) -> Result<(), LinkError> {
+    pub(super) fn take_back(&mut self, why: String) -> Result<(), LinkError> {
         self.settings.turn_to(self.core.plan());
-        self.settings.taken_back = Some("it did not come up".to_owned());
-        self.taking_back = TakingBack::WhyIsDue;
-        self.wish = Wish::Changed;
-        Ok(())
-    }
-
-    /// Why a replacement was given up. Where an apply is being taken back, it is for that.
-    pub(super) fn say_why_taken_back(&mut self, why: &str) {
-        if std::mem::replace(&mut self.taking_back, TakingBack::Known) == TakingBack::Known {
-            return;
-        }
-        self.settings.taken_back = Some(why.to_owned());
+        self.settings.taken_back = Some(why);
         self.wish = Wish::Changed;
         if let Some(told) = self.taken_back() {
             tracing::warn!("{told}");
         }
+        Ok(())
     }
 
     /// All instances run by the config in force.

@@ -15,7 +15,7 @@ use svd_sys::lock::{LockError, lock_file};
 use svd_wire::Request;
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, TakingBack, Watched, Wish};
+use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
 use super::commits::Commits;
 use super::intercepted::{LEDGER, held_ledger};
 use super::place::{Place, RootAsked};
@@ -461,7 +461,6 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         watched: Watched::Off,
         stopping: Stopping::No,
         wish: Wish::Changed,
-        taking_back: TakingBack::Known,
     };
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {

@@ -74,7 +74,7 @@ impl App {
                 self.watch(spawn);
                 Ok(())
             }
-            Action::TakeBack => self.take_back(),
+            Action::TakeBack { why } => self.take_back(why),
             Action::DropOther => self.drop_other(),
             Action::Finish { code } => {
                 self.stopping = Stopping::Finished(code);
@@ -339,7 +339,6 @@ impl App {
             | FactKind::ReadyTimeout(_)
             | FactKind::Backoff(..)
             | FactKind::Failed(_)
-            | FactKind::Admitted
             | FactKind::CountsAsReady(_)
             | FactKind::Replaced
             | FactKind::Draining(_)
@@ -367,9 +366,6 @@ impl App {
         }
         if fact.kind == FactKind::ShuttingDown {
             self.leave_word_of_shutdown();
-        }
-        if let FactKind::RolledBack(why) = &fact.kind {
-            self.say_why_taken_back(why);
         }
         let op = fact.op.and_then(|op| self.ops.get(&op));
         let name = |signal: i32| svd_sys::signal::name(signal);
@@ -453,9 +449,6 @@ impl App {
     /// A command has ended.
     fn done(&mut self, op: OpId, outcome: Outcome) {
         let Some(op) = self.ops.remove(&op) else { return };
-        if let Outcome::RolledBack(why) | Outcome::Held(why) = &outcome {
-            self.say_why_taken_back(why);
-        }
         let (word, message) = match outcome {
             Outcome::Done(message) => (api::OutcomeWord::Done, message),
             Outcome::Failed(message) => (api::OutcomeWord::Failed, message),
@@ -506,7 +499,6 @@ fn is_asked(kind: &FactKind) -> bool {
         | FactKind::Exited(_)
         | FactKind::Backoff(..)
         | FactKind::Failed(_)
-        | FactKind::Admitted
         | FactKind::CountsAsReady(_)
         | FactKind::Replaced
         | FactKind::Quieted(_)
