@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::App;
+use common::{App, wait_path};
 use serde_json::Value;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -212,6 +212,7 @@ s.listen(1){SERVE}"
         )
         .unwrap();
         // then the old one or the new one is there
+        wait_path(&path);
         assert!(greeting(UnixStream::connect(&path).unwrap()).starts_with("web "));
         assert_eq!((address(&app, "web", "http"), inode(&path)), (port.clone(), file), "round {round}");
     }

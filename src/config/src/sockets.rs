@@ -33,8 +33,8 @@ impl RawListener {
     }
 }
 
-/// Descriptors of one start that are listeners, at most.
-const MOST: usize = 64;
+/// Descriptors of one start that are listeners, at most: what svd hands over at once has room for some others beside them.
+const MOST: usize = 48;
 
 const TRAFFIC: &[(&str, Traffic)] = &[("gated", Traffic::Gated), ("shared", Traffic::Shared)];
 

@@ -1,10 +1,54 @@
-//! Opening files without being led elsewhere.
+//! Opening files without being led elsewhere, and hearing of names that are taken away.
 
+use crate::cvt::{cvt, errno};
+use std::ffi::CString;
 use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 /// Makes the open fail with ELOOP where the last part of the path is a symbolic link (`O_NOFOLLOW`). std always
 /// adds close-on-exec.
 pub fn no_follow(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags(libc::O_NOFOLLOW)
+}
+
+/// A descriptor that becomes readable when a file gets or loses a name, or its mode or owner changes (inotify(7),
+/// IN_ATTRIB); close-on-exec, non-blocking. What happens to other files of its directory is not told. ENOENT where the file
+/// does not exist; ENOSPC or EMFILE at the user's limit of watches.
+pub fn watch_names(file: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(file.as_os_str().as_bytes()).map_err(|_| errno(libc::EINVAL))?;
+    // SAFETY: no pointers.
+    let raw = cvt(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) })?;
+    // SAFETY: just created, owned by nobody else.
+    let watch = unsafe { OwnedFd::from_raw_fd(raw) };
+    // SAFETY: a NUL-terminated path.
+    cvt(unsafe { libc::inotify_add_watch(raw, path.as_ptr(), libc::IN_ATTRIB | libc::IN_DONT_FOLLOW) })?;
+    Ok(watch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    #[test]
+    fn a_name_that_is_taken_away_is_heard_of_and_others_of_the_directory_are_not() {
+        let dir = std::env::temp_dir().join(format!("svd-names-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (one, two) = (dir.join("one"), dir.join("two"));
+        std::fs::write(&one, "x").unwrap();
+        std::fs::hard_link(&one, &two).unwrap();
+        let watch = watch_names(&two).unwrap();
+        std::fs::write(dir.join("three"), "x").unwrap();
+        std::fs::remove_file(dir.join("three")).unwrap();
+        assert!(!crate::fd::wait_readable(watch.as_fd(), Duration::ZERO).unwrap());
+        std::fs::remove_file(&one).unwrap();
+        assert!(crate::fd::wait_readable(watch.as_fd(), Duration::ZERO).unwrap());
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(watch_names(&two).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 }

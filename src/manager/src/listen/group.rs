@@ -111,8 +111,9 @@ impl Listener {
 
     /// Sends new connections by these weights.
     pub fn weigh(&mut self, weights: Vec<(Slot, u32)>) -> io::Result<()> {
-        if let Gate::Open(open) = &mut self.gate {
-            open.weights = Some(weights);
+        match &mut self.gate {
+            Gate::Open(open) if open.weights.as_ref() != Some(&weights) => open.weights = Some(weights),
+            Gate::Open(_) | Gate::None | Gate::Refused(_) => return Ok(()),
         }
         self.turn()
     }

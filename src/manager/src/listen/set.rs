@@ -300,6 +300,14 @@ impl Listeners {
         }
     }
 
+    /// The Unix listeners and the hidden names of their files.
+    pub fn files(&self) -> impl Iterator<Item = (&Key, std::path::PathBuf)> {
+        self.all.iter().filter_map(|(key, listener)| match &listener.address {
+            ListenAddress::Unix { path, .. } => Some((key, socket_file::hidden(path))),
+            ListenAddress::Tcp { .. } | ListenAddress::Udp { .. } => None,
+        })
+    }
+
     /// In a new manager: lets go of Unix listeners that nobody can reach any more, so that they are made again.
     pub fn drop_unreachable(&mut self) {
         self.all.retain(|_, listener| match &listener.address {

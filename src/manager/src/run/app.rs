@@ -8,6 +8,7 @@ use svd_api as api;
 use svd_core::{Command, Core, Event, InstanceName, OpId, Slot, SpawnId, Time};
 use svd_wire::Request;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 
 use super::Inner;
 use super::commits::Commits;
@@ -21,7 +22,7 @@ use super::spawns::Spawns;
 use super::sweep::Sweeper;
 use super::usage::UsageSampler;
 use crate::ask::{Actor, Ask};
-use crate::listen::Listeners;
+use crate::listen::{Key, Listeners};
 use crate::logs::{LogEvent, Logs};
 use crate::seam::{Link, LinkError, config_name, wish_to_memfd};
 
@@ -75,6 +76,8 @@ pub struct App {
     pub(super) listeners: Listeners,
     /// How the core last weighed the slots of each gated process.
     pub(super) weights: BTreeMap<Arc<str>, Vec<(Slot, u32)>>,
+    /// What listens for names of Unix listeners that are taken away.
+    pub(super) names: BTreeMap<Key, AbortHandle>,
     /// Probes that wait to be let through a gate.
     pub(super) knocks: VecDeque<Knock>,
     /// Intercepted calls that have no answer yet; `None` where there can be none.
@@ -159,6 +162,7 @@ impl App {
     ///
     /// The futures waited on are all cancel-safe: a message is taken whole or stays where it is.
     pub async fn run(mut self, mut sources: Sources) -> Result<Ended, LinkError> {
+        self.watch_names();
         self.turn(Event::AdoptEnd)?;
         self.settle()?;
         self.weigh_the_rest();
@@ -268,6 +272,10 @@ impl App {
                 Ok(())
             }
             Inner::Intercepted(spawn, seen) => self.intercepted(spawn, seen),
+            Inner::NamesChanged(process) => {
+                self.listeners.mend(&process);
+                Ok(())
+            }
             Inner::QueueEmpty(spawn) => self.turn(Event::QueueEmpty { spawn }),
             Inner::Health(spawn, result) => self.health(spawn, result),
             Inner::MemoryDue => {

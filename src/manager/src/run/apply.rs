@@ -103,6 +103,7 @@ impl App {
         let mut held = self.listeners.install(prepared);
         held.extend(self.listeners.open_gates(&loaded.plan));
         self.hold_sockets(held)?;
+        self.watch_names();
         let loaded = Loaded { plan: self.listeners.fit(loaded.plan), ..loaded };
         // What could not be intercepted before may have become so.
         self.not_intercepted.clear();

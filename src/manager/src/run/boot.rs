@@ -441,6 +441,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         next_side: last.saturating_mul(2).saturating_add(3),
         listeners,
         weights: BTreeMap::new(),
+        names: BTreeMap::new(),
         knocks: VecDeque::new(),
         ledger: inventory.named.remove(LEDGER).and_then(held_ledger),
         not_intercepted: BTreeMap::new(),

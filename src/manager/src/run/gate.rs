@@ -1,15 +1,22 @@
 //! The main loop's side of the listeners: it owns the gates, so everybody who wants one turned asks it.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use svd_config::plan::{Handoff, ListenAddress, ListenerPlan, ProcessPlan, StopStep};
 use svd_core::{Slot, SpawnId};
 use svd_wire::Request;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 
+use super::Inner;
 use super::app::App;
 use super::drain::{self, Drain, Queue};
 use super::knock::{Door, Knock, Way};
@@ -218,6 +225,32 @@ impl App {
         }
     }
 
+    /// Listens for names of Unix listeners that are taken away: programs do that when they begin or end, and nobody can connect
+    /// until the name is put back.
+    pub(super) fn watch_names(&mut self) {
+        let files: BTreeMap<Key, PathBuf> = self.listeners.files().map(|(key, file)| (key.clone(), file)).collect();
+        self.names.retain(|key, task| {
+            let stays = files.contains_key(key);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for (key, file) in files {
+            let Entry::Vacant(place) = self.names.entry(key) else { continue };
+            let process = place.key().process.clone();
+            match svd_sys::files::watch_names(&file).and_then(|watch| crate::reactor::watch(watch, Interest::READABLE))
+            {
+                Ok(watch) => {
+                    place.insert(tokio::spawn(names(watch, process, self.inner.clone())).abort_handle());
+                }
+                Err(error) => {
+                    tracing::warn!(file = %file.display(), %error, "names that are taken away are not heard of");
+                }
+            }
+        }
+    }
+
     /// Lets go of the listeners that neither a config names nor a living spawn has.
     pub(super) fn drop_unused_listeners(&mut self) -> Result<(), LinkError> {
         let plans = [Some(self.core.plan()), self.settings.other().map(|other| &other.plan)];
@@ -226,9 +259,31 @@ impl App {
             processes.flat_map(|process| process.listen.iter().map(move |wanted| key(process, wanted))).collect();
         let living = self.spawns.values().filter(|spawn| !matches!(spawn.phase, Phase::Ended(_)));
         used.extend(living.flat_map(|spawn| spawn.listens.iter().cloned()));
-        for name in self.listeners.keep_only(&used) {
+        let gone = self.listeners.keep_only(&used);
+        if !gone.is_empty() {
+            self.watch_names();
+        }
+        for name in gone {
             self.link.send(&Request::Drop { name }, Vec::new())?;
         }
         Ok(())
+    }
+}
+
+/// Tells of each change of a file's names.
+async fn names(watch: AsyncFd<OwnedFd>, process: Arc<str>, inner: mpsc::UnboundedSender<Inner>) {
+    let mut events = [0; 4096];
+    loop {
+        let Ok(mut guard) = watch.readable().await else { return };
+        match svd_sys::fd::read(watch.get_ref().as_fd(), &mut events) {
+            Ok(0) => return,
+            Ok(_) => {
+                if inner.send(Inner::NamesChanged(process.clone())).is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+            Err(_) => return,
+        }
     }
 }

@@ -30,6 +30,7 @@ mod terminal;
 mod usage;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use svd_core::SpawnId;
 
@@ -54,6 +55,8 @@ pub enum Inner {
     KnockOver(Key, SocketAddr),
     /// Something was seen of a program whose calls are intercepted.
     Intercepted(SpawnId, intercept::Seen),
+    /// The file of one of its Unix listeners has got or lost a name.
+    NamesChanged(Arc<str>),
     /// Nobody waits in its slot any more.
     QueueEmpty(SpawnId),
     /// The result of a health probe.

@@ -18,6 +18,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long an answer may take, from when the connection was accepted.
 const ONE_TRY: Duration = Duration::from_secs(5);
+/// One listener after the other is tried: a connection stays for ever in the queue of one from which the program never accepts,
+/// and its drain would wait for it.
+const NEXT: Duration = Duration::from_secs(2);
 /// Where it cannot be told which of several instances has accepted, so many connections in a row count for all of them.
 const BLIND: u32 = 20;
 
@@ -50,8 +53,14 @@ pub fn watch(spawn: SpawnId, evidence: Evidence, inner: mpsc::UnboundedSender<In
                 tokio::time::sleep(delay).await;
                 // Dropped, and with it all of them, when the first has found it or this task is aborted.
                 let mut any = JoinSet::new();
+                let mut wait = Duration::ZERO;
                 for way in ways {
-                    any.spawn(seeker.clone().find(Question::Accepts(way)));
+                    let seeker = seeker.clone();
+                    any.spawn(async move {
+                        tokio::time::sleep(wait).await;
+                        seeker.find(Question::Accepts(way)).await
+                    });
+                    wait = wait.saturating_add(NEXT);
                 }
                 any.join_next().await.is_some()
             }
