@@ -11,7 +11,7 @@ fn a_manager_without_free_descriptors_stays_and_goes_on_when_there_are_some() {
     let mut app = App::new(
         "[process.many]
          run = [\"/bin/sh\", \"-c\", \"echo out; echo err >&2; exec sleep 1000\"]
-         count = 45
+         count = 60
          restart = { backoff = \"100ms..200ms\" }",
     );
     let svd = app.command();

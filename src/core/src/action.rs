@@ -75,12 +75,12 @@ pub enum Action {
         spawn: SpawnId,
     },
     /// An apply has failed: the plan before it is in force again, and this one is what some spawns still run by.
-    TakeBack,
-    /// All instances run by the plan in force: the other one is needed no more. May come again where it was done already.
-    DropOther {
-        /// Which config the plan in force is from.
-        in_force: Config,
+    TakeBack {
+        /// Why.
+        why: String,
     },
+    /// All instances run by the plan in force: the other one is needed no more. May come again where it was done already.
+    DropOther,
     /// Write on a spawn for a later manager.
     Annotate {
         /// Which spawn.
@@ -93,8 +93,8 @@ pub enum Action {
         /// Which spawn.
         spawn: SpawnId,
     },
-    /// Store durably, before the outcome of the command that caused it is told. All changes of a step come together, before
-    /// what follows from them: a later manager has to find all of them or none.
+    /// Store durably, before the outcome of the command that caused it is told. All changes of a step come together with
+    /// `TakeBack` and `DropOther`, before what follows from them: a later manager has to find all of them or none.
     Persist(Change),
     /// Something happened that history and `why` tell.
     Record(Fact),
@@ -110,15 +110,6 @@ pub enum Action {
         /// The code.
         code: u8,
     },
-}
-
-/// The configs of an apply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Config {
-    /// The one that was applied.
-    Applied,
-    /// The one before it.
-    Before,
 }
 
 /// How a command ended.
@@ -168,11 +159,9 @@ pub enum FactKind {
     Backoff(Duration, u32),
     /// It is given up.
     Failed(Reason),
-    /// It takes traffic.
-    Admitted,
     /// It was not seen to listen, and counts as ready all the same.
     CountsAsReady(Duration),
-    /// One that was started beside it has taken its place.
+    /// It was started beside another one, and has taken its place.
     Replaced,
     /// It drains.
     Draining(Reason),
@@ -229,7 +218,6 @@ impl FactKind {
             FactKind::Exited(_) => "instance.exited",
             FactKind::Backoff(..) => "instance.backoff",
             FactKind::Failed(_) => "instance.failed",
-            FactKind::Admitted => "instance.admitted",
             FactKind::CountsAsReady(_) => "instance.ready",
             FactKind::Replaced => "instance.replaced",
             FactKind::Draining(_) => "instance.draining",
@@ -267,11 +255,10 @@ impl fmt::Display for FactKind {
                 write!(f, "starts again in {:.1} s (failure {n} in a row)", pause.as_secs_f64())
             }
             FactKind::Failed(why) => write!(f, "failed: {why}"),
-            FactKind::Admitted => write!(f, "takes traffic"),
             FactKind::CountsAsReady(after) => {
                 write!(f, "counts as ready after {:.1} s, though it was not seen to listen", after.as_secs_f64())
             }
-            FactKind::Replaced => write!(f, "is replaced by the new one"),
+            FactKind::Replaced => write!(f, "has taken the place of the one before it"),
             FactKind::Draining(why) => write!(f, "finishes what it has: {why}"),
             FactKind::Quieted(signal) => {
                 write!(f, "was told to take no new work by {}", svd_config::signal_name(*signal))

@@ -54,11 +54,23 @@ impl Core {
         }
         match (spawn.note.replaced, spawn.lineage.origin, spawn.note.promoted) {
             (true, _, _) => instance.older.push(spawn),
-            // Of two the later one is meant; the earlier one is stopped as all that is older.
-            (false, Origin::Beside, false) => instance.older.extend(instance.candidate.replace(spawn)),
-            (false, Origin::Beside, true) | (false, Origin::Place, _) => {
-                instance.older.extend(instance.current.replace(spawn));
+            (false, Origin::Beside, false) => {
+                // Of two the later one is meant.
+                if let Some(mut before) = instance.candidate.replace(spawn) {
+                    before.note.replaced = true;
+                    out.push(Action::Annotate { spawn: before.id, note: before.note });
+                    instance.older.push(before);
+                }
             }
+            (false, Origin::Beside, true) => {
+                // The manager before may have died before it had written that on the one before.
+                if let Some(mut before) = instance.current.replace(spawn) {
+                    before.note.replaced = true;
+                    out.push(Action::Annotate { spawn: before.id, note: before.note });
+                    instance.older.push(before);
+                }
+            }
+            (false, Origin::Place, _) => instance.older.extend(instance.current.replace(spawn)),
         }
         self.names.insert(id, name);
         self.resume(id, out);

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::action::{Action, Config};
+use crate::action::Action;
 use crate::desired::{Change, Which};
 use crate::intent::{From, Goal};
 use crate::machine::Core;
@@ -22,6 +22,11 @@ impl Core {
     /// An apply is in progress.
     pub(crate) fn is_applying(&self) -> bool {
         !self.desired.boundaries.is_empty()
+    }
+
+    /// There is a plan to go back to.
+    pub(crate) fn can_take_back(&self) -> bool {
+        self.is_applying() && !self.desired.taken_back && self.other.is_some()
     }
 
     /// Takes an apply back that has failed, and ends one that has come about.
@@ -75,8 +80,7 @@ impl Core {
     }
 
     fn end_apply(&mut self, out: &mut Vec<Action>) {
-        let in_force = if self.desired.taken_back { Config::Before } else { Config::Applied };
-        out.push(Action::DropOther { in_force });
+        out.push(Action::DropOther);
         self.other = None;
         self.processes.values_mut().for_each(|process| process.other = None);
         if self.desired.taken_back {
@@ -160,12 +164,12 @@ impl Core {
 
     /// The plan before comes in force again, and what runs by the failed one is replaced.
     pub(crate) fn take_back(&mut self, why: &str, out: &mut Vec<Action>) {
-        if self.desired.taken_back {
+        if !self.can_take_back() {
             return;
         }
         let Some(before) = self.other.clone() else { return };
         self.other = Some(std::mem::replace(&mut self.plan, before));
-        out.push(Action::TakeBack);
+        out.push(Action::TakeBack { why: why.to_owned() });
         self.change(Change::TakenBack(true), out);
         let mut goals = std::collections::BTreeMap::new();
         for (name, mut at) in self.desired.boundaries.clone() {

@@ -26,7 +26,7 @@ mod tree;
 mod verdict;
 mod view;
 
-pub use action::{Action, Config, Fact, FactKind, Outcome, Sweep};
+pub use action::{Action, Fact, FactKind, Outcome, Sweep};
 pub use desired::{Change, Desired, Which};
 pub use event::{Adopted, AdoptedLife, Command, Event, Lineage, MAX_SLOTS, Note, Origin, Slot, SpawnFailure, Wear};
 pub use machine::Core;

@@ -39,13 +39,12 @@ pub struct Core {
     pub(crate) changed: bool,
 }
 
-/// What is desired is told first, all of it at once, so that a later manager never finds effects of what it does not know. Before
-/// it comes only the end of an apply: as long as that is not told, it is ended again.
+/// What is desired, and by which plans, is told first and all at once, so that a later manager never finds effects of what it does
+/// not know.
 fn in_order(mut actions: Vec<Action>) -> Vec<Action> {
     actions.sort_by_key(|action| match action {
-        Action::DropOther { .. } => 0,
-        Action::Persist(_) => 1,
-        _ => 2,
+        Action::TakeBack { .. } | Action::DropOther | Action::Persist(_) => 0,
+        _ => 1,
     });
     actions
 }

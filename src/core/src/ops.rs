@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use svd_config::Plan;
 
-use crate::action::{Action, Config, Fact, FactKind, Outcome};
+use crate::action::{Action, Fact, FactKind, Outcome};
 use crate::desired::Change;
 use crate::event::Command;
 use crate::intent::{From, Goal, Intent};
@@ -83,9 +83,9 @@ impl Core {
         };
         let before = intent.plan.map(|plan| std::mem::replace(&mut self.plan, plan));
         match (&kind, self.is_applying()) {
-            (OpKind::Apply, true) => self.other.clone_from(&before),
+            (OpKind::Apply, true) => self.other = Some(before.clone().unwrap_or_else(|| self.plan.clone())),
             // Nothing is to be replaced for it.
-            (OpKind::Apply, false) => out.push(Action::DropOther { in_force: Config::Applied }),
+            (OpKind::Apply, false) => out.push(Action::DropOther),
             (OpKind::Plain | OpKind::Drain | OpKind::TakenBack(_), _) => {}
         }
         let old = std::mem::take(&mut self.processes);
@@ -195,7 +195,7 @@ impl Core {
                         };
                         out.push(Action::Done { op: op.id, outcome });
                     }
-                    Progress::Failed(why) if op.kind == OpKind::Apply && self.is_applying() => {
+                    Progress::Failed(why) if op.kind == OpKind::Apply && self.can_take_back() => {
                         failed = true;
                         self.ops.push(op);
                         self.take_back(&why, out);
@@ -270,7 +270,7 @@ impl Core {
                         Some(_) | None => Progress::Pending,
                     };
                 }
-                let falling = instance.spawns().any(Spawn::is_falling);
+                let falling = instance.in_place().any(Spawn::is_falling);
                 if instance.is_stale(desired) && !falling {
                     let ask = || self.broken_roll(&name.process, process, desired);
                     if let Some(why) = rolls.entry((name.process.clone(), desired)).or_insert_with(ask) {

@@ -153,10 +153,10 @@ impl Core {
                 continue;
             }
             if other.is_stale(generation) {
-                room = room.saturating_sub(u32::from(other.spawns().any(Spawn::is_falling)));
+                room = room.saturating_sub(u32::from(other.in_place().any(Spawn::is_falling)));
                 continue;
             }
-            let moving = other.spawns().any(|spawn| spawn.is_falling() || spawn.is_rising());
+            let moving = other.in_place().any(|spawn| spawn.is_falling() || spawn.is_rising());
             let settled = || match self.verdict(name, process, *i, other) {
                 Verdict::Over(_) => true,
                 Verdict::Alive | Verdict::Fresh | Verdict::Again { .. } | Verdict::Completed | Verdict::Failed(_) => {

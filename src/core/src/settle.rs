@@ -13,6 +13,10 @@ use crate::state::Reason;
 use crate::tree::{Aim, Instance, Listing, Process};
 use crate::verdict::{Counts, Verdict};
 
+/// So many looks in one step at most. Each change that one brings about is followed by another that finds nothing more to do,
+/// so that a handful is enough.
+const MAX_LOOKS: usize = 100;
+
 /// So many instances at most are starting at once.
 pub const MAX_STARTING: usize = 64;
 
@@ -20,7 +24,7 @@ impl Core {
     /// Looks again as long as what is desired has changed meanwhile: nothing may be left that only the next event would bring
     /// about.
     pub(crate) fn settle(&mut self, out: &mut Vec<Action>) {
-        loop {
+        for _ in 0..MAX_LOOKS {
             self.changed = false;
             self.look(out);
             if !self.changed {
@@ -246,6 +250,8 @@ impl Core {
             return None;
         }
         match self.verdict(name, process, index, instance) {
+            // Who is to take its place is on its way.
+            Verdict::Fresh if instance.candidate.is_some() => None,
             Verdict::Fresh => Some(Lineage { generation: self.generation(name, index), ..Lineage::default() }),
             Verdict::Again { until, mut next, counts, .. } if until <= self.now => {
                 let plan = process.planned(self.desired.runs_by(name, next.generation));

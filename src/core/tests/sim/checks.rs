@@ -76,8 +76,8 @@ impl Sim {
             | Action::WatchQueue { .. }
             | Action::ProveDrained { .. }
             | Action::Watch { .. }
-            | Action::TakeBack
-            | Action::DropOther { .. }
+            | Action::TakeBack { .. }
+            | Action::DropOther
             | Action::Persist(_)
             | Action::Record(_) => {}
         }

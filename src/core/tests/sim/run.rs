@@ -35,11 +35,9 @@ pub struct Sim {
     pub manager: u32,
     /// The plan in force.
     pub plan: Arc<Plan>,
-    /// The config as the keeper holds it, and the one before it while an apply is in progress.
+    /// The config in force as the keeper holds it, and the other one while an apply is in progress.
     pub config: Arc<Plan>,
     pub before: Option<Arc<Plan>>,
-    /// The config that is being applied, until the keeper holds it.
-    pub incoming: Option<Arc<Plan>>,
     pub gates: BTreeMap<Arc<str>, Vec<(Slot, u32)>>,
     pub desired: Desired,
     pub next_op: u64,
@@ -72,7 +70,6 @@ impl Sim {
             config: plan.clone(),
             plan,
             before: None,
-            incoming: None,
             gates: BTreeMap::new(),
             desired: Desired::default(),
             next_op: 1,
@@ -108,12 +105,13 @@ impl Sim {
         self.manager += 1;
         self.pipe = self.world.now;
         self.note(|| "-- manager up".to_owned());
-        let (plan, other) = match (self.desired.taken_back, self.before.clone()) {
-            (true, Some(before)) => (before, Some(self.config.clone())),
-            (_, before) => (self.config.clone(), before),
-        };
-        self.plan = plan.clone();
-        self.core = Some(Core::new(plan, other, self.desired.clone(), SpawnId(self.world.last_spawn)));
+        self.plan = self.config.clone();
+        self.core = Some(Core::new(
+            self.config.clone(),
+            self.before.clone(),
+            self.desired.clone(),
+            SpawnId(self.world.last_spawn),
+        ));
         for adopted in self.world.inventory() {
             self.note(|| format!("adopt {adopted:?}"));
             self.step(Event::Adopt(Box::new(adopted)), false);
@@ -136,7 +134,6 @@ impl Sim {
     pub fn down(&mut self) {
         self.note(|| "-- manager down".to_owned());
         self.core = None;
-        self.incoming = None;
         self.probing.clear();
         self.sweeping.clear();
         self.pending.clear();
@@ -161,14 +158,10 @@ impl Sim {
         if let (Command::Apply { plan, .. }, Some(core)) = (&command, &self.core)
             && core.dry_run(&command).is_ok()
         {
-            self.before = Some(self.config.clone());
-            self.incoming = Some(plan.clone());
+            // The keeper is told of it together with what is desired.
+            self.before = Some(std::mem::replace(&mut self.config, plan.clone()));
         }
         self.step(Event::Command { op, command }, false);
-        // The keeper holds it once what follows from it is stored.
-        if let Some(plan) = self.incoming.take() {
-            self.config = plan;
-        }
         op
     }
 
@@ -199,9 +192,11 @@ impl Sim {
         let mut actions = actions.into_iter().peekable();
         while let Some(action) = actions.next() {
             self.note(|| format!("    {action:?}"));
-            let together = matches!(action, Action::Persist(_));
+            let wish =
+                |action: &Action| matches!(action, Action::TakeBack { .. } | Action::DropOther | Action::Persist(_));
+            let together = wish(&action);
             self.perform(action);
-            if together && matches!(actions.peek(), Some(Action::Persist(_))) {
+            if together && actions.peek().is_some_and(wish) {
                 continue;
             }
             if self.unkind.deaths > 0 && self.rng.u32(..self.unkind.deaths) == 0 {
@@ -290,6 +285,10 @@ impl Sim {
                 }
             }
             Action::ProveDrained { spawn } => {
+                // Its queue was empty, or did not matter.
+                if let Some(kept) = self.world.kept.get_mut(&spawn) {
+                    kept.queue = false;
+                }
                 if let Some(wait) = self.world.kept.get(&spawn).and_then(|kept| kept.character.drains) {
                     self.world.later(wait, Happening::Drained(spawn));
                 }
@@ -299,13 +298,12 @@ impl Sim {
                     self.world.later(wait, Happening::Sickens(spawn));
                 }
             }
-            Action::TakeBack => {}
-            Action::DropOther { in_force } => {
-                if let Some(before) = self.before.take().filter(|_| in_force == Config::Before) {
-                    self.config = before;
-                    self.incoming = None;
+            Action::TakeBack { .. } => {
+                if let Some(before) = &mut self.before {
+                    std::mem::swap(before, &mut self.config);
                 }
             }
+            Action::DropOther => self.before = None,
             Action::Finish { code } => self.finished = Some(code),
         }
     }

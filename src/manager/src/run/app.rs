@@ -98,8 +98,6 @@ pub struct App {
     pub(super) watched: Watched,
     pub(super) stopping: Stopping,
     pub(super) wish: Wish,
-    /// Why a replacement was last given up.
-    pub(super) last_rollback: Option<String>,
 }
 
 /// Whether the keeper expects signs of life.

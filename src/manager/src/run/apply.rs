@@ -142,9 +142,8 @@ impl App {
 
     /// The core takes an apply back. Which config is in force from now on goes to the keeper with the generations that the
     /// core has told it of in the same turn.
-    pub(super) fn take_back(&mut self) -> Result<(), LinkError> {
+    pub(super) fn take_back(&mut self, why: String) -> Result<(), LinkError> {
         self.settings.turn_to(self.core.plan());
-        let why = std::mem::take(&mut self.last_rollback).unwrap_or_else(|| "it did not come up".to_owned());
         self.settings.taken_back = Some(why);
         self.wish = Wish::Changed;
         if let Some(told) = self.taken_back() {
@@ -155,6 +154,8 @@ impl App {
 
     /// All instances run by the config in force.
     pub(super) fn drop_other(&mut self) -> Result<(), LinkError> {
+        // It may come before the word that an apply is taken back: all of a step has happened in the core when it tells.
+        self.settings.turn_to(self.core.plan());
         self.settings.drop_other();
         self.wish = Wish::Changed;
         let gated: Vec<Arc<str>> = self.weights.keys().cloned().collect();

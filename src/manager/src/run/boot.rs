@@ -460,7 +460,6 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         watched: Watched::Off,
         stopping: Stopping::No,
         wish: Wish::Changed,
-        last_rollback: None,
     };
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {

@@ -185,13 +185,12 @@ impl App {
             return None;
         }
         let delay = if known.intercept.is_some() { UNSEEN } else { Duration::ZERO };
-        let is_tcp = |wanted: &&ListenerPlan| matches!(wanted.address, ListenAddress::Tcp { .. });
-        let is_unix = |wanted: &&ListenerPlan| matches!(wanted.address, ListenAddress::Unix { .. });
-        let wanted = process.listen.iter().find(is_tcp).or_else(|| process.listen.iter().find(is_unix));
-        match wanted.and_then(|wanted| self.door(spawn, process, wanted)) {
-            Some(door) => Some(Evidence::Accepts(Way::Door(door), delay)),
+        let doors = process.listen.iter().filter_map(|wanted| self.door(spawn, process, wanted)).map(Way::Door);
+        let doors: Vec<Way> = doors.collect();
+        match doors.is_empty() {
+            false => Some(Evidence::Accepts(doors, delay)),
             // Of a socket for datagrams nothing can be seen but that it was bound.
-            None => Some(Evidence::Lives(UNSEEN)),
+            true => Some(Evidence::Lives(UNSEEN)),
         }
     }
 

@@ -74,8 +74,8 @@ impl App {
                 self.watch(spawn);
                 Ok(())
             }
-            Action::TakeBack => self.take_back(),
-            Action::DropOther { .. } => self.drop_other(),
+            Action::TakeBack { why } => self.take_back(why),
+            Action::DropOther => self.drop_other(),
             Action::Finish { code } => {
                 self.stopping = Stopping::Finished(code);
                 Ok(())
@@ -339,7 +339,6 @@ impl App {
             | FactKind::ReadyTimeout(_)
             | FactKind::Backoff(..)
             | FactKind::Failed(_)
-            | FactKind::Admitted
             | FactKind::CountsAsReady(_)
             | FactKind::Replaced
             | FactKind::Draining(_)
@@ -367,9 +366,6 @@ impl App {
         }
         if fact.kind == FactKind::ShuttingDown {
             self.leave_word_of_shutdown();
-        }
-        if let FactKind::RolledBack(why) = &fact.kind {
-            self.last_rollback = Some(why.clone());
         }
         let op = fact.op.and_then(|op| self.ops.get(&op));
         let name = |signal: i32| svd_sys::signal::name(signal);
@@ -503,7 +499,6 @@ fn is_asked(kind: &FactKind) -> bool {
         | FactKind::Exited(_)
         | FactKind::Backoff(..)
         | FactKind::Failed(_)
-        | FactKind::Admitted
         | FactKind::CountsAsReady(_)
         | FactKind::Replaced
         | FactKind::Quieted(_)

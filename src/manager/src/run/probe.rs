@@ -9,7 +9,7 @@ use std::time::Duration;
 use svd_core::SpawnId;
 use tokio::io::Interest;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::Inner;
 use super::knock::{Visit, Way};
@@ -25,9 +25,9 @@ const BLIND: u32 = 20;
 pub enum Evidence {
     /// A newline on this pipe.
     Line(OwnedFd),
-    /// It accepts from a slot of its own, or of its generation's. Looked for after a while only, where it may show sooner
-    /// that it listens.
-    Accepts(Way, Duration),
+    /// It accepts from a slot of its own, or of its generation's, of any of these listeners. Looked for after a while only,
+    /// where it may show sooner that it listens.
+    Accepts(Vec<Way>, Duration),
     /// A connection.
     Tcp(Way),
     /// An answer of 200 to 399.
@@ -39,16 +39,42 @@ pub enum Evidence {
 /// Looks for it in a task of its own, which ends with [`Inner::Evidence`] or in vain.
 pub fn watch(spawn: SpawnId, evidence: Evidence, inner: mpsc::UnboundedSender<Inner>) -> AbortHandle {
     tokio::spawn(async move {
-        let mut seeker = Seeker { spawn, inner, blind: 0, tried: false };
-        if seeker.find(evidence).await {
+        let seeker = Seeker { spawn, inner: inner.clone(), blind: 0, tried: false };
+        let found = match evidence {
+            Evidence::Line(pipe) => line(pipe).await,
+            Evidence::Lives(time) => {
+                tokio::time::sleep(time).await;
+                true
+            }
+            Evidence::Accepts(ways, delay) => {
+                tokio::time::sleep(delay).await;
+                // Dropped, and with it all of them, when the first has found it or this task is aborted.
+                let mut any = JoinSet::new();
+                for way in ways {
+                    any.spawn(seeker.clone().find(Question::Accepts(way)));
+                }
+                any.join_next().await.is_some()
+            }
+            Evidence::Tcp(way) => seeker.find(Question::Tcp(way)).await,
+            Evidence::Http(way, path) => seeker.find(Question::Http(way, path)).await,
+        };
+        if found {
             // A closed channel means that the manager is ending.
-            let _ending = seeker.inner.send(Inner::Evidence(spawn));
+            let _ending = inner.send(Inner::Evidence(spawn));
         }
     })
     .abort_handle()
 }
 
+/// What is tried until it succeeds.
+enum Question {
+    Accepts(Way),
+    Tcp(Way),
+    Http(Way, String),
+}
+
 /// Who looks for it.
+#[derive(Clone)]
 struct Seeker {
     spawn: SpawnId,
     inner: mpsc::UnboundedSender<Inner>,
@@ -84,28 +110,19 @@ async fn line(pipe: OwnedFd) -> bool {
 }
 
 impl Seeker {
-    async fn find(&mut self, evidence: Evidence) -> bool {
-        match evidence {
-            Evidence::Line(pipe) => return line(pipe).await,
-            Evidence::Lives(time) | Evidence::Accepts(_, time) => tokio::time::sleep(time).await,
-            Evidence::Tcp(_) | Evidence::Http(..) => {}
-        }
+    async fn find(mut self, question: Question) -> bool {
         let mut pause = FIRST_PAUSE;
         loop {
-            let Err(why) = self.attempt(&evidence).await else { return true };
+            let attempt = match &question {
+                Question::Accepts(way) => self.accepts(way).await,
+                Question::Tcp(way) => self.visit(way, "nobody accepts there").await.map(drop),
+                Question::Http(way, path) => self.http(way, path).await,
+            };
+            let Err(why) = attempt else { return true };
             self.tried = true;
             self.tell(why);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    async fn attempt(&mut self, evidence: &Evidence) -> Result<(), String> {
-        match evidence {
-            Evidence::Line(_) | Evidence::Lives(_) => Ok(()),
-            Evidence::Accepts(way, _) => self.accepts(way).await,
-            Evidence::Tcp(way) => self.visit(way, "nobody accepts there").await.map(drop),
-            Evidence::Http(way, path) => self.http(way, path).await,
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn line(event: &Event, look: &Look) -> String {
 /// The colour of a kind of event: green went well, yellow is no failure yet, red needs somebody. Most have none.
 pub(crate) fn color(kind: &str) -> &'static str {
     match kind {
-        "instance.ready" | "instance.admitted" | "instance.recovered" | "instance.completed" | "command.done" => "32",
+        "instance.ready" | "instance.replaced" | "instance.recovered" | "instance.completed" | "command.done" => "32",
         "instance.backoff"
         | "instance.worn"
         | "instance.left_over"
@@ -81,12 +81,12 @@ pub(crate) mod tests {
     #[test]
     fn what_failed_is_red_and_what_serves_is_green() {
         let look = Look { now: "2026-11-23T14:00:00Z[UTC]".parse().unwrap(), paint: Paint::Colors, width: None };
-        let mut event = event(1, "web.1", "takes traffic");
-        event.kind = "instance.admitted".to_owned();
-        assert_eq!(line(&event, &look), "13:59:48  \x1b[32mweb.1 takes traffic\x1b[0m\n");
+        let mut event = event(1, "web.1", "has taken the place of the one before it");
+        event.kind = "instance.replaced".to_owned();
+        assert_eq!(line(&event, &look), "13:59:48  \x1b[32mweb.1 has taken the place of the one before it\x1b[0m\n");
         event.kind = "process.rolled_back".to_owned();
         assert!(line(&event, &look).contains("\x1b[31m"));
-        event.kind = "instance.replaced".to_owned();
+        event.kind = "instance.draining".to_owned();
         assert!(!line(&event, &look).contains('\x1b'));
     }
 
