@@ -13,6 +13,8 @@ use svd_core::{MAX_SLOTS, Slot};
 use svd_sys::gate::{self, MAX_PROBES, Probe};
 use svd_sys::listen::{self, Group};
 
+use super::socket_file::Identity;
+
 /// So many connections may wait to be accepted; the kernel takes no more than net.core.somaxconn (4096).
 pub const BACKLOG: u32 = 4096;
 
@@ -26,6 +28,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Where it really is, with the port that the kernel chose; `None` for Unix.
     pub at: Option<SocketAddr>,
+    /// The file that this manager has bound it to; `None` where it is no Unix listener, or another manager did.
+    pub file: Option<Identity>,
     sockets: Vec<Arc<OwnedFd>>,
     /// Between the slots.
     pub gate: Gate,
@@ -54,14 +58,14 @@ impl Listener {
     /// With one socket, and no gate yet.
     pub fn new(address: ListenAddress, socket: OwnedFd) -> Listener {
         let at = listen::address(socket.as_fd()).ok();
-        Listener { address, at, sockets: vec![Arc::new(socket)], gate: Gate::None }
+        Listener { address, at, file: None, sockets: vec![Arc::new(socket)], gate: Gate::None }
     }
 
     /// As the keeper holds it for a new manager, slot by slot.
     pub fn taken_over(address: ListenAddress, sockets: Vec<OwnedFd>) -> Listener {
         let at = sockets.first().and_then(|socket| listen::address(socket.as_fd()).ok());
         let gate = if sockets.len() > 1 { Gate::Open(Open::default()) } else { Gate::None };
-        Listener { address, at, sockets: sockets.into_iter().map(Arc::new).collect(), gate }
+        Listener { address, at, file: None, sockets: sockets.into_iter().map(Arc::new).collect(), gate }
     }
 
     /// The socket of a slot. One that is not gated has one only, for all.

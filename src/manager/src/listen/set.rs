@@ -15,7 +15,7 @@ use svd_sys::listen::{self, Group};
 use super::explain::{self, Kind};
 use super::group::{BACKLOG, Gate, Listener};
 use super::key::Key;
-use super::socket_file::{self, Access, Found};
+use super::socket_file::{self, Access, Found, Identity};
 use crate::plan::Accounts;
 
 /// The slots that every gated listener has from the start: one generation's and the next one's.
@@ -37,7 +37,7 @@ pub struct Listeners {
 pub struct Prepared {
     new: BTreeMap<Key, Listener>,
     /// Unix listeners that are there already, and who may connect from now on.
-    access: Vec<(std::path::PathBuf, Access)>,
+    access: Vec<(Key, std::path::PathBuf, Access)>,
 }
 
 impl Drop for Prepared {
@@ -102,14 +102,16 @@ impl Listeners {
             let key = key(process, wanted);
             if self.all.contains_key(&key) {
                 if let ListenAddress::Unix { path, .. } = &wanted.address {
-                    prepared.access.push((path.clone(), access(process, &wanted.address, accounts)));
+                    prepared.access.push((key, path.clone(), access(process, &wanted.address, accounts)));
                 }
                 continue;
             }
             let made = self.make(&key, process, &wanted.address, accounts, &prepared);
             match made {
-                Ok(socket) => {
-                    prepared.new.insert(key, Listener::new(wanted.address.clone(), socket));
+                Ok((socket, file)) => {
+                    let mut listener = Listener::new(wanted.address.clone(), socket);
+                    listener.file = file;
+                    prepared.new.insert(key, listener);
                 }
                 Err(why) => wrong.push(format!("[process.{}]: listener {}: {why}", process.name, wanted.name)),
             }
@@ -124,7 +126,7 @@ impl Listeners {
         address: &ListenAddress,
         accounts: &Accounts,
         prepared: &Prepared,
-    ) -> Result<OwnedFd, String> {
+    ) -> Result<(OwnedFd, Option<Identity>), String> {
         let ours = || self.all.keys().chain(prepared.new.keys()).filter(|other| other.overlaps(key));
         if let Some(other) = ours().find(|other| other.process != key.process) {
             return Err(format!(
@@ -139,19 +141,22 @@ impl Listeners {
                 }
                 listen::tcp(*address, *v6only, Group::Shared, BACKLOG)
                     .map_err(|error| explain::bind(&error, Kind::Tcp, *address))
+                    .map(|socket| (socket, None))
             }
-            ListenAddress::Udp { address, v6only } => {
-                listen::udp(*address, *v6only).map_err(|error| explain::bind(&error, Kind::Udp, *address))
-            }
-            ListenAddress::Unix { path, .. } => socket_file::make(path, access(process, address, accounts)),
+            ListenAddress::Udp { address, v6only } => listen::udp(*address, *v6only)
+                .map_err(|error| explain::bind(&error, Kind::Udp, *address))
+                .map(|socket| (socket, None)),
+            ListenAddress::Unix { path, .. } => socket_file::make(path, access(process, address, accounts))
+                .map(|(socket, identity)| (socket, Some(identity))),
         }
     }
 
     /// Takes up what was prepared: from now on it can be reached. Answers what the keeper is to hold.
     pub fn install(&mut self, mut prepared: Prepared) -> Vec<Held> {
-        for (path, access) in std::mem::take(&mut prepared.access) {
+        for (key, path, access) in std::mem::take(&mut prepared.access) {
+            let bound = self.all.get(&key).and_then(|listener| listener.file);
             // It stays as it is where it cannot be changed, or is gone: mending is for that.
-            if let Err(error) = socket_file::allow(&path, access) {
+            if let Err(error) = socket_file::allow(&path, access, bound) {
                 tracing::warn!(path = %path.display(), %error, "mode and owner of a listener cannot be changed");
             }
         }
