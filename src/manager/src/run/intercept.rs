@@ -1,6 +1,9 @@
 //! Programs that bind by themselves: their bind(2) and listen(2) wait for an answer here. One that means a listener of their
 //! process gets svd's socket in the place of its own; all others go on as if nobody had asked.
 //!
+//! So does shutdown(2), by which many servers take a socket out of service when they end: of one of svd's it would take it away
+//! from all who have it, now and later, and who waits there with it. It succeeds and is not run.
+//!
 //! One task for each spawn, from its start until its record goes, since all of its tree has the filter. A call is written
 //! down in a ledger that the keeper holds before it is known here, so a manager that is killed in the middle leaves it to its
 //! successor, and to the program it only takes longer. Every step can be made twice: a bind of a socket that is svd's already
@@ -261,6 +264,10 @@ impl Service {
                 // It listens already, and a shorter queue than its own is not wanted.
                 self.tell(Seen::Listens(ours.key.clone()));
                 Ok(Answer::Done)
+            }
+            What::Shutdown { fd } => {
+                let sock = intercept::socket_of(listener, call, fd)?;
+                Ok(if self.is_ours(&sock).is_some() { Answer::Done } else { Answer::Continue })
             }
             What::Other => Ok(Answer::Continue),
         }
