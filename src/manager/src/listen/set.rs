@@ -134,6 +134,15 @@ impl Listeners {
                 other.process, key.process
             ));
         }
+        // The kernel prefers the narrower one at once, whoever is ready: its users would leave those that serve them.
+        if let Some(other) = self.all.keys().find(|other| other.overlaps(key)) {
+            return Err(format!(
+                "it overlaps with {}, which {} listens on now: connections would reach the new instances before they are ready; \
+                 take that away and apply, then add this and apply again (in between nobody listens there), or choose \
+                 another port",
+                other.address, key.process
+            ));
+        }
         match address {
             ListenAddress::Tcp { address, v6only } => {
                 if address.port() != 0 && ours().next().is_none() {
@@ -428,13 +437,29 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_not_given_to_another_process_while_it_is_held_and_moves_within_its_own() {
+    fn an_address_that_is_held_is_given_to_nobody_else_and_not_beside_one_that_it_overlaps_with() {
         let port = free_port();
-        let (listeners, _held) = open(&plan(&[("web", &[listen("http", tcp(&format!("127.0.0.1:{port}")))])]));
-        let wide = [listen("http", tcp(&format!("0.0.0.0:{port}")))];
-        let wrong = listeners.prepare(&plan(&[("api", &wide)]), &Accounts::default()).unwrap_err();
-        assert!(wrong[0].contains("svd holds that for web"), "{wrong:?}");
-        listeners.prepare(&plan(&[("web", &wide)]), &Accounts::default()).unwrap();
+        let config = |process: &str, addresses: &[String]| {
+            let listeners: Vec<ListenerPlan> =
+                addresses.iter().enumerate().map(|(n, address)| listen(&format!("l{n}"), tcp(address))).collect();
+            plan(&[(process, &listeners)])
+        };
+        let local = format!("127.0.0.1:{port}");
+        let (mut listeners, held) = open(&config("web", std::slice::from_ref(&local)));
+        let wide = format!("0.0.0.0:{port}");
+        let refused =
+            |listeners: &Listeners, plan: &Plan| listeners.prepare(plan, &Accounts::default()).unwrap_err().join("\n");
+        let wrong = refused(&listeners, &config("api", std::slice::from_ref(&wide)));
+        assert!(wrong.contains("svd holds that for web"), "{wrong:?}");
+        // when its own process changes it, or adds another, so that users would be taken from those who serve them
+        for config in [config("web", std::slice::from_ref(&wide)), config("web", &[local.clone(), wide.clone()])] {
+            let wrong = refused(&listeners, &config);
+            assert!(wrong.contains(&format!("it overlaps with tcp:{local}, which web listens on now")), "{wrong:?}");
+        }
+        // and when it has gone
+        listeners.keep_only(&BTreeSet::new());
+        drop(held);
+        listeners.prepare(&config("web", &[wide]), &Accounts::default()).unwrap();
     }
 
     #[test]
