@@ -3,7 +3,9 @@
 mod common;
 
 use common::{App, skipped};
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 
 /// A port that nobody has, as far as anybody can tell.
 fn free_port() -> u16 {
@@ -46,5 +48,49 @@ while True:
     TcpStream::connect(("127.0.0.1", metrics)).unwrap();
     let told = app.events_of("web.1");
     assert!(told.iter().any(|event| event["kind"] == "instance.not_intercepted"), "{told:#?}");
+    assert_eq!(app.stop(), Some(0));
+}
+
+#[test]
+fn who_waits_for_an_instance_that_is_gone_is_told_at_once_and_not_left_to_a_later_one() {
+    // given two instances, one of which accepts from nobody
+    let mut app = App::new(
+        "[process.web]
+         run = [\"@PY@\", \"@DIR@/web.py\"]
+         count = 2
+         listen = \"127.0.0.1:0\"
+         handoff = \"listen-fds\"
+         ready = \"started\"
+         restart = { when = \"never\" }",
+    );
+    app.write(
+        "web.py",
+        "import os, socket, time
+s = socket.socket(fileno=3)
+kept = []
+while os.environ['SVD_INDEX'] == '1':
+    kept.append(s.accept())
+time.sleep(1000)
+",
+    );
+    app.boot();
+    app.wait("web", "ready");
+    let address = app.process("web")["listeners"][0]["address"].as_str().unwrap().to_owned();
+    let clients: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    // when it ends
+    let gone = svd_sys::pidfd::open(app.pid("web.2")).unwrap();
+    svd_sys::pidfd::send_signal(gone.as_fd(), 9).unwrap();
+    // then who waited for it is sent away, and the others are not
+    let told = app.until("those who wait to be closed", |_| {
+        app.events().into_iter().find(|event| event["kind"] == "process.connections_closed")
+    });
+    assert_eq!(told["instance"], "web.2", "{told:#}");
+    let closed = clients.iter().filter(|client| {
+        client.set_nonblocking(true).unwrap();
+        !matches!((&**client).read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    });
+    let closed = closed.count();
+    assert!((1..40).contains(&closed), "{closed}");
+    assert!(told["message"].as_str().unwrap().starts_with(&format!("{closed} connection")), "{told:#}");
     assert_eq!(app.stop(), Some(0));
 }

@@ -128,6 +128,9 @@ impl App {
             self.scan_due = true;
         }
         self.drop_unused_listeners()?;
+        if let Some(process) = self.spawns.get(&spawn).map(|spawn| spawn.instance.process.clone()) {
+            self.close_abandoned(&process);
+        }
         self.forget_if_done(spawn)
     }
 
