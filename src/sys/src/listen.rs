@@ -114,6 +114,17 @@ fn close_all(fd: BorrowedFd<'_>) -> io::Result<u32> {
     }
 }
 
+/// Has a TCP socket listen again that somebody has shut down (shutdown(2) takes it out of service for all who share it), on
+/// the address that it was bound to. In its group it is the last from now on. Errors as of [`tcp`].
+pub fn again(fd: BorrowedFd<'_>, address: SocketAddr, backlog: u32) -> io::Result<()> {
+    match bind_inet(&fd, address) {
+        // It still is: only where the kernel had chosen the port it has lost it.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+        other => other?,
+    }
+    listen(&fd, backlog)
+}
+
 /// Whether the socket listens (SO_ACCEPTCONN, socket(7)).
 pub fn is_listening(fd: BorrowedFd<'_>) -> io::Result<bool> {
     get_int(fd, libc::SO_ACCEPTCONN).map(|value| value != 0)
@@ -162,8 +173,8 @@ fn make(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
-pub(crate) fn bind_inet(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
-    fn to(socket: &OwnedFd, address: &dyn SockaddrLike) -> nix::Result<()> {
+pub(crate) fn bind_inet(socket: &impl AsRawFd, address: SocketAddr) -> io::Result<()> {
+    fn to(socket: &impl AsRawFd, address: &dyn SockaddrLike) -> nix::Result<()> {
         bind(socket.as_raw_fd(), address)
     }
     match address {
@@ -173,7 +184,7 @@ pub(crate) fn bind_inet(socket: &OwnedFd, address: SocketAddr) -> io::Result<()>
     Ok(())
 }
 
-fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
+fn listen(socket: &impl AsRawFd, backlog: u32) -> io::Result<()> {
     let backlog = libc::c_int::try_from(backlog).unwrap_or(libc::c_int::MAX);
     // SAFETY: no pointers.
     cvt(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;

@@ -105,6 +105,7 @@ impl App {
                 // A program that ends well takes its socket's path away, which others may be using.
                 let process = known.instance.process.clone();
                 self.listeners.mend(&process);
+                self.revive_slots(&process);
             }
             None if self.ended_before.contains_key(&spawn) => {}
             None => return Ok(()),

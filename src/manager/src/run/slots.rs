@@ -38,6 +38,19 @@ impl App {
         }
     }
 
+    /// Has the slots of a process listen again that a program has shut down for all who have them.
+    pub(super) fn revive_slots(&mut self, process: &str) {
+        let keys: Vec<Key> = self.listeners.keys().filter(|key| *key.process == *process).cloned().collect();
+        for key in keys {
+            let Some(listener) = self.listeners.get_mut(&key) else { continue };
+            match listener.revive() {
+                Ok(slots) if slots.is_empty() => {}
+                Ok(slots) => tracing::warn!(listener = %key, ?slots, "shut down by its program; listens again"),
+                Err(error) => tracing::error!(listener = %key, %error, "shut down by its program; cannot listen again"),
+            }
+        }
+    }
+
     /// Whether anybody of a spawn may still accept.
     fn is_there(&self, id: SpawnId, spawn: &Spawn) -> bool {
         !matches!(spawn.phase, Phase::Ended(_)) || self.sweeper.has(id)
