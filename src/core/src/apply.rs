@@ -45,12 +45,11 @@ impl Core {
             }
         }
         self.catch_up(out);
-        let done: Vec<Arc<str>> =
-            self.desired.boundaries.keys().filter(|name| self.has_come_about(name)).cloned().collect();
-        for name in done {
-            self.change(Change::Boundaries(name, Vec::new()), out);
-        }
-        if self.desired.boundaries.is_empty() {
+        // None before all: one that has come up is taken back too when another one does not.
+        if self.desired.boundaries.keys().all(|name| self.has_come_about(name)) {
+            for name in self.desired.boundaries.keys().cloned().collect::<Vec<_>>() {
+                self.change(Change::Boundaries(name, Vec::new()), out);
+            }
             self.end_apply(out);
         }
     }

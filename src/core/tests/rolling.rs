@@ -211,7 +211,7 @@ fn an_apply_that_fails_in_one_process_is_taken_back_in_all() {
     assert_eq!(sim.rolled_back(op), why);
     assert_eq!(sim.config.process("web"), Some(&web));
     assert_eq!(sim.core.as_ref().map(|core| core.plan().process("api").cloned()), Some(Some(api)));
-    assert_eq!(sim.spawns("web", 1).len(), 1);
+    assert_eq!(sim.spawns("web", 1), [5]);
     assert_eq!(sim.before, None);
 }
 
