@@ -156,23 +156,21 @@ impl Service {
     }
 
     async fn run(&self, listener: OwnedFd) {
-        let Ok(copy) = listener.try_clone() else { return };
-        let copy = Arc::new(copy);
         let Ok(listener) = crate::reactor::watch(listener, Interest::READABLE) else { return };
+        let listener = Arc::new(listener);
         // What the manager before had received and not answered.
-        let service = self.clone();
-        let waiting = copy.clone();
-        let _panicked = tokio::task::spawn_blocking(move || service.left_over(waiting.as_fd())).await;
+        let (service, calls) = (self.clone(), listener.clone());
+        let _panicked = tokio::task::spawn_blocking(move || service.left_over(calls.get_ref().as_fd())).await;
         loop {
             let Ok(mut guard) = listener.readable().await else { return };
             if guard.ready().is_read_closed() {
                 // Nobody who has the filter is left.
                 return;
             }
-            let (service, calls) = (self.clone(), copy.clone());
-            // Looking into another process can wait in the kernel. A call that waits may be told after the readiness was
-            // cleared only if it is newer: tokio tells the two apart.
-            match tokio::task::spawn_blocking(move || service.all_calls(calls.as_fd())).await {
+            let (service, calls) = (self.clone(), listener.clone());
+            // Looking into another process can wait in the kernel. A call that comes meanwhile is not lost: tokio clears only
+            // the readiness that was there before.
+            match tokio::task::spawn_blocking(move || service.all_calls(calls.get_ref().as_fd())).await {
                 Ok(Ok(())) => guard.clear_ready(),
                 Ok(Err(error)) => {
                     tracing::warn!(spawn = self.spawn.0, %error, "a call cannot be received; trying again");
