@@ -331,7 +331,7 @@ fn celery_in_processes_loses_no_task_while_its_workers_are_rolled() {
 }
 
 /// With a worker that does not lose the job that it has taken and not begun yet when TERM comes, as RQ's own does: without
-/// svd five of 1,000 in 60 such ends.
+/// svd two of 1,000 in 60 such ends.
 #[test]
 fn rq_does_each_job_once_while_its_workers_are_rolled() {
     let Some(rq) = venv("rq") else { return };

@@ -25,6 +25,8 @@ pub const MOST: u64 = 400_000;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Failures that are kept whole; more are only counted.
 const KEPT: usize = 30;
+/// A right answer that took longer is told as a failure is, without being one.
+const LATE: Duration = Duration::from_secs(2);
 /// Requests on one kept connection before the client itself takes a new one.
 const PER_CONNECTION: u32 = 50;
 
@@ -67,6 +69,8 @@ pub enum Kind {
     TimedOut,
     /// Anything else, such as no more local ports.
     Other,
+    /// A right answer that took long.
+    Late,
 }
 
 /// A request that failed.
@@ -97,6 +101,8 @@ pub struct Tally {
     pub failed: BTreeMap<Kind, u64>,
     /// The first failures.
     pub failures: Vec<Failure>,
+    /// The first right answers that were late.
+    pub late: Vec<Failure>,
     /// Right answers by what their body says, its first line: which generation, where the program tells.
     pub by: BTreeMap<String, u64>,
     /// The slowest right answer of a client that is not slow.
@@ -292,7 +298,7 @@ impl fmt::Display for Tally {
             self.slowest,
             self.by.len(),
         )?;
-        for failure in &self.failures {
+        for failure in self.failures.iter().chain(&self.late) {
             let clock = failure.clock.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             write!(
                 f,
@@ -382,6 +388,11 @@ impl Shared {
                 }
                 if client != Client::Slow {
                     tally.slowest = tally.slowest.max(took);
+                    if took > LATE && tally.late.len() < KEPT {
+                        let (at, clock) = (self.began.elapsed(), SystemTime::now());
+                        let detail = format!("answered by {body:?}");
+                        tally.late.push(Failure { client, kind: Kind::Late, at, clock, took, detail });
+                    }
                 }
             }
             Err(trouble) => {

@@ -7,6 +7,7 @@ use crate::keys::{self, Key};
 /// The page in roff.
 pub fn reference_man() -> String {
     let mut page = String::from(HEAD);
+    together(&mut page);
     section(&mut page, "TOP LEVEL", "", keys::KEYS.iter().filter(|k| !k.path.contains('.')));
     section(&mut page, "KEYS OF [process.NAME] AND [defaults]", PROCESS, below("process.*."));
     presets(&mut page);
@@ -34,6 +35,14 @@ fn section(page: &mut String, title: &str, intro: &str, keys: impl Iterator<Item
         let _ = writeln!(page, ".br\nDefault: {}.", escape(key.default));
         let _ = writeln!(page, ".br\nOn apply: {}.", escape(key.applies.text()));
         let _ = writeln!(page, ".IP\n.nf\n{}\n.fi", escape(key.example));
+    }
+}
+
+/// How the keys about listeners and replacements work together, by two examples.
+fn together(page: &mut String) {
+    let _ = writeln!(page, ".SH TWO EXAMPLES");
+    for (example, text) in [(WEB, WEB_TOLD), (WORKER, WORKER_TOLD)] {
+        let _ = writeln!(page, ".IP\n.nf\n{}\n.fi\n.PP\n{}", escape(example.trim_end()), escape(text.trim_end()));
     }
 }
 
@@ -95,16 +104,86 @@ svd holds the sockets of
 for as long as it runs, and hands them to the instances. Who connects while an instance is replaced waits or is served, and is
 never refused.
 .PP
-A TCP listener has a gate, which sends each connection to the instances that are ready. New instances start beside the old
-ones and are asked whether they are ready on the real port, through the gate, before anyone else reaches them. Those that do
-not get ready go again, and the old ones go on. The old ones end when all that is queued for them is accepted, as their
-.I stop
-says.
+A TCP listener has a gate, which sends each connection to one of the instances that are ready, by chance. Each instance has a
+socket of its own behind the gate, its slot. Where nobody is ready, connections wait, up to the kernel's limit of 4096
+(net.core.somaxconn). Unix and UDP listeners have no gate: all instances take from one queue.
+.PP
+The program need not know of this. It finds its sockets as LISTEN_FDS, or it binds the address of the listener as ever, and svd
+puts its own socket in the place of the program's: see
+.IR handoff .
+The second needs root, or svd sets no_new_privs on the instance, so that sudo and the like gain nothing below it.
+.B svctl doctor
+tells what a host permits.
+.B svctl status
+shows the listeners, and a warning where an instance could not be given them.
 .PP
 The process
 .I web
 of a plain Procfile has the listener
 .IR 0.0.0.0:$PORT .
+A listener that apply adds is bound before anything else is done, and one that is taken is told with its holder's name. One that
+apply removes is closed when the last instance that has it is gone; who comes then is refused.
+.SH REPLACING INSTANCES
+svctl restart, svctl apply, failed
+.I health
+and
+.I recycle
+replace instances in one way, one after the other, which
+.I update
+chooses:
+.TP
+.B overlap
+A new instance starts beside the old one. It gets no connection but the probes of
+.I ready
+until it is ready; then the gate turns to it: at once, or in the shares of
+.IR update.canary .
+When it was well for
+.IR update.bake ,
+the old one is drained. For servers, and for workers of which two may run at once.
+.TP
+.B handover
+The old one is sent
+.I quiet
+and takes no new work, a new one starts, and when that is ready the old one is drained. For workers.
+.TP
+.B exclusive
+The old one stops, then the new one starts. For what may run only once. Connections wait meanwhile.
+.PP
+With overlap, a new one that ends, is not ready within
+.IR ready.timeout ,
+or becomes unhealthy before it has taken the place is stopped, and the old one goes on. The command exits 4 and says why, and
+.B svctl why
+keeps the evidence. An apply is then taken back as a whole: the config before is in force again, also for processes that had been
+replaced already.
+.SH DRAINING
+Before an instance is told to stop, these happen in turn:
+.IP 1. 4
+It gets no new connections, and
+.I quiet
+is sent to it, where there is one.
+.IP 2. 4
+Nobody is left in its slot: all who wait there are accepted, and each who has asked has got an answer. So even a program
+that dies at TERM loses no request. The longest wait is the sum of the times in
+.IR stop ,
+at least 10s and at most 10m; one that catches the first signal of
+.I stop
+is told after 15s at the latest and may finish by itself. Connections that are kept open without a request are not waited for:
+they are closed, and clients open another one.
+.IP 3. 4
+The command of
+.I drained
+exits 0, or
+.I drained.timeout
+is over.
+.PP
+Then its
+.I stop
+begins. A command that replaces instances does not wait for those that still finish what they have, however many hours that takes. They
+are shown by svctl status as (ending), and
+.B svctl kill \-\-now \-\-replaced TARGET
+ends them.
+.B svctl drain TARGET
+does the same with an instance that nobody replaces.
 .SH WHAT AN INSTANCE GETS
 A session of its own, /dev/null as standard input, pipes of svd as standard output and error, no other descriptor than
 the announced ones, and an environment built afresh at each start: what keep_env lets through of svd's own, HOME, USER, LOGNAME
@@ -132,6 +211,38 @@ says of its listeners.
 Times are numbers with ms, s, m, h or d, such as 500ms or 1m30s, at most 365d. Sizes are bytes, or with K, M, G or T
 multiples of 1024. Signals are names with or without SIG.
 "#;
+
+const WEB: &str = r#"[process.web]
+run    = "node server.js"
+listen = "0.0.0.0:8080"
+count  = 3
+ready  = { http = "/healthz", timeout = "30s" }
+health = { http = "/healthz", every = "5s", failures = 3 }
+update = { canary = ["10% 1m"], bake = "10s" }
+stop   = ["TERM", "30s", "KILL"]
+"#;
+
+const WEB_TOLD: &str = "\
+A server that calls listen(8080). At svctl restart web a fourth instance starts. svd asks it for /healthz on port 8080, as a user \
+would, for 30s at most; nobody else reaches it. When it has answered 200 to 399, it gets every tenth connection for a minute. Then it \
+takes its place among the three, and one old instance is drained: it gets no more connections, its requests are answered, within \
+30s, and TERM comes. So it goes on to the last one. Had it answered 500, or ended, the three old ones would run on as if nothing \
+had been. Later, an instance that has failed health three times in a row is replaced in the same way; not more than one at a time.";
+
+const WORKER: &str = r#"[process.worker]
+run     = "bundle exec sidekiq --timeout 25"
+count   = 2
+ready   = { notify = true }
+quiet   = "TSTP"
+drained = { run = "./busy --none", timeout = "2h" }
+stop    = ["TERM", "30s", "KILL"]
+"#;
+
+const WORKER_TOLD: &str = "\
+A worker, with handover, since it has quiet and no listener. At svctl restart worker the first one is sent TSTP and takes no new \
+job. Its successor starts, and is ready when it sends READY=1. Now the second one's turn comes, while the first one goes on with its \
+jobs until ./busy --none exits 0, for two hours at most; only then TERM is sent. With preset = \"sidekiq\" the keys ready, quiet and \
+stop can be left out.";
 
 const PROCESS: &str = "\
 Keys with a dot are those of a table: restart.limit is limit in restart = { limit = \"5 in 1m\" }.";

@@ -70,6 +70,19 @@ fn the_schema_has_every_key() {
 }
 
 #[test]
+fn the_two_examples_of_the_manual_are_good_configs_without_warnings() {
+    let page = reference_man();
+    let section = page.split(".SH TWO EXAMPLES\n").nth(1).and_then(|rest| rest.split("\n.SH ").next()).unwrap();
+    let examples: Vec<String> =
+        section.split(".nf\n").skip(1).map(|block| block.split(".fi\n").next().unwrap().replace("\\-", "-")).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let (_, warnings) = common::plan_and_warnings(&toml(&example));
+        assert_eq!(warnings, [], "{example}");
+    }
+}
+
+#[test]
 fn the_manual_has_every_key_and_is_clean_roff() {
     let page = reference_man();
     for key in KEYS {

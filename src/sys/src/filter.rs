@@ -1,11 +1,12 @@
-//! The system call filter that tells bind(2) and listen(2) to somebody else: the child's side, between fork and exec.
+//! The system call filter that tells bind(2), listen(2) and shutdown(2) to somebody else: the child's side, between fork and exec.
 //!
-//! Only these two calls stop and wait for an answer (SECCOMP_RET_USER_NOTIF, seccomp_unotify(2)); all others run as if
+//! Of shutdown only what takes a listening socket out of service: reading, or both ways. (Servers often end what they write on
+//! every connection, which goes on without a detour.) Only these calls stop and wait for an answer (SECCOMP_RET_USER_NOTIF, seccomp_unotify(2)); all others run as if
 //! there were no filter, and so do calls of a foreign architecture (32-bit programs, x32). The filter is inherited by
 //! everybody whom the program forks, and by what it executes.
 //!
 //! The listener on which the calls are told goes over a socket to the other side and is closed here. Between the two
-//! steps and exec the child makes neither call, so it never waits for itself.
+//! steps and exec the child makes none of these calls, so it never waits for itself.
 
 use crate::packet;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -25,6 +26,7 @@ const ARCH: u32 = 0xc000_00f3; // AUDIT_ARCH_RISCV64
 // Offsets in struct seccomp_data.
 const NR: u32 = 0;
 const ARCH_AT: u32 = 4;
+const SECOND: u32 = 24; // The lower half of the second argument: all three architectures are little-endian.
 
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
 const EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
@@ -34,12 +36,15 @@ const fn insn(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
     libc::sock_filter { code, jt, jf, k }
 }
 
-static PROGRAM: [libc::sock_filter; 7] = [
+static PROGRAM: [libc::sock_filter; 10] = [
     insn(LOAD, 0, 0, ARCH_AT),
-    insn(EQUAL, 0, 4, ARCH),
+    insn(EQUAL, 0, 7, ARCH),
     insn(LOAD, 0, 0, NR),
-    insn(EQUAL, 1, 0, libc::SYS_bind as u32),
-    insn(EQUAL, 0, 1, libc::SYS_listen as u32),
+    insn(EQUAL, 4, 0, libc::SYS_bind as u32),
+    insn(EQUAL, 3, 0, libc::SYS_listen as u32),
+    insn(EQUAL, 0, 3, libc::SYS_shutdown as u32),
+    insn(LOAD, 0, 0, SECOND),
+    insn(EQUAL, 1, 0, libc::SHUT_WR as u32),
     insn(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
     insn(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
 ];

@@ -1,4 +1,4 @@
-//! Intercepted bind(2) and listen(2) calls: the side that is told of them and answers.
+//! Intercepted bind(2), listen(2) and shutdown(2) calls: the side that is told of them and answers.
 //!
 //! A child that is started with a [`channel`]'s one end hands out the listener of its system call filter over it
 //! (seccomp_unotify(2)). Here it is looked at, never taken out: the descriptor stays in the queue of our end, so whoever
@@ -108,6 +108,11 @@ pub enum What {
     },
     /// listen(2).
     Listen {
+        /// The caller's descriptor.
+        fd: i32,
+    },
+    /// shutdown(2) of reading, or of both ways.
+    Shutdown {
         /// The caller's descriptor.
         fd: i32,
     },

@@ -201,6 +201,7 @@ impl Entry {
                 What::Bind { fd: int(first), address: second.load(Ordering::Relaxed), len: int(third).cast_unsigned() }
             }
             libc::SYS_listen => What::Listen { fd: int(first) },
+            libc::SYS_shutdown => What::Shutdown { fd: int(first) },
             _ => What::Other,
         };
         (id != 0).then_some(Call { tag: self.tag.load(Ordering::Relaxed), pid: half(who), what, id, entry })

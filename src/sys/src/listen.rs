@@ -80,6 +80,51 @@ pub fn waiting(fd: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(info.tcpi_unacked)
 }
 
+/// Accepts all connections that wait at a listening socket and closes them, without waiting for more; answers how many. Only
+/// for a socket from which nobody else accepts: for the moment it is non-blocking, for all who share it. EMFILE and the
+/// like where there is no room for one; what was closed until then is closed.
+pub fn close_waiting(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: fcntl without pointers.
+    let flags = cvt(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    crate::fd::set_nonblocking(fd)?;
+    let closed = close_all(fd);
+    // SAFETY: fcntl without pointers.
+    cvt(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) })?;
+    closed
+}
+
+fn close_all(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut closed: u32 = 0;
+    loop {
+        // SAFETY: accept4(2) takes null for an address that nobody asks for.
+        let accepted = cvt(unsafe {
+            libc::accept4(fd.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC)
+        });
+        match accepted {
+            Ok(raw) => {
+                // SAFETY: just made, owned by nobody else.
+                drop(unsafe { OwnedFd::from_raw_fd(raw) });
+                closed = closed.saturating_add(1);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(closed),
+            // It has left by itself; accept(2) tells of it before it tells of the next.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Has a TCP socket listen again that somebody has shut down (shutdown(2) takes it out of service for all who share it), on
+/// the address that it was bound to. In its group it is the last from now on. Errors as of [`tcp`].
+pub fn again(fd: BorrowedFd<'_>, address: SocketAddr, backlog: u32) -> io::Result<()> {
+    match bind_inet(&fd, address) {
+        // It still is: only where the kernel had chosen the port it has lost it.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+        other => other?,
+    }
+    listen(&fd, backlog)
+}
+
 /// Whether the socket listens (SO_ACCEPTCONN, socket(7)).
 pub fn is_listening(fd: BorrowedFd<'_>) -> io::Result<bool> {
     get_int(fd, libc::SO_ACCEPTCONN).map(|value| value != 0)
@@ -128,8 +173,8 @@ fn make(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
-pub(crate) fn bind_inet(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
-    fn to(socket: &OwnedFd, address: &dyn SockaddrLike) -> nix::Result<()> {
+pub(crate) fn bind_inet(socket: &impl AsRawFd, address: SocketAddr) -> io::Result<()> {
+    fn to(socket: &impl AsRawFd, address: &dyn SockaddrLike) -> nix::Result<()> {
         bind(socket.as_raw_fd(), address)
     }
     match address {
@@ -139,7 +184,7 @@ pub(crate) fn bind_inet(socket: &OwnedFd, address: SocketAddr) -> io::Result<()>
     Ok(())
 }
 
-fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
+fn listen(socket: &impl AsRawFd, backlog: u32) -> io::Result<()> {
     let backlog = libc::c_int::try_from(backlog).unwrap_or(libc::c_int::MAX);
     // SAFETY: no pointers.
     cvt(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
@@ -200,6 +245,20 @@ mod tests {
         assert_eq!(waiting(listener.as_fd()).unwrap(), 2);
         drop((listener.accept().unwrap(), listener.accept().unwrap()));
         assert_eq!(waiting(listener.as_fd()).unwrap(), 0);
+    }
+
+    #[test]
+    fn who_waits_can_be_sent_away_at_once() {
+        use std::io::Read;
+        let listener = tcp("127.0.0.1:0".parse().unwrap(), false, Group::Alone, 10).unwrap();
+        let at = address(listener.as_fd()).unwrap();
+        let mut clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(at).unwrap()).collect();
+        assert_eq!(close_waiting(listener.as_fd()).unwrap(), 3);
+        assert_eq!(close_waiting(listener.as_fd()).unwrap(), 0);
+        assert_eq!(flags(listener.as_fd()).1 & libc::O_NONBLOCK, 0);
+        assert!(clients.iter_mut().all(|client| client.read(&mut [0]).unwrap() == 0));
+        let datagrams = udp("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        assert_eq!(close_waiting(datagrams.as_fd()).unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub struct Child<'a> {
     pub session: Session,
     /// Our own process id, where the child is to be killed when we die.
     pub die_with: Option<i32>,
-    /// The child's end of [`crate::intercept::channel`], where its bind(2) and listen(2) calls are to be told to whoever
+    /// The child's end of [`crate::intercept::channel`], where its bind(2), listen(2) and shutdown(2) calls are to be told to whoever
     /// reads the other end.
     pub filter: Option<BorrowedFd<'a>>,
 }

@@ -89,7 +89,7 @@ fn attempt(uid: Option<u32>) -> io::Result<Tried> {
                 promise = promise_of(call.pid);
                 give(&listener, &call, fd, address, &socket)
             }
-            What::Listen { .. } | What::Other => Ok(()),
+            What::Listen { .. } | What::Shutdown { .. } | What::Other => Ok(()),
         };
         let answer = if given.is_ok() { Answer::Done } else { Answer::Continue };
         let answered = intercept::answer(listener.as_fd(), &call, answer);

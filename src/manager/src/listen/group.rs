@@ -13,6 +13,8 @@ use svd_core::{MAX_SLOTS, Slot};
 use svd_sys::gate::{self, MAX_PROBES, Probe};
 use svd_sys::listen::{self, Group};
 
+use super::socket_file::Identity;
+
 /// So many connections may wait to be accepted; the kernel takes no more than net.core.somaxconn (4096).
 pub const BACKLOG: u32 = 4096;
 
@@ -26,7 +28,11 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Where it really is, with the port that the kernel chose; `None` for Unix.
     pub at: Option<SocketAddr>,
+    /// The file that this manager has bound it to; `None` where it is no Unix listener, or another manager did.
+    pub file: Option<Identity>,
     sockets: Vec<Arc<OwnedFd>>,
+    /// The slots as the kernel counts the sockets of the group: by when each began to listen.
+    order: Vec<Slot>,
     /// Between the slots.
     pub gate: Gate,
 }
@@ -54,14 +60,15 @@ impl Listener {
     /// With one socket, and no gate yet.
     pub fn new(address: ListenAddress, socket: OwnedFd) -> Listener {
         let at = listen::address(socket.as_fd()).ok();
-        Listener { address, at, sockets: vec![Arc::new(socket)], gate: Gate::None }
+        Listener { address, at, file: None, sockets: vec![Arc::new(socket)], order: vec![Slot(0)], gate: Gate::None }
     }
 
     /// As the keeper holds it for a new manager, slot by slot.
     pub fn taken_over(address: ListenAddress, sockets: Vec<OwnedFd>) -> Listener {
         let at = sockets.first().and_then(|socket| listen::address(socket.as_fd()).ok());
         let gate = if sockets.len() > 1 { Gate::Open(Open::default()) } else { Gate::None };
-        Listener { address, at, sockets: sockets.into_iter().map(Arc::new).collect(), gate }
+        let order = (0..MAX_SLOTS).map(Slot).take(sockets.len()).collect();
+        Listener { address, at, file: None, sockets: sockets.into_iter().map(Arc::new).collect(), order, gate }
     }
 
     /// The socket of a slot. One that is not gated has one only, for all.
@@ -85,7 +92,7 @@ impl Listener {
     /// Makes a gate, with all to the first slot, where there is none. Without a second slot it changes nothing.
     pub fn open_gate(&mut self) {
         if let (Gate::None, Some(socket)) = (&self.gate, self.sockets.first()) {
-            self.gate = match turn(socket, &FIRST, &[]) {
+            self.gate = match turn(socket, &self.order, &FIRST, &[]) {
                 Ok(()) => Gate::Open(Open { weights: Some(FIRST.to_vec()), probes: Vec::new() }),
                 Err(error) => Gate::Refused(error.to_string()),
             };
@@ -104,9 +111,33 @@ impl Listener {
             let number = number.ok_or_else(|| io::Error::other("there are no more slots"))?;
             let socket = Arc::new(listen::tcp(at, *v6only, Group::Shared, BACKLOG)?);
             self.sockets.push(socket.clone());
+            self.order.push(Slot(number));
             made.push((Slot(number), socket));
         }
         Ok(made)
+    }
+
+    /// Has those slots listen again that a program has shut down, and the gate lead to all slots again; answers which they were.
+    /// What waited there is lost. The kernel puts the last of the group in the place of one that goes, and one that comes at the
+    /// end; which of several has gone first it tells nobody, so that is taken to be their order.
+    pub fn revive(&mut self) -> io::Result<Vec<Slot>> {
+        let (ListenAddress::Tcp { .. }, Some(at)) = (&self.address, self.at) else { return Ok(Vec::new()) };
+        let dead = |(_, socket): &(Slot, &Arc<OwnedFd>)| !listen::is_listening(socket.as_fd()).unwrap_or(true);
+        let dead: Vec<(Slot, Arc<OwnedFd>)> =
+            self.sockets().filter(dead).map(|(slot, one)| (slot, one.clone())).collect();
+        for (slot, _) in &dead {
+            if let Some(index) = self.order.iter().position(|one| one == slot) {
+                self.order.swap_remove(index);
+            }
+        }
+        for (slot, socket) in &dead {
+            listen::again(socket.as_fd(), at, BACKLOG)?;
+            self.order.push(*slot);
+        }
+        if !dead.is_empty() {
+            self.turn()?;
+        }
+        Ok(dead.into_iter().map(|(slot, _)| slot).collect())
     }
 
     /// Sends new connections by these weights.
@@ -160,15 +191,22 @@ impl Listener {
 
     fn turn(&self) -> io::Result<()> {
         match (&self.gate, self.sockets.first()) {
-            (Gate::Open(Open { weights: Some(weights), probes }), Some(socket)) => turn(socket, weights, probes),
+            (Gate::Open(Open { weights: Some(weights), probes }), Some(socket)) => {
+                turn(socket, &self.order, weights, probes)
+            }
             _ => Ok(()),
         }
     }
 }
 
-fn turn(socket: &OwnedFd, weights: &[(Slot, u32)], probes: &[Probe]) -> io::Result<()> {
-    let weights: Vec<(u8, u32)> = weights.iter().map(|(slot, weight)| (slot.0, *weight)).collect();
-    gate::attach(socket.as_fd(), &weights, probes)
+fn turn(socket: &OwnedFd, order: &[Slot], weights: &[(Slot, u32)], probes: &[Probe]) -> io::Result<()> {
+    let index = |slot: Slot| {
+        let found = order.iter().zip(0_u8..).find(|(one, _)| **one == slot);
+        found.map_or(slot.0, |(_, index)| index)
+    };
+    let weights: Vec<(u8, u32)> = weights.iter().map(|(slot, weight)| (index(*slot), *weight)).collect();
+    let probes: Vec<Probe> = probes.iter().map(|one| Probe { slot: index(Slot(one.slot)), ..*one }).collect();
+    gate::attach(socket.as_fd(), &weights, &probes)
 }
 
 #[cfg(test)]
@@ -224,6 +262,28 @@ mod tests {
         let _both = connect(&listener, 100);
         let got = accepted(&listener);
         assert!(got.iter().all(|count| *count > 10), "{got:?}");
+    }
+
+    #[test]
+    fn a_slot_that_a_program_has_shut_down_is_there_again_and_the_gate_finds_all() {
+        // given four slots, of which the kernel chose the port
+        let mut listener = open("127.0.0.1:0");
+        listener.reach(Slot(3)).unwrap();
+        for dead in [1, 0, 2] {
+            // when one is shut down
+            let socket = listener.socket(Slot(dead)).unwrap().try_clone().unwrap();
+            std::os::unix::net::UnixStream::from(socket).shutdown(std::net::Shutdown::Both).unwrap();
+            assert_eq!(listener.revive().unwrap(), [Slot(dead)]);
+            // then each gets what is meant for it
+            for slot in 0..4 {
+                listener.weigh(vec![(Slot(slot), 1)]).unwrap();
+                let _users = connect(&listener, 5);
+                let mut expected = [0; 4];
+                expected[usize::from(slot)] = 5;
+                assert_eq!(accepted(&listener), expected, "{dead} {slot}");
+            }
+        }
+        assert_eq!(listener.revive().unwrap(), []);
     }
 
     #[test]

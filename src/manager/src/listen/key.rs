@@ -50,13 +50,18 @@ impl Key {
             return self.address == other.address;
         };
         let (a, b) = (one.ip().to_canonical(), another.ip().to_canonical());
-        let same_family = a.is_ipv4() == b.is_ipv4();
-        // The unspecified address of IPv6 takes IPv4 too, as far as anybody can tell from outside.
-        let covers = |wild: IpAddr, plain: IpAddr| wild.is_unspecified() && (wild.is_ipv6() || plain.is_ipv4());
+        // The unspecified address of IPv6 takes IPv4 too, unless it is told not to.
+        let covers = |wild: IpAddr, key: &Key, plain: IpAddr| {
+            wild.is_unspecified() && (wild.is_ipv6() == plain.is_ipv6() || wild.is_ipv6() && !key.is_v6only())
+        };
         kind == other_kind
             && one.port() == another.port()
             && one.port() != 0
-            && (same_family && a == b || covers(a, b) || covers(b, a))
+            && (a == b || covers(a, self, b) || covers(b, other, a))
+    }
+
+    fn is_v6only(&self) -> bool {
+        self.address.split_once(':').is_some_and(|(kind, _)| kind.ends_with("6only"))
     }
 
     fn inet(&self) -> Option<(&str, SocketAddr)> {
@@ -104,6 +109,8 @@ mod tests {
         assert!(!overlap("0.0.0.0:80", "[::1]:80"));
         assert!(!overlap("127.0.0.1:80", "127.0.0.1:81"));
         assert!(!overlap("127.0.0.1:0", "127.0.0.1:0"));
+        let only = Key::new("web", &ListenAddress::Tcp { address: "[::]:80".parse().unwrap(), v6only: true });
+        assert!(!only.overlaps(&tcp("web", "0.0.0.0:80")) && only.overlaps(&tcp("web", "[::]:80")));
         let udp = ListenAddress::Udp { address: "0.0.0.0:80".parse().unwrap(), v6only: false };
         assert!(!Key::new("dns", &udp).overlaps(&tcp("web", "0.0.0.0:80")));
     }

@@ -15,7 +15,7 @@ use svd_sys::listen::{self, Group};
 use super::explain::{self, Kind};
 use super::group::{BACKLOG, Gate, Listener};
 use super::key::Key;
-use super::socket_file::{self, Access, Found};
+use super::socket_file::{self, Access, Found, Identity};
 use crate::plan::Accounts;
 
 /// The slots that every gated listener has from the start: one generation's and the next one's.
@@ -37,7 +37,7 @@ pub struct Listeners {
 pub struct Prepared {
     new: BTreeMap<Key, Listener>,
     /// Unix listeners that are there already, and who may connect from now on.
-    access: Vec<(std::path::PathBuf, Access)>,
+    access: Vec<(Key, std::path::PathBuf, Access)>,
 }
 
 impl Drop for Prepared {
@@ -102,14 +102,16 @@ impl Listeners {
             let key = key(process, wanted);
             if self.all.contains_key(&key) {
                 if let ListenAddress::Unix { path, .. } = &wanted.address {
-                    prepared.access.push((path.clone(), access(process, &wanted.address, accounts)));
+                    prepared.access.push((key, path.clone(), access(process, &wanted.address, accounts)));
                 }
                 continue;
             }
             let made = self.make(&key, process, &wanted.address, accounts, &prepared);
             match made {
-                Ok(socket) => {
-                    prepared.new.insert(key, Listener::new(wanted.address.clone(), socket));
+                Ok((socket, file)) => {
+                    let mut listener = Listener::new(wanted.address.clone(), socket);
+                    listener.file = file;
+                    prepared.new.insert(key, listener);
                 }
                 Err(why) => wrong.push(format!("[process.{}]: listener {}: {why}", process.name, wanted.name)),
             }
@@ -124,12 +126,21 @@ impl Listeners {
         address: &ListenAddress,
         accounts: &Accounts,
         prepared: &Prepared,
-    ) -> Result<OwnedFd, String> {
+    ) -> Result<(OwnedFd, Option<Identity>), String> {
         let ours = || self.all.keys().chain(prepared.new.keys()).filter(|other| other.overlaps(key));
         if let Some(other) = ours().find(|other| other.process != key.process) {
             return Err(format!(
                 "svd holds that for {}; take it away from there and apply that before it is given to {}",
                 other.process, key.process
+            ));
+        }
+        // The kernel prefers the narrower one at once, whoever is ready: its users would leave those that serve them.
+        if let Some(other) = self.all.keys().find(|other| other.overlaps(key)) {
+            return Err(format!(
+                "it overlaps with {}, which {} listens on now: connections would reach the new instances before they are ready; \
+                 take that away and apply, then add this and apply again (in between nobody listens there), or choose \
+                 another port",
+                other.address, key.process
             ));
         }
         match address {
@@ -139,19 +150,22 @@ impl Listeners {
                 }
                 listen::tcp(*address, *v6only, Group::Shared, BACKLOG)
                     .map_err(|error| explain::bind(&error, Kind::Tcp, *address))
+                    .map(|socket| (socket, None))
             }
-            ListenAddress::Udp { address, v6only } => {
-                listen::udp(*address, *v6only).map_err(|error| explain::bind(&error, Kind::Udp, *address))
-            }
-            ListenAddress::Unix { path, .. } => socket_file::make(path, access(process, address, accounts)),
+            ListenAddress::Udp { address, v6only } => listen::udp(*address, *v6only)
+                .map_err(|error| explain::bind(&error, Kind::Udp, *address))
+                .map(|socket| (socket, None)),
+            ListenAddress::Unix { path, .. } => socket_file::make(path, access(process, address, accounts))
+                .map(|(socket, identity)| (socket, Some(identity))),
         }
     }
 
     /// Takes up what was prepared: from now on it can be reached. Answers what the keeper is to hold.
     pub fn install(&mut self, mut prepared: Prepared) -> Vec<Held> {
-        for (path, access) in std::mem::take(&mut prepared.access) {
+        for (key, path, access) in std::mem::take(&mut prepared.access) {
+            let bound = self.all.get(&key).and_then(|listener| listener.file);
             // It stays as it is where it cannot be changed, or is gone: mending is for that.
-            if let Err(error) = socket_file::allow(&path, access) {
+            if let Err(error) = socket_file::allow(&path, access, bound) {
                 tracing::warn!(path = %path.display(), %error, "mode and owner of a listener cannot be changed");
             }
         }
@@ -431,13 +445,29 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_not_given_to_another_process_while_it_is_held_and_moves_within_its_own() {
+    fn an_address_that_is_held_is_given_to_nobody_else_and_not_beside_one_that_it_overlaps_with() {
         let port = free_port();
-        let (listeners, _held) = open(&plan(&[("web", &[listen("http", tcp(&format!("127.0.0.1:{port}")))])]));
-        let wide = [listen("http", tcp(&format!("0.0.0.0:{port}")))];
-        let wrong = listeners.prepare(&plan(&[("api", &wide)]), &Accounts::default()).unwrap_err();
-        assert!(wrong[0].contains("svd holds that for web"), "{wrong:?}");
-        listeners.prepare(&plan(&[("web", &wide)]), &Accounts::default()).unwrap();
+        let config = |process: &str, addresses: &[String]| {
+            let listeners: Vec<ListenerPlan> =
+                addresses.iter().enumerate().map(|(n, address)| listen(&format!("l{n}"), tcp(address))).collect();
+            plan(&[(process, &listeners)])
+        };
+        let local = format!("127.0.0.1:{port}");
+        let (mut listeners, held) = open(&config("web", std::slice::from_ref(&local)));
+        let wide = format!("0.0.0.0:{port}");
+        let refused =
+            |listeners: &Listeners, plan: &Plan| listeners.prepare(plan, &Accounts::default()).unwrap_err().join("\n");
+        let wrong = refused(&listeners, &config("api", std::slice::from_ref(&wide)));
+        assert!(wrong.contains("svd holds that for web"), "{wrong:?}");
+        // when its own process changes it, or adds another, so that users would be taken from those who serve them
+        for config in [config("web", std::slice::from_ref(&wide)), config("web", &[local.clone(), wide.clone()])] {
+            let wrong = refused(&listeners, &config);
+            assert!(wrong.contains(&format!("it overlaps with tcp:{local}, which web listens on now")), "{wrong:?}");
+        }
+        // and when it has gone
+        listeners.keep_only(&BTreeSet::new());
+        drop(held);
+        listeners.prepare(&config("web", &[wide]), &Accounts::default()).unwrap();
     }
 
     #[test]

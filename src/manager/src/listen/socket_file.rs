@@ -3,8 +3,8 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -24,9 +24,12 @@ pub struct Access {
     pub gid: Option<u32>,
 }
 
+/// Which file it is: device and inode.
+pub type Identity = (u64, u64);
+
 /// Makes a listening socket that nobody can reach yet: it has its hidden name only. What is left at the path must be the
 /// socket of a program that has ended, or nothing.
-pub fn make(path: &Path, access: Access) -> Result<OwnedFd, String> {
+pub fn make(path: &Path, access: Access) -> Result<(OwnedFd, Identity), String> {
     check(path)?;
     let hidden = hidden(path);
     let failed = |what: &str, error: io::Error| format!("{} cannot be {what}: {error}", path.display());
@@ -40,20 +43,44 @@ pub fn make(path: &Path, access: Access) -> Result<OwnedFd, String> {
         }
         _ => failed("made", error),
     })?;
-    if let Err(error) = allow(&hidden, access) {
-        let _as_good = fs::remove_file(&hidden);
-        return Err(failed("given its mode and owner (for another owner svd must be root)", error));
+    // Who may write to the directory may have put something else there meanwhile, but no new socket of ours.
+    let own = svd_sys::process::uid();
+    let is_new = |found: &fs::Metadata| found.nlink() == 1 && found.uid() == own;
+    match allow_if(&hidden, access, is_new) {
+        Ok(identity) => Ok((socket, identity)),
+        Err(error) => {
+            let _as_good = fs::remove_file(&hidden);
+            Err(failed("given its mode and owner (for another owner svd must be root)", error))
+        }
     }
-    Ok(socket)
 }
 
-/// Gives the file its mode and owner. Whoever is connected already stays.
-pub fn allow(file: &Path, access: Access) -> io::Result<()> {
-    if access.uid.is_some() || access.gid.is_some() {
-        lchown(file, access.uid, access.gid)?;
+/// Gives the file of a socket that is there already its mode and owner. Whoever is connected stays. The directory often belongs to
+/// the service, which can put anything in its place: what is no socket, or not the one that was bound (in a manager that did
+/// not bind it: not the one that has the hidden name too, and no name elsewhere), is left alone, with an error.
+pub fn allow(path: &Path, access: Access, bound: Option<Identity>) -> io::Result<()> {
+    let bound_by_another = identity(&hidden(path));
+    let is_ours = |found: &fs::Metadata| match bound {
+        Some(bound) => identity_of(found) == bound,
+        None => Some(identity_of(found)) == bound_by_another && found.nlink() <= 2,
+    };
+    allow_if(path, access, is_ours).map(drop)
+}
+
+/// Changes exactly the file that was found to be right; a link is none.
+fn allow_if(path: &Path, access: Access, is_right: impl Fn(&fs::Metadata) -> bool) -> io::Result<Identity> {
+    let file = svd_sys::files::pin(path)?;
+    let found = file.metadata()?;
+    if !found.file_type().is_socket() || !is_right(&found) {
+        return Err(io::Error::other("somebody has put something else in its place"));
     }
-    // After the owner: chown(2) may clear bits.
-    fs::set_permissions(file, Permissions::from_mode(access.mode))
+    let differs = |wanted: Option<u32>, is: u32| wanted.is_some_and(|wanted| wanted != is);
+    if differs(access.uid, found.uid()) || differs(access.gid, found.gid()) {
+        svd_sys::files::give(file.as_fd(), access.uid, access.gid)?;
+    }
+    // After the owner: chown(2) may clear bits. The way through /proc leads to this very file.
+    fs::set_permissions(format!("/proc/self/fd/{}", file.as_raw_fd()), Permissions::from_mode(access.mode))?;
+    Ok(identity_of(&found))
 }
 
 /// The hidden name beside a path.
@@ -142,8 +169,12 @@ fn bind(path: &Path) -> io::Result<OwnedFd> {
     svd_sys::listen::unix(&Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name), BACKLOG)
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()))
+fn identity(path: &Path) -> Option<Identity> {
+    path.symlink_metadata().ok().map(|found| identity_of(&found))
+}
+
+fn identity_of(found: &fs::Metadata) -> Identity {
+    (found.dev(), found.ino())
 }
 
 fn is_socket(path: &Path) -> bool {
@@ -164,7 +195,7 @@ mod tests {
         let path = dir.path.join("app.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         // when
-        let _socket = make(&path, OURS).unwrap();
+        let (_socket, _) = make(&path, OURS).unwrap();
         // then
         assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         publish(&path).unwrap();
@@ -179,7 +210,7 @@ mod tests {
         // given
         let dir = Dir::new("unix-mend");
         let path = dir.path.join("app.sock");
-        let _socket = make(&path, OURS).unwrap();
+        let (_socket, _) = make(&path, OURS).unwrap();
         publish(&path).unwrap();
         // when
         fs::remove_file(&path).unwrap();
@@ -209,11 +240,46 @@ mod tests {
     }
 
     #[test]
+    fn mode_and_owner_are_given_to_the_socket_alone_whatever_somebody_puts_in_its_place() {
+        // given a socket whose path leads to a file of somebody else's by now
+        let dir = Dir::new("unix-led");
+        let (path, secret) = (dir.path.join("app.sock"), dir.path.join("secret"));
+        let (_socket, bound) = make(&path, OURS).unwrap();
+        publish(&path).unwrap();
+        fs::write(&secret, "precious").unwrap();
+        fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+        let other = dir.path.join("other.sock");
+        let _other = std::os::unix::net::UnixListener::bind(&other).unwrap();
+        fs::set_permissions(&other, Permissions::from_mode(0o600)).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o7777;
+        let open = Access { mode: 0o666, ..OURS };
+        for bound in [Some(bound), None] {
+            fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink(&secret, &path).unwrap();
+            assert!(allow(&path, open, bound).is_err());
+            fs::remove_file(&path).unwrap();
+            fs::hard_link(&secret, &path).unwrap();
+            assert!(allow(&path, open, bound).is_err());
+            fs::remove_file(&path).unwrap();
+            fs::hard_link(&other, &path).unwrap();
+            assert!(allow(&path, open, bound).is_err());
+        }
+        assert_eq!((mode(&secret), mode(&other)), (0o600, 0o600));
+        // when it is itself again
+        publish(&path).unwrap();
+        // then it gets them, from later managers too
+        allow(&path, open, Some(bound)).unwrap();
+        assert_eq!(mode(&path), 0o666);
+        allow(&path, OURS, None).unwrap();
+        assert_eq!(mode(&path), 0o640);
+    }
+
+    #[test]
     fn a_path_of_full_length_has_its_hidden_name_too() {
         let dir = Dir::new("unix-long");
         let fill = LONGEST - dir.path.as_os_str().len() - 1;
         let path = dir.path.join("s".repeat(fill));
-        let _socket = make(&path, OURS).unwrap();
+        let (_socket, _) = make(&path, OURS).unwrap();
         publish(&path).unwrap();
         UnixStream::connect(&path).unwrap();
     }

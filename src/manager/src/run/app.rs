@@ -288,6 +288,9 @@ impl App {
                 self.scan_due |= due == super::sweep::ScanDue::Now;
                 for spawn in empty {
                     self.turn(Event::TreeEmpty { spawn })?;
+                    if let Some(process) = self.spawns.get(&spawn).map(|spawn| spawn.instance.process.clone()) {
+                        self.close_abandoned(&process);
+                    }
                 }
                 Ok(())
             }

@@ -59,6 +59,7 @@ impl App {
         }
         self.weights.insert(process.clone(), weights);
         self.turn_gates(&process);
+        self.close_abandoned(&process);
         Ok(())
     }
 
@@ -78,7 +79,7 @@ impl App {
 
     /// Where only one of the two configs of an apply has a listener, only the slots of those who have it count: in the others
     /// nobody would ever accept.
-    fn weights_of(&self, key: &Key, given: &[(Slot, u32)]) -> Vec<(Slot, u32)> {
+    pub(super) fn weights_of(&self, key: &Key, given: &[(Slot, u32)]) -> Vec<(Slot, u32)> {
         let has = |plan: &svd_config::Plan| {
             plan.process(&key.process)
                 .is_some_and(|process| process.listen.iter().any(|one| super::gate::key(process, one) == *key))

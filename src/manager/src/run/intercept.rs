@@ -1,6 +1,9 @@
 //! Programs that bind by themselves: their bind(2) and listen(2) wait for an answer here. One that means a listener of their
 //! process gets svd's socket in the place of its own; all others go on as if nobody had asked.
 //!
+//! So does shutdown(2), by which many servers take a socket out of service when they end: of one of svd's it would take it away
+//! from all who have it, now and later, and who waits there with it. It succeeds and is not run.
+//!
 //! One task for each spawn, from its start until its record goes, since all of its tree has the filter. A call is written
 //! down in a ledger that the keeper holds before it is known here, so a manager that is killed in the middle leaves it to its
 //! successor, and to the program it only takes longer. Every step can be made twice: a bind of a socket that is svd's already
@@ -21,6 +24,7 @@ use svd_core::SpawnId;
 use svd_sys::intercept::{self, Answer, Bound, Call, Handed, Kind, Ledger, Sock, What};
 use svd_sys::listen;
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -55,7 +59,7 @@ pub enum Seen {
     Listens(Key),
     /// The kernel did not let it have the filter: why.
     Refused(String),
-    /// It may not be looked into: why. Its calls are not intercepted.
+    /// It may not be looked into: why. Its calls run as if nobody had asked, which they still have to be told.
     Blind(String),
 }
 
@@ -136,7 +140,7 @@ struct Service {
 impl Service {
     /// Waits for the filter's listener; `None` where there will be none.
     async fn listener(&self, channel: OwnedFd) -> Option<OwnedFd> {
-        let channel = crate::reactor::watch(channel, Interest::READABLE).ok()?;
+        let channel = self.watch(&channel).await;
         loop {
             let Ok(mut guard) = channel.readable().await else { return None };
             match intercept::peek(channel.get_ref().as_fd()) {
@@ -147,38 +151,53 @@ impl Service {
                     self.tell(Seen::Refused(error.to_string()));
                     return None;
                 }
-                Err(error) => {
-                    tracing::warn!(spawn = self.spawn.0, %error, "a filter's listener cannot be had; trying again");
-                    tokio::time::sleep(BLIND).await;
-                }
+                Err(error) => self.pause("a filter's listener cannot be had", &error).await,
             }
         }
     }
 
+    /// Serves until nobody who has the filter is left. While somebody is, each call waits for an answer, so nothing else may
+    /// end it.
     async fn run(&self, listener: OwnedFd) {
-        let Ok(listener) = crate::reactor::watch(listener, Interest::READABLE) else { return };
+        let watched = self.watch(&listener).await;
         let listener = Arc::new(listener);
         // What the manager before had received and not answered.
-        let (service, calls) = (self.clone(), listener.clone());
-        let _panicked = tokio::task::spawn_blocking(move || service.left_over(calls.get_ref().as_fd())).await;
+        let (service, waiting) = (self.clone(), listener.clone());
+        if let Err(error) = tokio::task::spawn_blocking(move || service.left_over(waiting.as_fd())).await {
+            tracing::error!(spawn = self.spawn.0, %error, "what was left of intercepted calls is not answered");
+        }
         loop {
-            let Ok(mut guard) = listener.readable().await else { return };
+            // It fails only where the runtime ends.
+            let Ok(mut guard) = watched.readable().await else { return };
             if guard.ready().is_read_closed() {
-                // Nobody who has the filter is left.
                 return;
             }
             let (service, calls) = (self.clone(), listener.clone());
-            // Looking into another process can wait in the kernel. A call that comes meanwhile is not lost: tokio clears only
-            // the readiness that was there before.
-            match tokio::task::spawn_blocking(move || service.all_calls(calls.get_ref().as_fd())).await {
+            // Looking into another process can wait in the kernel. A call that waits may be told after the readiness was
+            // cleared only if it is newer: tokio tells the two apart.
+            match tokio::task::spawn_blocking(move || service.all_calls(calls.as_fd())).await {
                 Ok(Ok(())) => guard.clear_ready(),
-                Ok(Err(error)) => {
-                    tracing::warn!(spawn = self.spawn.0, %error, "a call cannot be received; trying again");
-                    tokio::time::sleep(BLIND).await;
-                }
+                Ok(Err(error)) => self.pause("a call cannot be received", &error).await,
+                Err(end) if end.is_panic() => self.pause("answering a call has failed", &end).await,
                 Err(_ending) => return,
             }
         }
+    }
+
+    /// A copy of a descriptor on the reactor, as soon as there is room for one.
+    async fn watch(&self, fd: &OwnedFd) -> AsyncFd<OwnedFd> {
+        loop {
+            let watched = fd.try_clone().and_then(|copy| crate::reactor::watch(copy, Interest::READABLE));
+            match watched {
+                Ok(watched) => return watched,
+                Err(error) => self.pause("intercepted calls cannot be waited for", &error).await,
+            }
+        }
+    }
+
+    async fn pause(&self, what: &str, why: &(dyn std::fmt::Display + Sync)) {
+        tracing::warn!(spawn = self.spawn.0, "{what} ({why}); trying again");
+        tokio::time::sleep(BLIND).await;
     }
 
     fn left_over(&self, listener: BorrowedFd<'_>) {
@@ -245,6 +264,10 @@ impl Service {
                 // It listens already, and a shorter queue than its own is not wanted.
                 self.tell(Seen::Listens(ours.key.clone()));
                 Ok(Answer::Done)
+            }
+            What::Shutdown { fd } => {
+                let sock = intercept::socket_of(listener, call, fd)?;
+                Ok(if self.is_ours(&sock).is_some() { Answer::Done } else { Answer::Continue })
             }
             What::Other => Ok(Answer::Continue),
         }

@@ -62,7 +62,13 @@ impl App {
         let Some(known) = self.spawns.get_mut(&spawn) else { return Ok(()) };
         let process = plan.process(&known.instance.process);
         match seen {
-            Seen::Refused(why) | Seen::Blind(why) => {
+            Seen::Refused(why) => {
+                super::spawns::abort(&mut known.intercept);
+                self.not_intercepted(spawn, &why);
+                return Ok(());
+            }
+            // Its calls still wait for an answer each, of whoever of its tree makes them: who answers them stays.
+            Seen::Blind(why) => {
                 self.not_intercepted(spawn, &why);
                 return Ok(());
             }
@@ -84,8 +90,7 @@ impl App {
 
     /// A program cannot be intercepted, and will be given its listeners in another way at its next start. Told once.
     pub(super) fn not_intercepted(&mut self, spawn: SpawnId, why: &str) {
-        let Some(known) = self.spawns.get_mut(&spawn) else { return };
-        super::spawns::abort(&mut known.intercept);
+        let Some(known) = self.spawns.get(&spawn) else { return };
         let instance = known.instance.clone();
         let message = format!(
             "its own bind cannot be intercepted here ({why}): from its next start on it is given its listeners by LISTEN_FDS"

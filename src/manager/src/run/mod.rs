@@ -22,6 +22,7 @@ mod probe;
 mod recycle;
 mod reports;
 mod settings;
+mod slots;
 mod spawns;
 mod status;
 mod sweep;

@@ -165,6 +165,9 @@ impl App {
             return Ok(Err(SpawnFailure { message, code: 111, transient: true }));
         }
         self.listeners.mend(&process.name);
+        self.revive_slots(&process.name);
+        // Who came late, by a handshake that had begun before.
+        self.close_abandoned(&process.name);
         self.make_blocking(process, spawn);
         let filter = match self.not_intercepted.contains_key(&spawn.instance.process) {
             true => Filter::Refused,

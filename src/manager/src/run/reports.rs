@@ -105,6 +105,7 @@ impl App {
                 // A program that ends well takes its socket's path away, which others may be using.
                 let process = known.instance.process.clone();
                 self.listeners.mend(&process);
+                self.revive_slots(&process);
             }
             None if self.ended_before.contains_key(&spawn) => {}
             None => return Ok(()),
@@ -128,6 +129,9 @@ impl App {
             self.scan_due = true;
         }
         self.drop_unused_listeners()?;
+        if let Some(process) = self.spawns.get(&spawn).map(|spawn| spawn.instance.process.clone()) {
+            self.close_abandoned(&process);
+        }
         self.forget_if_done(spawn)
     }
 

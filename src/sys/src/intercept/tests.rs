@@ -153,7 +153,7 @@ fn decide(listener: BorrowedFd<'_>, call: &Call, slot: BorrowedFd<'_>, seen: &mu
             seen.listened += 1;
             Answer::Done
         }
-        What::Listen { .. } | What::Other => {
+        What::Listen { .. } | What::Shutdown { .. } | What::Other => {
             seen.continued += 1;
             Answer::Continue
         }

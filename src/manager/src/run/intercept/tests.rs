@@ -202,6 +202,47 @@ print('all', flush=True)
 }
 
 #[tokio::test]
+async fn a_program_that_shuts_the_held_socket_down_takes_it_from_nobody() {
+    // given
+    let (listener, ours, at) = tcp("127.0.0.1:0");
+    let script = format!(
+        "import socket
+own = socket.socket()
+own.bind(('127.0.0.1', 0))
+own.listen(1)
+s = socket.socket()
+s.bind(('127.0.0.1', {}))
+s.listen(1)
+for how in (socket.SHUT_RD, socket.SHUT_RDWR):
+    s.shutdown(how)
+own.shutdown(socket.SHUT_RDWR)
+try:
+    own.accept()
+except OSError as error:
+    print('own', error.errno, flush=True)
+c, _ = s.accept()
+c.shutdown(socket.SHUT_RD)
+c.sendall(b'served')
+",
+        at.port()
+    );
+    let mut program = python(&script);
+    let _manager = Manager::begin(&program, vec![ours], &ledger());
+    // when the program has shut down both its own and the held one
+    let mut out = program.out.try_clone().unwrap();
+    let said = tokio::task::spawn_blocking(move || {
+        let mut line = [0; 7];
+        out.read_exact(&mut line).map(|()| line)
+    });
+    // then its own does not take connections any more, and the held one does
+    assert_eq!(&said.await.unwrap().unwrap(), b"own 22\n");
+    let socket = listener.socket(svd_core::Slot(0)).unwrap();
+    assert!(listen::is_listening(socket.as_fd()).unwrap());
+    assert_eq!(greeting(at).await, "served");
+    let _gone = program.out.read(&mut [0]);
+}
+
+#[tokio::test]
 async fn a_unix_path_is_recognised_however_the_program_names_it() {
     // given
     let dir = crate::listen::tests::Dir::new("intercept-unix");
