@@ -142,11 +142,15 @@ impl Listener {
 
     /// Sends new connections by these weights.
     pub fn weigh(&mut self, weights: Vec<(Slot, u32)>) -> io::Result<()> {
-        match &mut self.gate {
-            Gate::Open(open) if open.weights.as_ref() != Some(&weights) => open.weights = Some(weights),
+        let before = match &mut self.gate {
+            Gate::Open(open) if open.weights.as_ref() != Some(&weights) => open.weights.replace(weights),
             Gate::Open(_) | Gate::None | Gate::Refused(_) => return Ok(()),
+        };
+        let turned = self.turn();
+        if let (Err(_), Gate::Open(open)) = (&turned, &mut self.gate) {
+            open.weights = before;
         }
-        self.turn()
+        turned
     }
 
     /// Whether the weights are known.
