@@ -102,7 +102,6 @@ impl App {
     }
 
     fn spawn(&mut self, spawn: SpawnId, instance: InstanceName, lineage: Lineage) -> Result<(), LinkError> {
-        self.tell_wish()?;
         let plan = self.plan_of(spawn);
         let slot = self.core.slot_of(spawn).unwrap_or(lineage.slot);
         let tag = Purpose::Instance(lineage);
