@@ -13,6 +13,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// States of a TCP socket (include/net/tcp_states.h), as bits.
 pub(crate) const ESTABLISHED: u32 = 1 << 1;
 pub(crate) const SYN_RECV: u32 = 1 << 3;
+/// The other side has said that it sends no more, and may still wait for an answer.
+pub(crate) const CLOSE_WAIT: u32 = 1 << 8;
 pub(crate) const LISTEN: u32 = 1 << 10;
 /// Bound and nothing more; told since Linux 6.8.
 pub(crate) const BOUND: u32 = 1 << 13;
@@ -142,7 +144,7 @@ fn request(
     bytes
 }
 
-/// How an established connection stands: what TCP_INFO tells of it. The kernel counts time in ticks of 1 to 10 milliseconds.
+/// How a connection stands: what TCP_INFO tells of it. The kernel counts time in ticks of 1 to 10 milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Traffic {
     /// Bytes that the program has not read.
@@ -157,22 +159,23 @@ pub(crate) struct Traffic {
     pub(crate) last_sent: u32,
 }
 
-/// The established connections of this local port, by netlink alone: /proc/net does not tell enough.
+/// The connections of this local port on which this side can still send, by netlink alone: /proc/net does not tell enough.
 pub(crate) fn traffic(port: u16) -> io::Result<Vec<(Row, Traffic)>> {
     /// INET_DIAG_INFO as a bit of idiag_ext.
     const INFO: u8 = 1 << 1;
+    const OPEN: u32 = ESTABLISHED | CLOSE_WAIT;
     let mut found = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         let none = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
         let local = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
         let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
-        let mut request = request(Protocol::Tcp, family, ESTABLISHED, flags, (local, none));
+        let mut request = request(Protocol::Tcp, family, OPEN, flags, (local, none));
         if let Some(extensions) = request.get_mut(HEADER.saturating_add(2)) {
             *extensions = INFO;
         }
         ask(&request, &mut |body| found.extend(row(body).zip(traffic_of(body))))?;
     }
-    found.retain(|(row, _)| row.local.port() == port && row.state == ESTABLISHED);
+    found.retain(|(row, _)| row.local.port() == port && row.state & OPEN != 0);
     Ok(found)
 }
 
@@ -357,8 +360,20 @@ pub(crate) fn sockets(pid: i32) -> io::Result<HashSet<u64>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
         Err(error) => return Err(error),
     };
-    let number = |link: std::path::PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
-    Ok(entries.flatten().filter_map(|entry| number(fs::read_link(entry.path()).ok()?)).collect())
+    let number = |link: std::path::PathBuf| -> Option<u64> {
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    };
+    let mut found = HashSet::new();
+    for entry in entries.flatten() {
+        match fs::read_link(entry.path()) {
+            Ok(link) => found.extend(number(link)),
+            // Root may list another's descriptors, and without CAP_SYS_PTRACE see nothing of them.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            // Closed meanwhile.
+            Err(_) => {}
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
