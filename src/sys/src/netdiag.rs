@@ -107,6 +107,38 @@ fn exactly(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Row>> {
     Ok(found)
 }
 
+/// The inode number of the socket that this connected Unix socket, known by its own, is connected to; `None` where nobody has
+/// accepted it. By netlink alone; ENOENT also where the kernel was built without.
+pub(crate) fn unix_peer(inode: u64) -> io::Result<Option<u64>> {
+    // struct unix_diag_req, struct unix_diag_msg and what follows it (linux/unix_diag.h).
+    const LEN: u32 = 40;
+    const SHOW_PEER: u32 = 4;
+    const MESSAGE: usize = 16;
+    const PEER: u16 = 2;
+    let inode = u32::try_from(inode).map_err(|_| errno(libc::EOVERFLOW))?;
+    let mut request = Vec::new();
+    request.extend(LEN.to_ne_bytes());
+    request.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    request.extend(u16::try_from(libc::NLM_F_REQUEST).unwrap_or(1).to_ne_bytes());
+    request.extend([0; 8]);
+    request.extend([u8::try_from(libc::AF_UNIX).unwrap_or(1), 0, 0, 0]);
+    for number in [ANY, inode, SHOW_PEER, u32::MAX, u32::MAX] {
+        request.extend(number.to_ne_bytes());
+    }
+    let mut peer = None;
+    ask(&request, &mut |body| {
+        let mut attributes = body.get(MESSAGE..).unwrap_or_default();
+        while let (Some(len), Some(kind)) = (u16_at(attributes, 0), u16_at(attributes, 2)) {
+            if kind == PEER {
+                peer = u32_at(attributes, 4).filter(|inode| *inode != 0).map(u64::from);
+            }
+            // Shorter than itself it would be for ever.
+            attributes = attributes.get(usize::from(len).next_multiple_of(4).max(4)..).unwrap_or_default();
+        }
+    })?;
+    Ok(peer)
+}
+
 /// struct nlmsghdr and struct inet_diag_req_v2 (sock_diag(7)).
 fn request(
     protocol: Protocol,
