@@ -320,3 +320,48 @@ s = socket.socket(fileno=3){SERVE}"
     assert!(!is_told(&app.status()));
     assert_eq!(app.stop(), Some(0));
 }
+
+#[test]
+fn a_manager_killed_while_an_old_instance_still_has_a_listener_that_no_config_names_is_replaced() {
+    // given one that takes its time to stop
+    let (old, new) = (free_port(), free_port());
+    let config = |port: u16| {
+        format!(
+            "[process.web]
+             run = [\"@PY@\", \"@DIR@/web.py\"]
+             listen = \"127.0.0.1:{port}\"
+             handoff = \"listen-fds\"
+             stop = [\"TERM\", \"600s\", \"KILL\"]"
+        )
+    };
+    let mut app = App::new(&config(old));
+    let ignores = "import os, signal, socket
+if not os.path.exists('@DIR@/began'):
+    open('@DIR@/began', 'w').close()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)";
+    app.write("web.py", &format!("{ignores}\ns = socket.socket(fileno=3){SERVE}"));
+    app.boot();
+    app.wait("web", "ready");
+    let before = app.pid("web.1");
+    // when its listener is taken out of the config
+    app.configure(&config(new));
+    let mut apply = app.svctl_command(&["apply"]).spawn().unwrap();
+    app.until("it to be told to stop", |_| {
+        app.events().iter().any(|event| event["kind"] == "instance.signalled" && event["pid"] == before).then_some(())
+    });
+    // and the manager is killed
+    let manager = app.status()["svd"]["manager_pid"].clone();
+    let pidfd = svd_sys::pidfd::open(i32::try_from(manager.as_i64().unwrap()).unwrap()).unwrap();
+    svd_sys::pidfd::send_signal(std::os::fd::AsFd::as_fd(&pidfd), 9).unwrap();
+    // then there is another, which keeps what the old one was given
+    app.until("the next manager", |status| (status["svd"]["manager_pid"] != manager).then_some(()));
+    assert_eq!(app.status()["svd"]["manager_starts"], 2);
+    assert!(TcpStream::connect(("127.0.0.1", old)).is_ok());
+    assert_eq!(tcp(&format!("127.0.0.1:{new}")), format!("web {}", app.pid("web.1")));
+    // until the old one has gone
+    let pidfd = svd_sys::pidfd::open(before).unwrap();
+    svd_sys::pidfd::send_signal(std::os::fd::AsFd::as_fd(&pidfd), 9).unwrap();
+    app.until("its listener to have gone", |_| TcpStream::connect(("127.0.0.1", old)).is_err().then_some(()));
+    apply.wait().unwrap();
+    assert_eq!(app.stop(), Some(0));
+}

@@ -4,7 +4,10 @@
 
 use crate::cvt::{cvt, errno};
 use crate::packet::{get_int, set_int, set_int_at};
-use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, UnixAddr, bind, getsockname};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, UnixAddr, bind,
+    getsockname,
+};
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +22,14 @@ pub enum Group {
     /// It is one of a group (SO_REUSEPORT, socket(7)), between whose sockets a [`crate::gate`] chooses. All must be made by
     /// the same user; the index of each is the order in which they began to listen, as long as none is closed.
     Shared,
+}
+
+/// Whether somebody listens at the path of a Unix socket. ECONNREFUSED where nobody does, EAGAIN where somebody does and as
+/// many as may wait there already; never waits itself.
+pub fn try_unix(path: &Path) -> io::Result<()> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = nix::sys::socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    Ok(nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?)
 }
 
 /// A TCP socket that listens on `address` (port 0: the kernel chooses), at most `backlog` connections waiting (the

@@ -13,6 +13,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// States of a TCP socket (include/net/tcp_states.h), as bits.
 pub(crate) const ESTABLISHED: u32 = 1 << 1;
 pub(crate) const SYN_RECV: u32 = 1 << 3;
+/// The other side has said that it sends no more, and may still wait for an answer.
+pub(crate) const CLOSE_WAIT: u32 = 1 << 8;
 pub(crate) const LISTEN: u32 = 1 << 10;
 /// Bound and nothing more; told since Linux 6.8.
 pub(crate) const BOUND: u32 = 1 << 13;
@@ -105,6 +107,38 @@ fn exactly(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Row>> {
     Ok(found)
 }
 
+/// The inode number of the socket that this connected Unix socket, known by its own, is connected to; `None` where nobody has
+/// accepted it. By netlink alone; ENOENT also where the kernel was built without.
+pub(crate) fn unix_peer(inode: u64) -> io::Result<Option<u64>> {
+    // struct unix_diag_req, struct unix_diag_msg and what follows it (linux/unix_diag.h).
+    const LEN: u32 = 40;
+    const SHOW_PEER: u32 = 4;
+    const MESSAGE: usize = 16;
+    const PEER: u16 = 2;
+    let inode = u32::try_from(inode).map_err(|_| errno(libc::EOVERFLOW))?;
+    let mut request = Vec::new();
+    request.extend(LEN.to_ne_bytes());
+    request.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    request.extend(u16::try_from(libc::NLM_F_REQUEST).unwrap_or(1).to_ne_bytes());
+    request.extend([0; 8]);
+    request.extend([u8::try_from(libc::AF_UNIX).unwrap_or(1), 0, 0, 0]);
+    for number in [ANY, inode, SHOW_PEER, u32::MAX, u32::MAX] {
+        request.extend(number.to_ne_bytes());
+    }
+    let mut peer = None;
+    ask(&request, &mut |body| {
+        let mut attributes = body.get(MESSAGE..).unwrap_or_default();
+        while let (Some(len), Some(kind)) = (u16_at(attributes, 0), u16_at(attributes, 2)) {
+            if kind == PEER {
+                peer = u32_at(attributes, 4).filter(|inode| *inode != 0).map(u64::from);
+            }
+            // Shorter than itself it would be for ever.
+            attributes = attributes.get(usize::from(len).next_multiple_of(4).max(4)..).unwrap_or_default();
+        }
+    })?;
+    Ok(peer)
+}
+
 /// struct nlmsghdr and struct inet_diag_req_v2 (sock_diag(7)).
 fn request(
     protocol: Protocol,
@@ -142,7 +176,7 @@ fn request(
     bytes
 }
 
-/// How an established connection stands: what TCP_INFO tells of it. The kernel counts time in ticks of 1 to 10 milliseconds.
+/// How a connection stands: what TCP_INFO tells of it. The kernel counts time in ticks of 1 to 10 milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Traffic {
     /// Bytes that the program has not read.
@@ -157,22 +191,23 @@ pub(crate) struct Traffic {
     pub(crate) last_sent: u32,
 }
 
-/// The established connections of this local port, by netlink alone: /proc/net does not tell enough.
+/// The connections of this local port on which this side can still send, by netlink alone: /proc/net does not tell enough.
 pub(crate) fn traffic(port: u16) -> io::Result<Vec<(Row, Traffic)>> {
     /// INET_DIAG_INFO as a bit of idiag_ext.
     const INFO: u8 = 1 << 1;
+    const OPEN: u32 = ESTABLISHED | CLOSE_WAIT;
     let mut found = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         let none = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
         let local = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
         let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
-        let mut request = request(Protocol::Tcp, family, ESTABLISHED, flags, (local, none));
+        let mut request = request(Protocol::Tcp, family, OPEN, flags, (local, none));
         if let Some(extensions) = request.get_mut(HEADER.saturating_add(2)) {
             *extensions = INFO;
         }
         ask(&request, &mut |body| found.extend(row(body).zip(traffic_of(body))))?;
     }
-    found.retain(|(row, _)| row.local.port() == port && row.state == ESTABLISHED);
+    found.retain(|(row, _)| row.local.port() == port && row.state & OPEN != 0);
     Ok(found)
 }
 
@@ -357,8 +392,20 @@ pub(crate) fn sockets(pid: i32) -> io::Result<HashSet<u64>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
         Err(error) => return Err(error),
     };
-    let number = |link: std::path::PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
-    Ok(entries.flatten().filter_map(|entry| number(fs::read_link(entry.path()).ok()?)).collect())
+    let number = |link: std::path::PathBuf| -> Option<u64> {
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    };
+    let mut found = HashSet::new();
+    for entry in entries.flatten() {
+        match fs::read_link(entry.path()) {
+            Ok(link) => found.extend(number(link)),
+            // Root may list another's descriptors, and without CAP_SYS_PTRACE see nothing of them.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            // Closed meanwhile.
+            Err(_) => {}
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -31,6 +31,18 @@ impl Key {
         Key { process: process.into(), address: address.into() }
     }
 
+    /// The address, read back; what only a config says of a path is unknown here. `None` where it is none.
+    pub fn listen_address(&self) -> Option<ListenAddress> {
+        let (kind, address) = self.address.split_once(':')?;
+        let inet = || address.parse::<SocketAddr>().ok();
+        match kind {
+            "tcp" | "tcp6only" => Some(ListenAddress::Tcp { address: inet()?, v6only: kind == "tcp6only" }),
+            "udp" | "udp6only" => Some(ListenAddress::Udp { address: inet()?, v6only: kind == "udp6only" }),
+            "unix" => Some(ListenAddress::Unix { path: address.into(), mode: 0, user: None, group: None }),
+            _ => None,
+        }
+    }
+
     /// What the keeper calls the socket of this slot.
     pub fn held(&self, slot: Slot) -> String {
         format!("{HELD}{}:{}:{}", self.process, self.address, slot.0)
@@ -90,6 +102,8 @@ mod tests {
         let path = ListenAddress::Unix { path: "/run/a:b.sock".into(), mode: 0o660, user: None, group: None };
         let keys = [tcp("web", "0.0.0.0:8080"), tcp("web", "[::1]:0"), Key::new("web", &path)];
         for key in keys {
+            let address = key.listen_address().unwrap();
+            assert_eq!(Key::new("web", &address), key);
             assert_eq!(Key::read(&key.held(Slot(1))), Some((key, Slot(1))));
         }
         assert_eq!(tcp("web", "[::]:80").held(Slot(0)), "listen:web:tcp:[::]:80:0");

@@ -67,16 +67,19 @@ impl Listeners {
         sockets
     }
 
-    /// Takes up what the keeper held, as far as these plans name it; answers the names of what they do not.
+    /// Takes up what the keeper held, as far as these plans name it or a spawn that lives was given it; answers the names of
+    /// the rest.
     pub fn adopt<'a>(
         held: BTreeMap<Key, Vec<OwnedFd>>,
         plans: impl Iterator<Item = &'a Arc<Plan>>,
+        given: &BTreeSet<Key>,
     ) -> (Listeners, Vec<String>) {
         let mut listeners = Listeners::default();
-        let named: BTreeMap<Key, ListenAddress> = plans
-            .flat_map(|plan| all_of(plan))
-            .map(|(process, plan)| (key(process, plan), plan.address.clone()))
-            .collect();
+        let mut named: BTreeMap<Key, ListenAddress> =
+            given.iter().filter_map(|key| Some((key.clone(), key.listen_address()?))).collect();
+        named.extend(
+            plans.flat_map(|plan| all_of(plan)).map(|(process, plan)| (key(process, plan), plan.address.clone())),
+        );
         let mut obsolete = Vec::new();
         for (key, sockets) in held {
             match named.get(&key) {
@@ -410,7 +413,7 @@ mod tests {
         named.insert("control".into(), svd_sys::fd::open_null().unwrap());
         drop((listeners, held));
         let found = Listeners::take_over(&mut named);
-        let (mut later, obsolete) = Listeners::adopt(found, [&plan].into_iter());
+        let (mut later, obsolete) = Listeners::adopt(found, [&plan].into_iter(), &BTreeSet::new());
         // then
         assert_eq!((named.len(), obsolete.len()), (1, 0));
         later.drop_unreachable();
@@ -422,6 +425,25 @@ mod tests {
         assert_eq!(later.keep_only(&BTreeSet::new()).len(), 3);
         assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
         assert_eq!(std::fs::read_dir(&dir.path).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_later_manager_keeps_what_no_plan_names_while_a_spawn_that_was_given_it_lives() {
+        // given a listener that an apply took out of the config
+        let (listeners, held) = open(&plan(&[("web", &[listen("http", tcp("127.0.0.1:0"))])]));
+        let key = listeners.keys().next().unwrap().clone();
+        let after = Arc::new(plan(&[("web", &[])]));
+        let adopt = |given: &BTreeSet<Key>| {
+            let mut named: BTreeMap<String, OwnedFd> =
+                held.iter().map(|(name, socket)| (name.clone(), socket.try_clone().unwrap())).collect();
+            Listeners::adopt(Listeners::take_over(&mut named), [&after].into_iter(), given)
+        };
+        // when the one that it was given to lives, and when it does not
+        let (with, none) = adopt(&BTreeSet::from([key.clone()]));
+        let (without, all) = adopt(&BTreeSet::new());
+        // then
+        assert_eq!((with.get(&key).map(Listener::is_gated), none.len()), (Some(true), 0));
+        assert_eq!((without.get(&key).is_none(), all.len()), (true, held.len()));
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::group::BACKLOG;
@@ -150,7 +149,7 @@ pub fn check(path: &Path) -> Result<(), String> {
         Ok(_) => {}
     }
     // A connection tells a living socket from one whose program has ended. Where its queue is full, somebody holds it.
-    match UnixStream::connect(path) {
+    match svd_sys::listen::try_unix(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(_) | Err(_) => {
@@ -185,6 +184,7 @@ fn is_socket(path: &Path) -> bool {
 mod tests {
     use super::*;
     use crate::listen::tests::Dir;
+    use std::os::unix::net::UnixStream;
 
     const OURS: Access = Access { mode: 0o640, uid: None, gid: None };
 
@@ -234,6 +234,11 @@ mod tests {
         let living = dir.path.join("living.sock");
         let _program = std::os::unix::net::UnixListener::bind(&living).unwrap();
         assert!(make(&living, OURS).unwrap_err().contains("is in use"));
+        // also where no more may wait there, and a connection would have to wait itself
+        let full = dir.path.join("full.sock");
+        let _program = svd_sys::listen::unix(&full, 0).unwrap();
+        let _waits = UnixStream::connect(&full).unwrap();
+        assert!(make(&full, OURS).unwrap_err().contains("is in use"));
         let nowhere = dir.path.join("no/such/app.sock");
         assert!(make(&nowhere, OURS).unwrap_err().contains("does not exist; create it"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");

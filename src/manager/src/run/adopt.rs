@@ -11,7 +11,7 @@ use super::app::App;
 use super::launch::explain;
 use super::reports::exit_status;
 use super::spawns::{Output, Phase, Spawn, Wire, from_wire};
-use crate::listen::key;
+use crate::listen::{Key, key};
 use crate::logs::{Limits, Stream};
 use crate::seam::{Found, LinkError, Purpose, Tag, decode_note};
 
@@ -52,6 +52,14 @@ impl App {
             spawn.program = process.name.clone().into();
             spawn.cwd = process.exec.cwd.clone();
             spawn.listens = process.listen.iter().map(|wanted| key(process, wanted)).collect();
+        }
+        // Not what its process has by now.
+        if let Some(listens) = &tag.listens {
+            let process: &Arc<str> = &tag.instance.process;
+            spawn.listens = listens
+                .iter()
+                .map(|address| Key { process: process.clone(), address: address.as_str().into() })
+                .collect();
         }
         spawn.ready = found.held.remove(&FdRole::Ready);
         spawn.notify = instance.notify;

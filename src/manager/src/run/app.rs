@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use svd_api as api;
-use svd_core::{Command, Core, Event, InstanceName, OpId, Slot, SpawnId, Time};
+use svd_core::{Action, Command, Core, Event, InstanceName, OpId, Slot, SpawnId, Time};
 use svd_wire::Request;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -198,9 +198,33 @@ impl App {
     pub(super) fn turn(&mut self, event: Event) -> Result<(), LinkError> {
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
-            for action in self.core.take(now(), event) {
-                self.perform(action)?;
+            let actions = self.core.take(now(), event);
+            self.perform_all(actions)?;
+        }
+        Ok(())
+    }
+
+    /// Performs a batch. What is desired by the end of it goes to the keeper before anything else of it is done: a manager
+    /// that takes over in the middle then knows all of what some of which was done.
+    fn perform_all(&mut self, actions: Vec<Action>) -> Result<(), LinkError> {
+        for action in actions {
+            match action {
+                Action::Persist(_) | Action::TakeBack { .. } | Action::DropOther => {}
+                Action::Spawn { .. }
+                | Action::Probe { .. }
+                | Action::Signal { .. }
+                | Action::Sweep { .. }
+                | Action::Annotate { .. }
+                | Action::Forget { .. }
+                | Action::Record(_)
+                | Action::Done { .. }
+                | Action::Gate { .. }
+                | Action::WatchQueue { .. }
+                | Action::ProveDrained { .. }
+                | Action::Watch { .. }
+                | Action::Finish { .. } => self.tell_wish()?,
             }
+            self.perform(action)?;
         }
         Ok(())
     }
@@ -208,9 +232,8 @@ impl App {
     /// Performs what follows from all that the core was told.
     fn conclude(&mut self) -> Result<(), LinkError> {
         loop {
-            for action in self.core.conclude(now()) {
-                self.perform(action)?;
-            }
+            let actions = self.core.conclude(now());
+            self.perform_all(actions)?;
             let Some(event) = self.queue.pop_front() else { return Ok(()) };
             self.turn(event)?;
         }
@@ -234,9 +257,8 @@ impl App {
         Ok(())
     }
 
-    /// Has the keeper hold what is desired and which configs that is about, where it has changed. Before any start that
-    /// follows from it: a later manager must know by which config a generation runs.
-    pub(super) fn tell_wish(&mut self) -> Result<(), LinkError> {
+    /// Has the keeper hold what is desired and which configs that is about, where it has changed.
+    fn tell_wish(&mut self) -> Result<(), LinkError> {
         if self.wish == Wish::Held {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! How a manager comes to be: afresh, from files, or in the place of one that died, from what the keeper holds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use svd_config::plan::ControlPlan;
 use svd_core::{Command, Core, SpawnId};
 use svd_sys::lock::{LockError, lock_file};
-use svd_wire::Request;
+use svd_wire::{Life, Request};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
@@ -29,10 +29,10 @@ use super::usage::UsageSampler;
 use crate::ask::Handle;
 use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
-use crate::listen::Listeners;
+use crate::listen::{Key, Listeners};
 use crate::logs::{Logs, Printed};
 use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
-use crate::seam::{Configs, Inventory, Link, LinkError, config_name, config_number, wish_from_memfd};
+use crate::seam::{Configs, Found, Inventory, Link, LinkError, Tag, config_name, config_number, wish_from_memfd};
 use crate::store::{NewEvent, Place as StorePlace, Store};
 
 /// Name under which the keeper holds the control socket's listener. The keeper watches it to know that a manager is wanted.
@@ -78,6 +78,8 @@ struct Ground {
     store: Store,
     desired: svd_core::Desired,
     warnings: Vec<String>,
+    /// Names of what the keeper is to let go, which may be asked of it only when the inventory was taken in.
+    obsolete: Vec<String>,
 }
 
 /// Runs the manager on this link to its keeper. Returns svd's exit code.
@@ -115,7 +117,7 @@ async fn begin(args: &RunArgs, socket: OwnedFd) -> Result<u8, BootError> {
     let mut link = Link::new(socket)?;
     let mut inventory = Inventory::take(&mut link).await?;
     let configs = configs(&mut inventory);
-    let ground = match configs.is_empty() {
+    let mut ground = match configs.is_empty() {
         true => afresh(args, &mut link, &mut inventory).await?,
         false => take_over(configs, &mut link, &mut inventory).await?,
     };
@@ -127,6 +129,9 @@ async fn begin(args: &RunArgs, socket: OwnedFd) -> Result<u8, BootError> {
         "manager started"
     );
     link.send(&Request::Ready, Vec::new())?;
+    for name in std::mem::take(&mut ground.obsolete) {
+        link.send(&Request::Drop { name }, Vec::new())?;
+    }
     live(args, link, inventory, ground).await
 }
 
@@ -192,7 +197,8 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let name = config_name(setting.number);
     link.send(&Request::Hold { name }, vec![setting.snapshot.to_memfd().map_err(io)?])?;
     let settings = Settings::new(setting, None, FIRST_CONFIG, None);
-    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings })
+    let obsolete = Vec::new();
+    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, obsolete })
 }
 
 /// One svd for each directory that it changes.
@@ -225,9 +231,9 @@ fn configs(inventory: &mut Inventory) -> BTreeMap<u64, OwnedFd> {
     numbers.into_iter().filter_map(take).collect()
 }
 
-/// The configs that the wish names, the one in force first. What nobody names was left by a manager that died in the middle
-/// of an apply, or at its end.
-fn settings(mut held: BTreeMap<u64, OwnedFd>, wish: Option<&Configs>, link: &mut Link) -> Result<Settings, BootError> {
+/// The configs that the wish names, the one in force first, and the names of the others: those were left by a manager that
+/// died in the middle of an apply, or at its end.
+fn settings(mut held: BTreeMap<u64, OwnedFd>, wish: Option<&Configs>) -> Result<(Settings, Vec<String>), BootError> {
     let last = held.last_key_value().map_or(0, |(number, _)| *number);
     // Without a wish there is one only: the wish is told before a second one counts.
     let first = held.first_key_value().map_or(0, |(number, _)| *number);
@@ -236,10 +242,8 @@ fn settings(mut held: BTreeMap<u64, OwnedFd>, wish: Option<&Configs>, link: &mut
     let in_force = read(named.in_force)
         .ok_or_else(|| BootError::Other(format!("the keeper holds no config number {}", named.in_force)))??;
     let other = named.other.and_then(read).transpose()?;
-    for number in held.into_keys() {
-        link.send(&Request::Drop { name: config_name(number) }, Vec::new())?;
-    }
-    Ok(Settings::new(in_force, other, last, named.taken_back))
+    let obsolete = held.into_keys().map(config_name).collect();
+    Ok((Settings::new(in_force, other, last, named.taken_back), obsolete))
 }
 
 fn read_setting(number: u64, memfd: OwnedFd) -> Result<Setting, BootError> {
@@ -257,8 +261,9 @@ async fn take_over(
     inventory: &mut Inventory,
 ) -> Result<Ground, BootError> {
     let held = inventory.named.remove(DESIRED).and_then(|memfd| wish_from_memfd(memfd).ok());
-    let mut settings = settings(configs, held.as_ref().map(|(_, configs)| configs), link)?;
-    let listeners = listeners(&mut settings, link, inventory)?;
+    let (mut settings, mut obsolete) = settings(configs, held.as_ref().map(|(_, configs)| configs))?;
+    let (listeners, unused) = listeners(&mut settings, link, inventory)?;
+    obsolete.extend(unused);
     let held = held.map(|(desired, _)| desired);
     let Snapshot { root, runtime, groups, .. } = settings.in_force().snapshot.clone();
     let place = Place { root, runtime, volatile: None };
@@ -282,16 +287,18 @@ async fn take_over(
     // The keeper was told before the store was: it knows at least as much, also where the database was taken away.
     let desired = held.unwrap_or(stored);
     let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
-    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings })
+    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, obsolete })
 }
 
-/// The listeners that the keeper holds, and those that are missing among them made again. That one cannot be made again ends
-/// nobody: what runs has its sockets.
-fn listeners(settings: &mut Settings, link: &mut Link, inventory: &mut Inventory) -> Result<Listeners, BootError> {
-    let (mut listeners, obsolete) = Listeners::adopt(Listeners::take_over(&mut inventory.named), settings.plans());
-    for name in obsolete {
-        link.send(&Request::Drop { name }, Vec::new())?;
-    }
+/// The listeners that the keeper holds, with those that are missing among them made again, and the names of what nobody uses.
+/// That one cannot be made again ends nobody: what runs has its sockets.
+fn listeners(
+    settings: &mut Settings,
+    link: &mut Link,
+    inventory: &mut Inventory,
+) -> Result<(Listeners, Vec<String>), BootError> {
+    let held = Listeners::take_over(&mut inventory.named);
+    let (mut listeners, obsolete) = Listeners::adopt(held, settings.plans(), &given(&inventory.spawns));
     listeners.drop_unreachable();
     let mut held = Vec::new();
     for setting in [Some(settings.in_force()), settings.other()].into_iter().flatten() {
@@ -310,7 +317,20 @@ fn listeners(settings: &mut Settings, link: &mut Link, inventory: &mut Inventory
         link.send(&Request::Hold { name }, vec![socket.try_clone().map_err(LinkError::from)?])?;
     }
     settings.fit(|plan| listeners.fit(plan));
-    Ok(listeners)
+    Ok((listeners, obsolete))
+}
+
+/// The listeners that those who live were given: one that an apply has replaced may still accept from its own.
+fn given(spawns: &[Found]) -> BTreeSet<Key> {
+    let living =
+        spawns.iter().filter(|found| matches!(found.instance.life, Life::Forked { .. } | Life::Running { .. }));
+    let tags = living.filter_map(|found| Tag::decode(&found.instance.tag));
+    tags.flat_map(|tag| {
+        let process: Arc<str> = tag.instance.process;
+        let addresses = tag.listens.into_iter().flatten();
+        addresses.map(move |address| Key { process: process.clone(), address: address.into() })
+    })
+    .collect()
 }
 
 /// Without notes the output is printed from now on.
@@ -399,7 +419,7 @@ fn control_groups(control: &ControlPlan) -> Result<ControlGroups, String> {
 
 /// Puts everything together and runs the main loop.
 async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Ground) -> Result<u8, BootError> {
-    let Ground { settings, listeners, place, groups, control, printed, store, desired, warnings } = ground;
+    let Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, obsolete: _ } = ground;
     let (log_events, logs_in) = mpsc::unbounded_channel();
     let (inner, inner_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(256);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use svd_core::SpawnId;
-use svd_sys::conversations::{self, Patience};
+use svd_sys::conversations::{self, Ends, Open, Patience};
 use svd_sys::handshakes::{self, Handshake};
 use svd_sys::{listen, process, tree};
 use tokio::sync::mpsc;
@@ -97,42 +97,79 @@ async fn empty(queues: &[Queue]) {
 
 /// Waits until what the stop's first signal would cut off is over.
 async fn quiet(drain: &Drain) {
-    match process::handles(drain.main, drain.signal) {
-        Some(true) => {
-            let [_, short] = QUIET;
+    let Some(handles) = process::handles(drain.main, drain.signal) else {
+        // It is gone, or another's.
+        return;
+    };
+    let work = Work::begun(drain).await;
+    let [long, short] = QUIET;
+    match handles {
+        true => {
             let limit = CATCHES.saturating_sub(drain.since);
-            let _late = tokio::time::timeout(limit, quiet_for(drain, short)).await;
+            let _late = tokio::time::timeout(limit, work.quiet_for(short)).await;
         }
-        Some(false) => {
-            let [long, short] = QUIET;
+        false => {
             let strict = STRICT.saturating_sub(drain.since);
-            if tokio::time::timeout(strict, quiet_for(drain, long)).await.is_err() {
-                quiet_for(drain, short).await;
+            if tokio::time::timeout(strict, work.quiet_for(long)).await.is_err() {
+                work.quiet_for(short).await;
             }
         }
-        // It is gone, or another's.
-        None => {}
     }
 }
 
-/// Waits until all connections of its tree are quiet.
-async fn quiet_for(drain: &Drain, patience: Patience) {
-    let ports: Vec<u16> = drain.queues.iter().map(|queue| queue.port).collect();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let (main, ports) = (drain.main, ports.clone());
-        if !tokio::task::spawn_blocking(move || is_busy(main, &ports, patience)).await.unwrap_or(false) {
-            return;
+/// What a process and those below it may be in the middle of.
+#[derive(Clone, Debug)]
+struct Work {
+    main: i32,
+    ports: BTreeSet<u16>,
+    /// All connections at these ports when its queues had become empty: its own, since it gets no others, and those that others
+    /// had by then. Looked at where a process does not show what it has.
+    begun: Arc<BTreeSet<Ends>>,
+}
+
+impl Work {
+    async fn begun(drain: &Drain) -> Work {
+        let ports: BTreeSet<u16> = drain.queues.iter().map(|queue| queue.port).collect();
+        let look = ports.clone();
+        let begun = tokio::task::spawn_blocking(move || conversations::accepted(&look)).await;
+        let begun = begun.ok().and_then(Result::ok).unwrap_or_default();
+        Work { main: drain.main, ports, begun: Arc::new(begun) }
+    }
+
+    /// Waits until all its connections are quiet.
+    async fn quiet_for(&self, patience: Patience) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let work = self.clone();
+            if !tokio::task::spawn_blocking(move || work.is_busy(patience)).await.unwrap_or(false) {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK);
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LOOK);
     }
-}
 
-/// Whether a process or one below it is in the middle of something. What cannot be told is no reason to wait.
-fn is_busy(main: i32, ports: &[u16], patience: Patience) -> bool {
-    let is_open = |pid: i32| conversations::are_open(pid, ports, patience).unwrap_or(false);
-    is_open(main) || tree::descendants(main).is_ok_and(|below| below.iter().any(|proc| is_open(proc.pid)))
+    /// What the kernel does not tell is no reason to wait.
+    fn is_busy(&self, patience: Patience) -> bool {
+        match conversations::open(&self.ports, patience) {
+            Ok(open) => !open.is_empty() && self.has_any_of(&open),
+            Err(_) => false,
+        }
+    }
+
+    fn has_any_of(&self, open: &Open) -> bool {
+        let below = tree::descendants(self.main).unwrap_or_default();
+        let mut seen = true;
+        for pid in [self.main].into_iter().chain(below.iter().map(|proc| proc.pid)) {
+            match open.is_any_of(pid) {
+                Ok(true) => return true,
+                Ok(false) => {}
+                // As root without CAP_SYS_PTRACE, as containers usually have it, and a program of another user.
+                Err(_) => seen = false,
+            }
+        }
+        !seen && open.is_any_among(&self.begun)
+    }
 }
 
 fn is_empty(queue: &Queue) -> bool {
@@ -198,8 +235,17 @@ mod tests {
         client.write_all(b"question").unwrap();
         accepted.read_exact(&mut [0; 8]).unwrap();
         let [long, short] = QUIET;
-        assert!(is_busy(process::pid(), &[at.port()], short));
-        assert!(!is_busy(process::pid(), &[at.port() ^ 1], long));
+        let work = |main: i32, port: u16, begun: &[Ends]| Work {
+            main,
+            ports: BTreeSet::from([port]),
+            begun: Arc::new(begun.iter().copied().collect()),
+        };
+        assert!(work(process::pid(), at.port(), &[]).is_busy(short));
+        assert!(!work(process::pid(), at.port() ^ 1, &[]).is_busy(long));
+        // what does not show its connections may have those that there were
+        let ends = (at, client.local_addr().unwrap());
+        let open = conversations::open(&BTreeSet::from([at.port()]), short).unwrap();
+        assert!(open.is_any_among(&BTreeSet::from([ends])) && !open.is_any_among(&BTreeSet::new()));
         let queue = Queue { socket: Arc::new(server.into()), port: at.port() };
         let drain = Drain { queues: vec![queue], main: process::pid(), signal: 9, since: Duration::ZERO };
         let (inner, mut told) = mpsc::unbounded_channel();

@@ -188,10 +188,21 @@ impl Way {
 impl Visit {
     /// Who of the hosts has accepted it; `None` where nobody has yet, or it cannot be told.
     pub async fn host(&self) -> Option<SpawnId> {
-        let (server, ours) = self.ends?;
         let hosts = self.hosts.clone();
         // Reads /proc, which can wait in the kernel.
-        tokio::task::spawn_blocking(move || host_among(server, ours, &hosts)).await.ok().flatten()
+        let look = match (&self.stream, self.ends) {
+            (Stream::Tcp(_), Some((server, ours))) => tokio::task::spawn_blocking(move || {
+                host_among(&|pids| svd_sys::accepted::holder(server, ours, pids), &hosts)
+            }),
+            (Stream::Unix(stream), _) => {
+                let ours = stream.as_fd().try_clone_to_owned().ok()?;
+                tokio::task::spawn_blocking(move || {
+                    host_among(&|pids| svd_sys::accepted::unix_holder(ours.as_fd(), pids), &hosts)
+                })
+            }
+            (Stream::Tcp(_), None) => return None,
+        };
+        look.await.ok().flatten()
     }
 
     /// Asks `GET path` and answers the status; `None` where the answer is no HTTP.
@@ -233,8 +244,8 @@ impl Visit {
 }
 
 /// The spawn in whose process tree the connection is.
-fn host_among(server: SocketAddr, ours: SocketAddr, hosts: &[(SpawnId, i32)]) -> Option<SpawnId> {
-    let holder = |pids: &[i32]| svd_sys::accepted::holder(server, ours, pids).ok().flatten();
+fn host_among(find: &dyn Fn(&[i32]) -> io::Result<Option<i32>>, hosts: &[(SpawnId, i32)]) -> Option<SpawnId> {
+    let holder = |pids: &[i32]| find(pids).ok().flatten();
     // Most accept in the main process; the others cost a look at all processes.
     let mains: Vec<i32> = hosts.iter().map(|(_, main)| *main).collect();
     if let Some(pid) = holder(&mains) {

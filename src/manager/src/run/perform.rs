@@ -102,12 +102,11 @@ impl App {
     }
 
     fn spawn(&mut self, spawn: SpawnId, instance: InstanceName, lineage: Lineage) -> Result<(), LinkError> {
-        self.tell_wish()?;
         let plan = self.plan_of(spawn);
         let slot = self.core.slot_of(spawn).unwrap_or(lineage.slot);
         let tag = Purpose::Instance(lineage);
         let mut known = Spawn::new(instance.clone(), self.cookie(spawn.0), slot);
-        let tag = Tag { instance: instance.clone(), purpose: tag, cookie: known.cookie.clone() };
+        let mut tag = Tag { instance: instance.clone(), purpose: tag, cookie: known.cookie.clone(), listens: None };
         let Some(process) = plan.process(&instance.process) else {
             self.spawns.insert(spawn, known);
             let failure = SpawnFailure { message: "it is not in the config".into(), code: 111, transient: false };
@@ -116,6 +115,7 @@ impl App {
         };
         known.cwd = process.exec.cwd.clone();
         known.listens = process.listen.iter().map(|wanted| key(process, wanted)).collect();
+        tag.listens = Some(known.listens.iter().map(|key| key.address.to_string()).collect());
         let launch = self.prepare(process, &plan, &known, tag.encode())?;
         let Launch { spec, fds, stdout, stderr, ready, intercept, refused } = match launch {
             Ok(launch) => launch,

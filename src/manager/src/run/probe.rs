@@ -21,8 +21,6 @@ const ONE_TRY: Duration = Duration::from_secs(5);
 /// One listener after the other is tried: a connection stays for ever in the queue of one from which the program never accepts,
 /// and its drain would wait for it.
 const NEXT: Duration = Duration::from_secs(2);
-/// Where it cannot be told which of several instances has accepted, so many connections in a row count for all of them.
-const BLIND: u32 = 20;
 
 /// What is looked for.
 pub enum Evidence {
@@ -42,7 +40,7 @@ pub enum Evidence {
 /// Looks for it in a task of its own, which ends with [`Inner::Evidence`] or in vain.
 pub fn watch(spawn: SpawnId, evidence: Evidence, inner: mpsc::UnboundedSender<Inner>) -> AbortHandle {
     tokio::spawn(async move {
-        let seeker = Seeker { spawn, inner: inner.clone(), blind: 0, tried: false };
+        let seeker = Seeker { spawn, inner: inner.clone(), tried: false };
         let found = match evidence {
             Evidence::Line(pipe) => line(pipe).await,
             Evidence::Lives(time) => {
@@ -87,8 +85,6 @@ enum Question {
 struct Seeker {
     spawn: SpawnId,
     inner: mpsc::UnboundedSender<Inner>,
-    /// So many connections in a row were accepted by who knows whom.
-    blind: u32,
     /// A try has failed: what is seen meanwhile says less than why.
     tried: bool,
 }
@@ -149,7 +145,7 @@ impl Seeker {
     }
 
     /// As [`Seeker::visit`]; where others accept from the same slot it must have been this one.
-    async fn accepts(&mut self, way: &Way) -> Result<(), String> {
+    async fn accepts(&self, way: &Way) -> Result<(), String> {
         let visit = self.visit(way, "it was not seen to listen, and nobody accepts there").await?;
         if visit.hosts.iter().all(|(host, _)| *host == self.spawn) {
             return Ok(());
@@ -157,11 +153,12 @@ impl Seeker {
         match visit.host().await {
             Some(host) if host == self.spawn => Ok(()),
             Some(_) => Err(format!("{}: it was not seen to listen, and only others accept there", way.name())),
-            None if self.blind >= BLIND => Ok(()),
-            None => {
-                self.blind = self.blind.saturating_add(1);
-                Err(format!("{}: it was not seen to listen, and it cannot be told who accepts there", way.name()))
-            }
+            // It may well have been one that is to be replaced.
+            None => Err(format!(
+                "{}: it was not seen to listen, and it cannot be told whether it or another instance has accepted there; say \
+                 with `ready` how it shows that it is ready, or replace it with strategy = \"exclusive\"",
+                way.name()
+            )),
         }
     }
 
@@ -230,7 +227,7 @@ mod tests {
         });
         // when
         let (inner, _told) = mpsc::unbounded_channel();
-        let seeker = Seeker { spawn: SpawnId(1), inner, blind: 0, tried: false };
+        let seeker = Seeker { spawn: SpawnId(1), inner, tried: false };
         let way = Way::Port(port);
         let probed = tokio::time::timeout(ONE_TRY, seeker.http(&way, "/healthz")).await;
         // then

@@ -3,6 +3,8 @@
 //! The keeper stores it without looking. It is JSON, so that a later version can add to it and an earlier one passes
 //! over what it does not know.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use svd_core::{InstanceName, Lineage, Note, Origin, Slot, SpawnId, Time};
 
@@ -24,6 +26,9 @@ pub struct Tag {
     pub purpose: Purpose,
     /// Value of the variable that marks every process of this spawn.
     pub cookie: String,
+    /// The addresses of the listeners that it was given, as keys of its process have them. `None` where that was not
+    /// written down: by an earlier version, or for want of room.
+    pub listens: Option<BTreeSet<String>>,
 }
 
 /// So many of the last restarts go into a tag, which has a bound ([`svd_wire::MAX_TAG`]). Only a successor reads them: a
@@ -49,6 +54,8 @@ struct TagText {
     slot: u8,
     #[serde(default)]
     beside: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    listens: Option<BTreeSet<String>>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -78,7 +85,7 @@ impl Tag {
             Purpose::Instance(lineage) => (lineage.clone(), None),
             Purpose::Probe(spawn) => (Lineage::default(), Some(spawn.0)),
         };
-        let text = TagText {
+        let mut text = TagText {
             process: self.instance.process.to_string(),
             index: self.instance.index,
             cookie: self.cookie.clone(),
@@ -89,8 +96,21 @@ impl Tag {
             recent: lineage.recent.iter().skip(lineage.recent.len().saturating_sub(RECENT)).map(|t| t.0).collect(),
             slot: lineage.slot.0,
             beside: lineage.origin == Origin::Beside,
+            listens: self.listens.clone(),
         };
         // Plain strings and numbers always serialize.
+        let bytes = serde_json::to_vec(&text).unwrap_or_default();
+        let over = bytes.len().saturating_sub(svd_wire::MAX_TAG);
+        if over == 0 {
+            return bytes;
+        }
+        // Listeners matter more than old restarts: each of these has at least two characters here.
+        text.recent.drain(..over.div_ceil(2).min(text.recent.len()));
+        let bytes = serde_json::to_vec(&text).unwrap_or_default();
+        if bytes.len() <= svd_wire::MAX_TAG {
+            return bytes;
+        }
+        text.listens = None;
         serde_json::to_vec(&text).unwrap_or_default()
     }
 
@@ -108,7 +128,8 @@ impl Tag {
                 origin: if text.beside { Origin::Beside } else { Origin::Place },
             }),
         };
-        Some(Tag { instance: InstanceName::new(text.process, text.index), purpose, cookie: text.cookie })
+        let instance = InstanceName::new(text.process, text.index);
+        Some(Tag { instance, purpose, cookie: text.cookie, listens: text.listens })
     }
 }
 
@@ -160,6 +181,7 @@ mod tests {
             instance: InstanceName::new("web", 2),
             purpose: Purpose::Instance(lineage),
             cookie: "abc-4".to_owned(),
+            listens: Some(["tcp:0.0.0.0:80".to_owned()].into()),
         };
         assert_eq!(Tag::decode(&tag.encode()), Some(tag.clone()));
         let probe = Tag { purpose: Purpose::Probe(SpawnId(4)), ..tag };
@@ -194,10 +216,19 @@ mod tests {
             instance: InstanceName::new("p".repeat(64), 1000),
             purpose: Purpose::Instance(lineage),
             cookie: "c".repeat(64),
+            listens: Some(BTreeSet::new()),
         };
         let bytes = tag.encode();
         assert!(bytes.len() <= svd_wire::MAX_TAG, "{}", bytes.len());
         let Some(Tag { purpose: Purpose::Instance(read), .. }) = Tag::decode(&bytes) else { panic!() };
         assert_eq!(read.recent, recent[recent.len() - RECENT..]);
+        // and however many listeners it has, which matter more
+        for (count, kept) in [(10, true), (30, true), (100, false)] {
+            let listens = (0..count).map(|n| format!("unix:{}{n}", "p".repeat(100))).collect();
+            let tag = Tag { listens: Some(listens), ..tag.clone() };
+            let bytes = tag.encode();
+            assert!(bytes.len() <= svd_wire::MAX_TAG, "{}", bytes.len());
+            assert_eq!(Tag::decode(&bytes).unwrap().listens, if kept { tag.listens } else { None });
+        }
     }
 }
