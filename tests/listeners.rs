@@ -356,7 +356,7 @@ if not os.path.exists('@DIR@/began'):
     // then there is another, which keeps what the old one was given
     app.until("the next manager", |status| (status["svd"]["manager_pid"] != manager).then_some(()));
     assert_eq!(app.status()["svd"]["manager_starts"], 2);
-    assert!(TcpStream::connect(("127.0.0.1", old)).is_ok());
+    assert_eq!(tcp(&format!("127.0.0.1:{old}")), format!("web {before}"));
     assert_eq!(tcp(&format!("127.0.0.1:{new}")), format!("web {}", app.pid("web.1")));
     // until the old one has gone
     let pidfd = svd_sys::pidfd::open(before).unwrap();

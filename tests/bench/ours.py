@@ -2,7 +2,7 @@
 import json, os, signal, socket
 from pathlib import Path
 
-from peerbench import Adapter, LogSpec, Service
+from peerbench import Adapter, HttpCase, LogSpec, Service
 
 SVD = Path(os.environ.get("OURS_BIN", Path(__file__).resolve().parents[2] / "target/release/svd"))
 SVCTL = SVD.with_name("svctl")
@@ -97,4 +97,35 @@ class OursPid1(Ours):
 
 
 ADAPTERS = [Ours, OursPid1]
-HTTP_CASES = []              # handing a listening socket over is not offered yet: nothing to measure
+
+
+class OursHttp(HttpCase):
+    """Restarts one web process and comes back when the new one is ready and the old one gets nothing new any more."""
+
+    def serve(self, listen: str, extra: str):
+        self.ad = Ours(self.work)
+        self.ad.config([])
+        argv = ", ".join(json.dumps(word) for word in self.app(listen))
+        with open(self.ad.conf, "a") as f:
+            f.write(f'[process.web]\nrun = [{argv}]\nlisten = "127.0.0.1:{self.port}"\n{extra}')
+        self.ad.start()
+
+    def restart(self):
+        self.run(SVCTL, "--socket", self.ad.socket_path, "restart", "web")
+
+
+class OursHandoff(OursHttp):
+    key, what = "ours: socket handoff", "svctl restart; the program is given its listening socket and a descriptor for readiness"
+
+    def setup(self):
+        self.serve("fd:3:4", 'handoff = "listen-fds"\nready = { fd = 4 }\n')
+
+
+class OursIntercept(OursHttp):
+    key, what = "ours: program binds by itself", "svctl restart; the unmodified program binds its port, which svd answers"
+
+    def setup(self):
+        self.serve(f"port:{self.port}", "")
+
+
+HTTP_CASES = [OursHandoff, OursIntercept]

@@ -77,14 +77,14 @@ impl App {
         self.answer_knocks();
     }
 
-    /// Where only one of the two configs of an apply has a listener, only the slots of those who have it count: in the others
+    /// Where a config does not have a listener, of an apply's two or the one in force, only the slots of those who have it count: in the others
     /// nobody would ever accept.
     pub(super) fn weights_of(&self, key: &Key, given: &[(Slot, u32)]) -> Vec<(Slot, u32)> {
         let has = |plan: &svd_config::Plan| {
             plan.process(&key.process)
                 .is_some_and(|process| process.listen.iter().any(|one| super::gate::key(process, one) == *key))
         };
-        let in_both = self.settings.other().is_none_or(|other| has(&other.plan) && has(self.core.plan()));
+        let in_both = has(self.core.plan()) && self.settings.other().is_none_or(|other| has(&other.plan));
         if in_both {
             return given.to_vec();
         }
