@@ -115,10 +115,10 @@ class OursHttp(HttpCase):
 
 
 class OursHandoff(OursHttp):
-    key, what = "ours: socket handoff", "svctl restart; the program is given its listening socket and a descriptor for readiness"
+    key, what = "ours: socket handoff", "svctl restart; the program is given its listening socket, and is ready when it accepts from it"
 
     def setup(self):
-        self.serve("fd:3:4", 'handoff = "listen-fds"\nready = { fd = 4 }\n')
+        self.serve("fd:3", 'handoff = "listen-fds"\n')
 
 
 class OursIntercept(OursHttp):
