@@ -36,6 +36,11 @@ fn polite(port: u16, generation: &str) -> String {
     )
 }
 
+/// The same server, but TERM ends it in the middle of its requests.
+fn rude(port: u16) -> String {
+    polite(port, "one").replace("GENERATION =", "RUDE = \"yes\", GENERATION =")
+}
+
 /// An app with both servers' files, started with this config.
 fn app(config: &str) -> App {
     let mut app = App::new(config);
@@ -104,6 +109,99 @@ fn requests_in_flight_and_kept_connections_survive_restarts() {
     let tally = load.stop();
     tally.assert_whole(&format!("ten restarts with slow requests and {killed} managers killed"));
     assert!(tally.by.len() > RESTARTS as usize, "{tally}");
+}
+
+/// It cannot finish anything itself: svd waits until it is in the middle of nothing.
+#[test]
+fn requests_in_flight_survive_restarts_of_a_program_that_dies_at_term() {
+    // given
+    let port = free_port();
+    let app = app(&rude(port));
+    let load = polite_load(port);
+    // when
+    for _ in 0..3 {
+        app.ok(&["restart", "web"]);
+        load.more(10);
+    }
+    app.ok(&["scale", "web=3"]);
+    load.more(10);
+    app.ok(&["scale", "web=1"]);
+    load.more(10);
+    // then
+    load.stop().assert_whole("restarts of a program that dies at TERM");
+}
+
+#[test]
+fn who_is_being_answered_gets_the_answer_when_the_last_instance_goes() {
+    for (what, config, command) in [
+        ("polite", polite as fn(u16, &str) -> String, &["scale", "web=0"][..]),
+        ("rude", |port, _| rude(port), &["scale", "web=0"]),
+        ("drained", |port, _| rude(port), &["drain", "web"]),
+    ] {
+        // given: a request that is under way
+        let port = free_port();
+        let app = app(&config(port, "one"));
+        let answer = std::thread::spawn(move || Load::on(port).clients(0, 0, 1).expect("generation").once());
+        common::file_with(&app.path("met.fine"), |met| met.contains("/slow").then_some(()));
+        // when
+        app.ok(command);
+        // then
+        answer.join().unwrap().assert_whole(&format!("{what}: a request in flight"));
+    }
+}
+
+#[test]
+fn people_who_come_by_either_address_family_are_served_through_restarts() {
+    if !std::path::Path::new("/proc/net/if_inet6").exists() {
+        return common::skipped("no IPv6 here");
+    }
+    // given
+    let port = free_port();
+    let app = app(&polite(port, "one").replace("0.0.0.0:", "[::]:"));
+    let four = polite_load(port);
+    let six = Load::on(port).to(std::net::Ipv6Addr::LOCALHOST.into()).expect("generation").start();
+    // when
+    for _ in 0..3 {
+        app.ok(&["restart", "web"]);
+        four.more(10);
+        six.more(10);
+    }
+    // then
+    four.stop().assert_whole("IPv4");
+    six.stop().assert_whole("IPv6");
+}
+
+#[test]
+fn a_canary_gets_its_share_and_then_all() {
+    // given
+    let port = free_port();
+    let config = |generation| polite(port, generation) + "update = { canary = [\"25% 3s\"] }\n";
+    let app = app(&config("old"));
+    let load = Load::on(port).clients(4, 0, 0).expect("generation").start();
+    load.more(10);
+    let of = |generation: &str| {
+        let tally = load.tally();
+        let some = tally.by.iter().filter(|(who, _)| who.starts_with(&format!("generation {generation},")));
+        some.map(|(_, count)| count).sum::<u64>()
+    };
+    // when
+    app.configure(&config("new"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| app.ok(&["apply"]));
+        load.until("the canary", |tally| tally.by.keys().any(|who| who.starts_with("generation new")));
+        let before = (of("old"), of("new"));
+        load.more(100);
+        let (old, new) = (of("old") - before.0, of("new") - before.1);
+        // then: 400 answers or more, in a second or two; chance alone stays far from these bounds
+        let share = new as f64 / (old + new) as f64;
+        eprintln!("{new} of {} to the canary", old + new);
+        assert!((0.12..0.40).contains(&share), "{new} of {}", old + new);
+    });
+    // and: all
+    let old = of("old");
+    load.more(10);
+    assert!(of("old") - old <= 4, "the old one still gets new connections");
+    load.stop().assert_whole("a canary");
 }
 
 #[test]

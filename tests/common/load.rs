@@ -41,6 +41,7 @@ pub struct Load {
     slow_path: String,
     expect: String,
     pause: Duration,
+    most: u64,
 }
 
 /// The kinds of clients.
@@ -141,6 +142,7 @@ impl Load {
             slow_path: "/slow".to_owned(),
             expect: String::new(),
             pause: Duration::from_millis(5),
+            most: u64::MAX,
         }
     }
 
@@ -181,8 +183,22 @@ impl Load {
         Load { pause, ..self }
     }
 
+    /// One request of each client, and what became of them.
+    pub fn once(self) -> Tally {
+        let running = Load { most: 1, ..self }.begin();
+        running.finish()
+    }
+
     /// Begins, and waits until each kind of client has had a right answer.
     pub fn start(self) -> Running {
+        let kinds = [self.fresh, self.kept, self.slow];
+        let running = self.begin();
+        let wanted = kinds.iter().filter(|count| **count > 0).count();
+        running.until("the first answers", |tally| tally.ok.len() == wanted);
+        running
+    }
+
+    fn begin(self) -> Running {
         assert!(self.to.ip().is_loopback(), "a load goes to this machine only");
         let kinds = [(Client::Fresh, self.fresh), (Client::Kept, self.kept), (Client::Slow, self.slow)];
         let shared = Arc::new(Shared {
@@ -198,10 +214,7 @@ impl Load {
                 threads.push(std::thread::spawn(move || shared.run(client)));
             }
         }
-        let running = Running { shared, threads };
-        let wanted = kinds.iter().filter(|(_, count)| *count > 0).count();
-        running.until("the first answers", |tally| tally.ok.len() == wanted);
-        running
+        Running { shared, threads }
     }
 }
 
@@ -242,6 +255,12 @@ impl Running {
         self.shared.lock().tally.clone()
     }
 
+    /// Waits until the load has ended by itself.
+    fn finish(mut self) -> Tally {
+        self.join();
+        self.tally()
+    }
+
     /// Ends the load: requests in flight are waited for.
     pub fn stop(mut self) -> Tally {
         self.end();
@@ -251,6 +270,10 @@ impl Running {
     fn end(&mut self) {
         self.shared.lock().over = true;
         self.shared.changed.notify_all();
+        self.join();
+    }
+
+    fn join(&mut self) {
         for thread in self.threads.drain(..) {
             let ended = thread.join();
             assert!(ended.is_ok() || std::thread::panicking(), "a client panicked");
@@ -325,7 +348,10 @@ impl Shared {
     fn run(&self, client: Client) {
         let path = if client == Client::Slow { &self.load.slow_path } else { &self.load.path };
         let mut connection: Option<Connection> = None;
-        while self.may_send() {
+        for _ in 0..self.load.most {
+            if !self.may_send() {
+                break;
+            }
             let began = Instant::now();
             let keep = client == Client::Kept;
             let reused = connection.is_some();

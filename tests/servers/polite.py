@@ -1,4 +1,5 @@
-"""A web server as people write them: it binds by itself, knows nothing of svd, and finishes its requests on TERM.
+"""A web server as people write them: it binds by itself, knows nothing of svd, and finishes its requests on TERM. With the
+variable RUDE it does not, and TERM ends it in the middle of them.
 
 The file `mode` in its directory says how this generation behaves: fine, exits (at once), silent (never listens),
 broken (answers 500), hangs (accepts and never answers), late (answers 503 until it has been up for a second). Whoever
@@ -84,7 +85,8 @@ def finish():
             pass
 
 
-signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=finish).start())
+if "RUDE" not in os.environ:
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=finish).start())
 print("open", flush=True)
 server.serve_forever(poll_interval=0.05)
 server.server_close()
