@@ -87,8 +87,8 @@ pub const PRESETS: &[Preset] = &[
         settings: &[
             set(
                 "handoff",
-                "\"env:NGINX\"",
-                "it takes descriptors by this variable, as in an upgrade of itself, and keeps the path of a Unix socket",
+                "\"auto\"",
+                "it binds by itself; a socket told by NGINX is a blocking one, in which an idle old worker hears no QUIT",
             ),
             set(
                 "stop",

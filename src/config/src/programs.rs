@@ -105,7 +105,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         name: "nginx",
         preset: Some("nginx"),
         quits: true,
-        no_fds: Some(("write handoff = \"env:NGINX\"", "\0")),
+        no_fds: Some(("write handoff = \"auto\"", "\0")),
         ..NOTHING
     },
     Program {

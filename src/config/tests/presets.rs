@@ -47,12 +47,11 @@ fn a_preset_wins_over_the_defaults_and_the_process_wins_over_it() {
 #[test]
 fn what_a_preset_says_of_listeners_needs_one() {
     let of = |lines: &str| {
-        plan(&toml(&format!("[process.web]\nrun = \"nginx\"\npreset = \"nginx\"\n{lines}"))).processes.remove(0)
+        plan(&toml(&format!("[process.web]\nrun = \"uvicorn a:b\"\npreset = \"uvicorn\"\n{lines}"))).processes.remove(0)
     };
     assert_eq!(of("").handoff, Handoff::Auto);
-    let template = "{fd};".to_owned();
-    assert_eq!(of("listen = \":80\"").handoff, Handoff::Env { name: "NGINX".to_owned(), template });
-    assert_eq!(of("listen = \":80\"\nhandoff = \"intercept\"").handoff, Handoff::Intercept);
+    assert_eq!(of("listen = \":80\"").handoff, Handoff::Intercept);
+    assert_eq!(of("listen = \":80\"\nhandoff = \"listen-fds\"").handoff, Handoff::ListenFds);
     // One in the defaults is for all services
     let found =
         plan(&toml("[defaults]\npreset = \"nginx\"\n[process]\nweb = \"nginx\"\nm = { run = \"x\", oneshot = true }"));
