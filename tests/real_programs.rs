@@ -156,14 +156,15 @@ fn hypercorn_is_rolled_without_a_lost_request() {
 #[test]
 fn nginx_is_rolled_without_a_lost_request() {
     let Some(nginx) = program("nginx") else { return };
-    for options in ["", "reuseport"] {
+    for (options, handoff) in [("", "auto"), ("reuseport", "auto"), ("", "env:NGINX")] {
         let port = free_port();
         let config = web("nginx", &format!("{nginx} -e stderr -p @DIR@ -c nginx.conf"), &format!("0.0.0.0:{port}"));
+        let config = format!("{config}handoff = \"{handoff}\"\n");
         let conf = include_str!("servers/nginx.conf");
         let conf = conf.replace("@PORT@", &port.to_string()).replace("@OPTIONS@", options);
         let slow = "generation ?\n".repeat(8 * 1024 / 13);
         let app = app(&config, &[("nginx.conf", conf), ("slow", slow)]);
-        put_through_its_paces(&format!("nginx {options}"), app, load(port), &config, 10);
+        put_through_its_paces(&format!("nginx {options} {handoff}"), app, load(port), &config, 10);
     }
 }
 

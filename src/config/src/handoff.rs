@@ -128,6 +128,13 @@ pub(crate) fn parse(text: &str) -> Result<Handoff, String> {
 const OWN: &[&str] = &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "PORT", "NOTIFY_SOCKET"];
 
 impl Handoff {
+    /// Whether the program expects non-blocking sockets. nginx leaves what NGINX tells as it is, since it is meant for its
+    /// own upgrades, which pass on what it has made non-blocking (ngx_open_listening_sockets): with a blocking one an idle
+    /// worker waits in accept(2) and sees no request to quit.
+    pub fn wants_nonblocking(&self) -> bool {
+        matches!(self, Handoff::Env { name, .. } if name == "NGINX")
+    }
+
     /// Whether descriptors from 3 on are the listeners.
     pub fn numbers_descriptors(&self) -> bool {
         match self {

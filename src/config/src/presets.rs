@@ -88,7 +88,7 @@ pub const PRESETS: &[Preset] = &[
             set(
                 "handoff",
                 "\"auto\"",
-                "it binds by itself; a socket told by NGINX is a blocking one, in which an idle old worker hears no QUIT",
+                "it binds by itself, also with reuseport; NGINX is for listen directives that say the address as it is here",
             ),
             set(
                 "stop",

@@ -322,6 +322,7 @@ fn handoffs_are_planned_and_checked() {
     assert_eq!(handoff("intercept"), Handoff::Intercept);
     assert_eq!(handoff("stdin"), Handoff::Stdin);
     assert_eq!(handoff("env:NGINX"), env("NGINX", "{fd};"));
+    assert!(handoff("env:NGINX").wants_nonblocking() && !handoff("env:FPM_SOCKETS").wants_nonblocking());
     assert_eq!(handoff("env:FPM_SOCKETS"), env("FPM_SOCKETS", "{address}={fd}{,}"));
     assert_eq!(handoff("env:FDS={name}:{fd}{ }"), env("FDS", "{name}:{fd}{ }"));
     check_errors(

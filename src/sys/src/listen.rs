@@ -148,8 +148,8 @@ pub fn cookie(fd: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 /// Sets O_NONBLOCK on a socket that is shared with programs. It changes all who have the socket: it is only for the moment at
-/// which a program takes it over in place of one of its own that was non-blocking. A program that blocks in
-/// accept on the same socket would get EAGAIN from then on.
+/// which a program takes it over that expects that: in place of one of its own that was non-blocking, or by a handoff. One
+/// that blocks in accept on the same socket would get EAGAIN from then on.
 pub fn set_nonblocking_shared(fd: BorrowedFd<'_>) -> io::Result<()> {
     crate::fd::set_nonblocking(fd)
 }

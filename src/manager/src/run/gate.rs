@@ -77,7 +77,7 @@ impl App {
         self.answer_knocks();
     }
 
-    /// Where a config does not have a listener, of an apply's two or the one in force, only the slots of those who have it count: in the others
+    /// Where the config in force or an apply's other one does not have a listener, only the slots of those who have it count: in the others
     /// nobody would ever accept.
     pub(super) fn weights_of(&self, key: &Key, given: &[(Slot, u32)]) -> Vec<(Slot, u32)> {
         let has = |plan: &svd_config::Plan| {

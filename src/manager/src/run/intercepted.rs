@@ -116,9 +116,9 @@ impl App {
         })
     }
 
-    /// The sockets of a start block, as those of other supervisors do, unless others have them already: a program that had
-    /// them before may have wished otherwise.
-    pub(super) fn make_blocking(&self, process: &ProcessPlan, spawn: &Spawn) {
+    /// The sockets of a start block, as those of other supervisors do, or do not, where its program expects that: whoever had
+    /// them before may have wished otherwise. Not where others have them already.
+    pub(super) fn set_blocking(&self, process: &ProcessPlan, spawn: &Spawn) {
         for key in &spawn.listens {
             let Some(listener) = self.listeners.get(key) else { continue };
             let shared = |other: &&Spawn| {
@@ -130,8 +130,12 @@ impl App {
                 continue;
             }
             let Some(socket) = listener.socket(spawn.slot) else { continue };
-            if let Err(error) = svd_sys::listen::set_blocking_shared(socket.as_fd()) {
-                tracing::warn!(process = process.name, %error, "a listener cannot be made blocking");
+            let set = match process.handoff.wants_nonblocking() {
+                true => svd_sys::listen::set_nonblocking_shared(socket.as_fd()),
+                false => svd_sys::listen::set_blocking_shared(socket.as_fd()),
+            };
+            if let Err(error) = set {
+                tracing::warn!(process = process.name, %error, "whether a listener blocks cannot be set");
             }
         }
     }

@@ -168,7 +168,7 @@ impl App {
         self.revive_slots(&process.name);
         // Who came late, by a handshake that had begun before.
         self.close_abandoned(&process.name);
-        self.make_blocking(process, spawn);
+        self.set_blocking(process, spawn);
         let filter = match self.not_intercepted.contains_key(&spawn.instance.process) {
             true => Filter::Refused,
             false => Filter::AsAsked,
