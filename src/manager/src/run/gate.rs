@@ -77,8 +77,8 @@ impl App {
         self.answer_knocks();
     }
 
-    /// Where the config in force or an apply's other one does not have a listener, only the slots of those who have it count: in the others
-    /// nobody would ever accept.
+    /// Where the config in force or an apply's other one does not have a listener, only the slots of those who have it count:
+    /// in the others nobody would ever accept.
     pub(super) fn weights_of(&self, key: &Key, given: &[(Slot, u32)]) -> Vec<(Slot, u32)> {
         let has = |plan: &svd_config::Plan| {
             plan.process(&key.process)

@@ -197,7 +197,7 @@ fn colored(rendered: &str, look: &Look) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::screen::Paint;
     use svd_api::{Exit, Svd};
@@ -206,7 +206,7 @@ mod tests {
         Look { now: "2026-11-23T14:00:00Z[UTC]".parse().unwrap(), paint, width }
     }
 
-    fn instance(id: &str, state: &str, pid: Option<i32>) -> Instance {
+    pub(crate) fn instance(id: &str, state: &str, pid: Option<i32>) -> Instance {
         Instance {
             id: id.to_owned(),
             role: svd_api::Role::Current,

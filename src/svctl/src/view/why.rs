@@ -67,7 +67,8 @@ fn told(events: &[Event], output: &[LogLine], place: Place, look: &Look, indent:
 mod tests {
     use super::*;
     use crate::screen::Paint;
-    use svd_api::{Exit, Instance};
+    use crate::view::status::tests::instance;
+    use svd_api::Exit;
 
     fn line(message: &str) -> LogLine {
         LogLine {
@@ -118,23 +119,6 @@ web.1 is ready since 13:00:00 (1h)
 web.1 (ending) is draining since 13:59:48 (12s)
 "
         );
-    }
-
-    fn instance(id: &str, state: &str, pid: Option<i32>) -> Instance {
-        Instance {
-            id: id.to_owned(),
-            role: svd_api::Role::Current,
-            spawn: None,
-            pid,
-            state: state.to_owned(),
-            release: None,
-            since: "2026-11-23T13:59:48Z".to_owned(),
-            restarts: 0,
-            exit: None,
-            reason: None,
-            cpu_percent: None,
-            memory_bytes: None,
-        }
     }
 
     #[test]
