@@ -10,7 +10,8 @@ use std::time::Duration;
 use svd_sys::packet::PacketSocket;
 use svd_sys::{fd, pidfd};
 use svd_wire::{
-    Instance, MAX_MESSAGE, PROTOCOL_MAX, Report, Request, SpawnId, SpawnSpec, decode_report, encode_request,
+    FEATURE_UPGRADE, Instance, MAX_MESSAGE, PROTOCOL_MAX, Report, Request, SpawnId, SpawnSpec, decode_report,
+    encode_request,
 };
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -150,7 +151,7 @@ impl Manager {
     }
 
     pub fn hello(&self) -> Inventory {
-        self.send(&Request::Hello { min: 1, max: PROTOCOL_MAX, features: 0, build: "test".into() }, &[]);
+        self.send(&Request::Hello { min: 1, max: PROTOCOL_MAX, features: FEATURE_UPGRADE, build: "test".into() }, &[]);
         let welcome = self.report();
         assert!(matches!(welcome, Report::Welcome { .. }));
         let mut inventory = Inventory { welcome, held: Vec::new(), instances: Vec::new() };

@@ -25,6 +25,7 @@ use super::settings::{Setting, Settings};
 use super::spawns::Spawns;
 use super::sweep::Sweeper;
 use super::terminal::Terminal;
+use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
 use crate::ask::Handle;
 use crate::cli::RunArgs;
@@ -450,6 +451,9 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
             boot: inventory.boot,
             pid: inventory.keeper_pid,
             manager_starts: inventory.manager_starts,
+            protocol: inventory.protocol,
+            features: inventory.keeper_features,
+            build: std::mem::take(&mut inventory.keeper_build),
         },
         settings,
         place,
@@ -481,6 +485,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         watched: Watched::Off,
         stopping: Stopping::No,
         wish: Wish::Changed,
+        upgrade: Upgrade::default(),
     };
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {
