@@ -183,7 +183,7 @@ impl App {
             tokio::select! {
                 biased;
                 report = self.link.recv() => {
-                    let (report, fds) = report?;
+                    let (report, fds) = report.map_err(|error| self.upgrade.explain(error))?;
                     self.report(report, fds)?;
                     // What is there already goes into the same transaction, within reason.
                     for _ in 0..64 {

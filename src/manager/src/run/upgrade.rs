@@ -62,6 +62,16 @@ impl std::fmt::Debug for Checked {
     }
 }
 
+impl Upgrade {
+    /// What the end of the link means.
+    pub fn explain(&self, error: LinkError) -> LinkError {
+        match (error, &self.stage) {
+            (LinkError::Closed, Stage::UnderWay) => LinkError::Replaced,
+            (error, _) => error,
+        }
+    }
+}
+
 impl App {
     /// Begins with a look at the file, which must not hold up anything else.
     pub(super) fn upgrade(
