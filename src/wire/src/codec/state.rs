@@ -283,7 +283,10 @@ fn read_program(from: &mut Reader<'_>) -> Result<ProgramState, DecodeError> {
 }
 
 fn write_record(record: &RecordState, to: &mut Writer) {
-    write_instance(&record.instance, to);
+    // With a length of its own: a later build may append to it.
+    let mut instance = Writer::default();
+    write_instance(&record.instance, &mut instance);
+    to.bytes(&instance.into_bytes());
     to.option(record.failure, write_error);
     to.u64(record.last_seq);
     to.bool(record.is_forgotten);
@@ -301,7 +304,7 @@ fn write_record(record: &RecordState, to: &mut Writer) {
 
 fn read_record(from: &mut Reader<'_>) -> Result<RecordState, DecodeError> {
     Ok(RecordState {
-        instance: read_instance(from)?,
+        instance: read_instance(&mut Reader::new(&from.bytes(MAX_STATE, "instance")?))?,
         failure: from.option("failure", read_error)?,
         last_seq: from.u64()?,
         is_forgotten: from.bool("is_forgotten")?,
