@@ -3,7 +3,7 @@
 
 use crate::table::{Conversation, Handover, Manager, Ping, Record, Table, Told, Upgrade};
 use svd_sys::clock::Now;
-use svd_wire::{FEATURE_UPGRADE, FdRole, Phase, Report, SpawnId, UpgradeOutcome};
+use svd_wire::{FEATURE_SAFE_MODE, FEATURE_UPGRADE, FdRole, Phase, Report, SpawnId, UpgradeOutcome};
 
 /// A descriptor that goes with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ fn instance_fds(spawn: SpawnId, record: &Record) -> Vec<FdRef> {
 fn welcome(table: &Table, talk: &Conversation) -> Report {
     Report::Welcome {
         version: talk.version,
-        features: FEATURE_UPGRADE,
+        features: FEATURE_UPGRADE | FEATURE_SAFE_MODE,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         boot: table.boot,
         keeper_pid: table.keeper_pid,

@@ -259,6 +259,12 @@ pub enum Request {
     },
     /// The outcome of an upgrade is stored and need not be told again.
     UpgradeSeen,
+    /// What is to be done where no manager can be kept running, not even in safe mode. Only to a keeper with
+    /// [`FEATURE_SAFE_MODE`](crate::FEATURE_SAFE_MODE).
+    WithoutManager {
+        /// Stop all processes and exit with 1, for an orchestrator that starts svd elsewhere. Else processes go on.
+        exit: bool,
+    },
 }
 
 /// How far an upgrade has come.

@@ -91,6 +91,10 @@ pub(super) fn request(table: &mut Table, request: Request, fds: usize, now: Now)
         Request::Exit { code } => manager::end(table, code, now),
         Request::UpgradeManager { note } => upgrade::manager_requested(table, note, now),
         Request::UpgradeKeeper { note } => upgrade::keeper_requested(table, note),
+        Request::WithoutManager { exit } => {
+            table.exit_without_manager = exit;
+            Vec::new()
+        }
         Request::UpgradeSeen => {
             upgrade::seen(table);
             Vec::new()
