@@ -84,7 +84,9 @@ pub(super) fn died(table: &mut Table, exit: Exit, now: Now) -> Vec<Effect> {
         Manager::Absent { .. } | Manager::Starting => None,
     };
     // One that is killed while all was well with it is somebody else's doing: a person, or the kernel for want of memory.
-    let is_killed = matches!(exit, Exit::Signal { signal: KILL, .. }) && matches!(table.manager, Manager::Up { .. });
+    // That its socket has closed may be seen before its end is; where the keeper itself has killed it no KILL is due any more.
+    let is_alone = matches!(table.manager, Manager::Up { .. } | Manager::Dying { kill_at: Some(_), .. });
+    let is_killed = is_alone && matches!(exit, Exit::Signal { signal: KILL, .. });
     table.last_death = Some(exit);
     let mut effects = vec![Effect::CloseLink];
     if table.mode == Mode::Serving && !table.ever_live && table.records.is_empty() {

@@ -222,11 +222,23 @@ fn five_managers_that_crash_are_followed_by_one_in_safe_mode_and_the_processes_g
 #[test]
 fn managers_that_somebody_else_kills_are_no_crashes() {
     let mut sim = Sim::live();
-    for _ in 0..20 {
+    for number in 0..20 {
+        if number % 2 == 0 {
+            // The end of its socket is seen first.
+            sim.at(0, Input::HungUp);
+        }
         sim.manager_dies(Exit::Signal { signal: KILL, core: false });
         assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
         sim.become_live();
     }
+    // Those that the keeper kills for what they did are.
+    for _ in 0..5 {
+        sim.at(0, Input::Malformed);
+        sim.manager_dies(Exit::Signal { signal: KILL, core: false });
+        sim.next();
+        sim.become_live();
+    }
+    assert_eq!(sim.table.crashes, 5);
 }
 
 #[test]
