@@ -1,7 +1,7 @@
 //! From numbers and paths to a process: the manager, and what the manager asks for.
 
 use crate::entry::{MANAGER_ARG, TRIAL_ARG, WIRE_FD};
-use crate::run::STATE_VARIABLE;
+use crate::run::{REFUSED_VARIABLE, STATE_VARIABLE};
 use crate::step::Start;
 use std::ffi::{CString, OsString};
 use std::io;
@@ -57,7 +57,8 @@ impl Launcher {
         let started_with = process::oom_score_adj().ok();
         let oom = started_with.filter(|_| process::set_oom_score_adj(KEEPER_OOM).is_ok());
         let args = args.into_iter().filter_map(|arg| CString::new(arg.into_vec()).ok()).collect();
-        let variables = std::env::vars_os().filter(|(key, _)| key != STATE_VARIABLE && key != SAFE_MODE_VARIABLE);
+        let variables = std::env::vars_os()
+            .filter(|(key, _)| ![STATE_VARIABLE, REFUSED_VARIABLE, SAFE_MODE_VARIABLE].iter().any(|own| key == own));
         let env = variables.filter_map(|(key, value)| {
             let entry = [key.as_bytes(), b"=", value.as_bytes()].concat();
             CString::new(entry).ok()

@@ -6,8 +6,8 @@
 mod spawns;
 mod succession;
 
-pub(crate) use succession::STATE_VARIABLE;
 pub use succession::trial;
+pub(crate) use succession::{REFUSED_VARIABLE, STATE_VARIABLE};
 
 use crate::holdings::Holdings;
 use crate::launch::Launcher;
@@ -54,7 +54,7 @@ const TOKEN_FIRST: u64 = 16;
 pub fn run(args: Vec<OsString>) -> u8 {
     std::panic::set_hook(Box::new(|info| report::line(&format!("internal error: {info}"))));
     let begun = match succession::inherited_state() {
-        Some(state) => state.and_then(Keeper::resume),
+        Some((state, refused)) => state.and_then(|state| Keeper::resume(state, refused)),
         None => Keeper::new(args),
     };
     let mut keeper = match begun {
@@ -74,8 +74,9 @@ pub fn run(args: Vec<OsString>) -> u8 {
         }
         if keeper.turn_into == TurnInto::Program {
             keeper.turn_into = TurnInto::Nothing;
-            let why = keeper.become_program();
-            keeper.input(Input::NotBecome { why });
+            if let Some(why) = keeper.become_program() {
+                keeper.input(Input::NotBecome { why });
+            }
         }
     }
 }
@@ -314,6 +315,8 @@ impl Keeper {
                 Ok(Some(Packet::FdsLost { len })) => self.request_without_fds(len),
                 Ok(None) => return self.input(Input::HungUp),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The manager ended without reading all it was told: the kernel says so once, before what is still to be read here.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => return self.input(Input::Malformed),
                 Err(_) => return self.input(Input::HungUp),
             }

@@ -127,8 +127,8 @@ pub enum Told {
 /// An upgrade. `note` is what the manager wrote on it; it is told again with the outcome.
 ///
 /// ```text
-/// None --UpgradeManager--> Switching --the next manager is live--> Done(ManagerRuns)
-///                              |--it is not, in time-------------> Done(ManagerRefused), the former program is taken again
+/// None --UpgradeManager--> Switching(Old) --it ends--> Switching(New) --live--> Switching(Probation) --answers--> Done(ManagerRuns)
+///                              New, Probation --it ends, or is late--> Done(ManagerRefused), the former program is taken again
 /// None, Done --UpgradeKeeper--> Trial --passed--> Proven --a manager is live--> exec, then Done(KeeperRuns)
 ///                                 |                 |--exec fails-------------> Done(KeeperRefused)
 ///                                 |--any other end, or too late---------------> Done(KeeperRefused)
@@ -146,6 +146,8 @@ pub enum Upgrade {
         note: Vec<u8>,
         /// Whose turn it is.
         turn: Turn,
+        /// How often somebody else has killed the new one, which says nothing of the program.
+        killed: u32,
         /// What the new one did wrong, where it is known better than by its exit.
         why: Option<String>,
     },
@@ -179,6 +181,8 @@ pub enum Turn {
     Old,
     /// For the new one to become live.
     New,
+    /// For the new one to answer a question: it is live before it has done anything.
+    Probation,
 }
 
 /// The manager process.

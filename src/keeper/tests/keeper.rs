@@ -486,6 +486,23 @@ fn what_is_asked_just_before_the_manager_dies_still_counts() {
     assert_eq!(rig.wait().code(), Some(9));
 }
 
+/// A socket that is closed before all was read resets the other end, which is told so before what it has not read itself.
+#[test]
+fn what_is_asked_by_a_manager_that_dies_without_reading_what_it_was_told_still_counts() {
+    let mut rig = Rig::start();
+    let (manager, _) = rig.live();
+    manager.spawn(1, program_spec("/no/such"), &[]);
+    manager.wait_for_a_report();
+    rig.signal(signal::number("STOP").unwrap());
+    while tree::read_proc(rig.pid()).unwrap().state != 'T' {
+        std::thread::yield_now();
+    }
+    manager.exit(9);
+    manager.kill();
+    rig.signal(signal::CONT);
+    assert_eq!(rig.wait().code(), Some(9));
+}
+
 /// Fault 20.
 #[test]
 fn a_keeper_with_few_descriptors_refuses_starts_and_goes_on() {

@@ -98,6 +98,20 @@ pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// A copy of a descriptor that this process inherited under a known number, close-on-exec; the number stays open.
+pub fn copy_inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl without pointers; it fails where the number is not open.
+    let copy = cvt(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: just made, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Opens a file for reading without waiting for anybody, as opening a named pipe would.
+pub fn open_without_waiting(path: &std::path::Path) -> io::Result<OwnedFd> {
+    use std::os::unix::fs::OpenOptionsExt;
+    Ok(std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?.into())
+}
+
 /// Opens /dev/null for reading and writing, close-on-exec.
 pub fn open_null() -> io::Result<OwnedFd> {
     Ok(std::fs::File::options().read(true).write(true).open("/dev/null")?.into())

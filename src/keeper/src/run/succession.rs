@@ -11,7 +11,7 @@ use crate::notify::Speakers;
 use crate::step::Input;
 use crate::table::{Conversation, Forget, Manager, Ping, Record, Table, Told, Upgrade};
 use std::collections::HashSet;
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
@@ -29,6 +29,8 @@ use svd_wire::{
 pub(crate) const STATE_VARIABLE: &str = "SVD_KEEPER_STATE";
 /// The name that ps(1) shows; after an exec by descriptor it would be a number.
 const NAME: &str = "svd";
+/// The variable that tells a keeper why the program that was to follow it could not.
+pub(crate) const REFUSED_VARIABLE: &str = "SVD_KEEPER_REFUSED";
 
 /// Reads the state that a keeper has given this process, and says by an exit code ([`TRIAL_PASSED`]) whether this program could go on from it.
 pub fn trial() -> u8 {
@@ -45,16 +47,49 @@ pub fn trial() -> u8 {
     }
 }
 
-/// The state that an earlier program of this process has left for this one; `None` in a keeper that begins.
-pub(super) fn inherited_state() -> Option<io::Result<KeeperState>> {
-    let number = std::env::var_os(STATE_VARIABLE)?;
-    Some(read_state(&number))
+/// The state that an earlier program of this process has left for this one, and why the one in between was none for it; `None`
+/// in a keeper that begins. Where the state cannot be read the earlier program is become again, with the same state.
+pub(super) fn inherited_state() -> Option<(io::Result<KeeperState>, Option<String>)> {
+    let told = std::env::var_os(STATE_VARIABLE)?;
+    let numbers = told.to_str().unwrap_or_default();
+    let (state, former) = numbers.split_once(':').map_or((numbers, None), |(state, former)| (state, Some(former)));
+    let refused = std::env::var(REFUSED_VARIABLE).ok();
+    let read = read_state(state);
+    if let (Err(error), Some(former)) = (&read, former) {
+        // Nothing was taken over yet, and nothing is close-on-exec.
+        report::line(&format!("this build cannot go on from what the keeper before knew: {error}; that one goes on"));
+        let why = format!("it could not read what the keeper knows after all: {error}");
+        let _none_is_left = go_back(state, former, &why);
+    }
+    Some((read, refused))
 }
 
-fn read_state(number: &OsStr) -> io::Result<KeeperState> {
-    let number: RawFd = number.to_str().and_then(|text| text.parse().ok()).ok_or(io::ErrorKind::InvalidInput)?;
-    let bytes = fd::read_memfd(fd::take_inherited(number)?, MAX_STATE)?;
-    decode_state(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+/// Becomes the earlier program again.
+fn go_back(state: &str, former: &str, why: &str) -> io::Error {
+    let former = former.parse::<RawFd>().map_err(|_| io::ErrorKind::InvalidInput.into());
+    let former = match former.and_then(fd::take_inherited) {
+        Ok(former) => former,
+        Err(error) => return error,
+    };
+    let env: Vec<CString> = [(STATE_VARIABLE, state), (REFUSED_VARIABLE, why)]
+        .iter()
+        .filter_map(|(key, value)| CString::new(format!("{key}={value}")).ok())
+        .collect();
+    process::become_pinned(former.as_fd(), &argv(), &env, &[])
+}
+
+fn argv() -> Vec<CString> {
+    std::env::args_os().filter_map(|arg| CString::new(arg.into_vec()).ok()).collect()
+}
+
+fn read_state(number: &str) -> io::Result<KeeperState> {
+    let number: RawFd = number.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
+    // A copy: where this fails the earlier program reads it again.
+    let copy = fd::copy_inherited(number)?;
+    let state = decode_state(&fd::read_memfd(copy, MAX_STATE)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    drop(fd::take_inherited(number)?);
+    Ok(state)
 }
 
 impl Keeper {
@@ -75,22 +110,24 @@ impl Keeper {
         Ok(started.pid)
     }
 
-    /// Becomes the program that managers are run from. Returns only where that is not possible, with the reason.
-    pub(super) fn become_program(&mut self) -> String {
-        let Some((state, mut fds)) = self.state() else {
-            return "no manager is live".to_owned();
-        };
+    /// Becomes the program that managers are run from. Returns only where that is not possible, with the reason; without one
+    /// where the manager has gone in this very turn, and the next one is to be waited for.
+    pub(super) fn become_program(&mut self) -> Option<String> {
+        let (state, mut fds) = self.state()?;
         let memfd = match fd::memfd("svd-keeper", &encode_state(&state)) {
             Ok(memfd) => memfd,
-            Err(error) => return format!("what it knows could not be written down: {error}"),
+            Err(error) => return Some(format!("what it knows could not be written down: {error}")),
         };
-        fds.push(memfd.as_raw_fd());
-        let argv: Vec<CString> = std::env::args_os().filter_map(|arg| CString::new(arg.into_vec()).ok()).collect();
-        let told = [STATE_VARIABLE.as_bytes(), b"=", memfd.as_raw_fd().to_string().as_bytes()].concat();
+        // What this process is now: the way back.
+        let own: OwnedFd = match std::fs::File::open("/proc/self/exe") {
+            Ok(own) => own.into(),
+            Err(error) => return Some(format!("its own program cannot be opened: {error}")),
+        };
+        fds.extend([memfd.as_raw_fd(), own.as_raw_fd()]);
         let mut env = self.launcher.env.clone();
-        env.extend(CString::new(told));
-        let error = process::become_pinned(self.launcher.program.as_fd(), &argv, &env, &fds);
-        format!("the program could not be executed: {error}")
+        env.extend(CString::new(format!("{STATE_VARIABLE}={}:{}", memfd.as_raw_fd(), own.as_raw_fd())));
+        let error = process::become_pinned(self.launcher.program.as_fd(), &argv(), &env, &fds);
+        Some(format!("the program could not be executed: {error}"))
     }
 
     /// All that the keeper knows, and the descriptors it needs for it. `None` while no manager is live.
@@ -183,8 +220,8 @@ impl Keeper {
         })
     }
 
-    /// Goes on from what an earlier program of this process has left.
-    pub(super) fn resume(state: KeeperState) -> io::Result<Keeper> {
+    /// Goes on from what an earlier program of this process has left; `refused` where it was to be another one than this.
+    pub(super) fn resume(state: KeeperState, refused: Option<String>) -> io::Result<Keeper> {
         Keeper::settle()?;
         process::set_name(NAME);
         let mut taken = Taken::default();
@@ -200,7 +237,7 @@ impl Keeper {
             program.nofile.map(|(soft, hard)| Limit { soft, hard }),
             program.oom,
         )?;
-        let mut keeper = Keeper::with(table(&state), launcher)?;
+        let mut keeper = Keeper::with(table(&state, refused), launcher)?;
         let socket = PacketSocket::from_fd(taken.take(manager.link)?)?;
         socket.set_buffers(SOCKET_BUFFER);
         // What could not be sent for want of room goes out at the first turn.
@@ -229,7 +266,10 @@ impl Keeper {
         if let Some(status) = &record.status {
             let pipe = taken.pipe(status)?;
             let token = self.watch(Source::Status(spawn));
-            self.epoll.add(pipe.as_fd(), token, Interest::Read)?;
+            if let Err(error) = self.epoll.add(pipe.as_fd(), token, Interest::Read) {
+                // Its end still tells; only the moment of exec is not seen.
+                report::line(&format!("cannot watch a status pipe: {error}"));
+            }
             kept.status = Some((pipe, token));
         }
         for HeldFd { role, fd } in &record.held {
@@ -237,7 +277,9 @@ impl Keeper {
             let mut token = None;
             if *role == FdRole::Notify {
                 let number = self.watch(Source::Notify(spawn));
-                self.epoll.add(fd.as_fd(), number, Interest::Read)?;
+                if let Err(error) = self.epoll.add(fd.as_fd(), number, Interest::Read) {
+                    report::line(&format!("cannot watch a notify socket: {error}"));
+                }
                 token = Some(number);
             }
             kept.held.push((*role, fd, token));
@@ -273,7 +315,7 @@ fn strings(all: &[Vec<u8>]) -> Vec<CString> {
     all.iter().filter_map(|one| CString::new(one.as_slice()).ok()).collect()
 }
 
-fn table(state: &KeeperState) -> Table {
+fn table(state: &KeeperState, refused: Option<String>) -> Table {
     let mut table = Table::new(state.boot, state.keeper_pid);
     for one in &state.records {
         let spawn = one.instance.spawn;
@@ -307,7 +349,8 @@ fn table(state: &KeeperState) -> Table {
     table.crashes = state.crashes;
     table.exit_without_manager = state.exit_without_manager;
     table.ever_live = true;
-    table.upgrade = Upgrade::Done { note: state.upgrade_note.clone(), outcome: UpgradeOutcome::KeeperRuns };
+    let outcome = refused.map_or(UpgradeOutcome::KeeperRuns, |why| UpgradeOutcome::KeeperRefused { why });
+    table.upgrade = Upgrade::Done { note: state.upgrade_note.clone(), outcome };
     table.manager = Manager::Up {
         pid: manager.pid,
         since: manager.since,

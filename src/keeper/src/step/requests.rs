@@ -86,6 +86,7 @@ pub(super) fn request(table: &mut Table, request: Request, fds: usize, now: Now)
             if let Some(talk) = table.talk() {
                 talk.ping = Ping::Answered(now.mono_ns);
             }
+            upgrade::manager_answered(table);
             Vec::new()
         }
         Request::Exit { code } => manager::end(table, code, now),
@@ -151,9 +152,11 @@ fn ready(table: &mut Table, now: Now) -> Vec<Effect> {
     };
     table.pending_since = now.mono_ns;
     table.ever_live = true;
-    table.failures = 0;
+    if table.crashes < manager::CRASHES {
+        table.failures = 0;
+    }
     table.stop_by = None;
-    upgrade::manager_live(table)
+    upgrade::manager_live(table, now)
 }
 
 fn spawn_requested(table: &mut Table, spawn: SpawnId, spec: Box<SpawnSpec>, now: Now) -> Vec<Effect> {

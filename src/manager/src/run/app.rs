@@ -187,7 +187,8 @@ impl App {
                     self.report(report, fds)?;
                     // What is there already goes into the same transaction, within reason.
                     for _ in 0..64 {
-                        let Some((report, fds)) = self.link.try_recv()? else { break };
+                        let next = self.link.try_recv().map_err(|error| self.upgrade.explain(error))?;
+                        let Some((report, fds)) = next else { break };
                         self.report(report, fds)?;
                     }
                 }
@@ -306,6 +307,7 @@ impl App {
                 self.listeners.mend(&process);
                 Ok(())
             }
+            Inner::UpgradeLate(token) => self.upgrade_late(&token),
             Inner::Upgradable(checked) => self.upgrade_checked(*checked),
             Inner::QueueEmpty(spawn) => self.turn(Event::QueueEmpty { spawn }),
             Inner::Health(spawn, result) => self.health(spawn, result),
@@ -342,6 +344,9 @@ impl App {
         for event in committed.events {
             // Nobody may be listening.
             let _nobody = self.events.send(event);
+        }
+        if committed.upgrade_seen {
+            self.link.send(&Request::UpgradeSeen, Vec::new())?;
         }
         self.version.send_modify(|version| *version = version.wrapping_add(1));
         for (reply, result) in committed.replies {

@@ -498,7 +498,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         watched: Watched::Off,
         stopping: Stopping::No,
         wish: Wish::Changed,
-        upgrade: Upgrade::default(),
+        upgrade: Upgrade::below(inventory.keeper_features),
     };
     let mode = safe_mode();
     app.core.set_mode(mode);

@@ -67,6 +67,8 @@ pub enum Inner {
     MemoryDue,
     /// Those use more memory than they may: so many bytes.
     MemoryOver(Vec<(SpawnId, u64)>),
+    /// The order of the upgrade of this token has had its time to reach the disk.
+    UpgradeLate(String),
     /// A program to upgrade to was looked at.
     Upgradable(Box<upgrade::Checked>),
     /// A scan of the process tree has ended.
