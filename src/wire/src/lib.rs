@@ -25,15 +25,25 @@ pub use codec::{
     encode_spec,
 };
 pub use message::{
-    Exit, Instance, Life, NotifyState, Report, Request, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp,
+    Exit, Extended, Instance, Life, NotifyState, Reloading, Report, Request, Rusage, SignalSent, SpawnError, SpawnId,
+    Stage, Stamp,
 };
 pub use phase::{Phase, permitted};
-pub use spec::{Credentials, FdRole, Rlimit, SpawnSpec, SpecError};
+pub use spec::{Credentials, FdRole, Rlimit, SpawnSpec, SpecError, StoreSpec};
 
 /// The oldest protocol version this build can speak.
 pub const PROTOCOL_MIN: u16 = 1;
 /// The newest protocol version this build can speak.
 pub const PROTOCOL_MAX: u16 = 1;
+/// Feature bit of a keeper's [`Report::Welcome`]: it takes [`Request::Recall`], [`Request::Empty`] and
+/// [`SpawnSpec::store`], and its [`NotifyState`] has more than `ready`, `stopping`, `status` and `dropped`.
+pub const FEATURE_NOTIFY: u64 = 1;
+/// The variable whose value marks all processes of one spawn.
+pub const MARK: &str = "SVD_SPAWN";
+/// The most descriptors in a store.
+pub const MAX_STORED: u32 = 64;
+/// The longest name of a stored descriptor in bytes.
+pub const MAX_STORED_NAME: usize = 255;
 /// The largest message in bytes, header included. A larger spawn spec travels in a sealed memfd.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 /// The most descriptors one message may carry (the kernel's own limit is 253, SCM_MAX_FD).
