@@ -3,9 +3,12 @@
 //! It never waits for anybody but the kernel: the socket to the manager, status pipes and notify sockets are all
 //! read and written without blocking.
 
+mod mailbox;
+mod stored;
+
 use crate::holdings::Holdings;
 use crate::launch::{Launcher, spawn_error};
-use crate::notify::{self, MAX_DATAGRAM, Speakers};
+use crate::notify::Speakers;
 use crate::outbox;
 use crate::step::{Effect, Input, manager_pid, next_deadline, step};
 use crate::table::Table;
@@ -32,6 +35,8 @@ const SOCKET_BUFFER: usize = 1024 * 1024;
 /// The most requests and notify datagrams that are read before others have their turn.
 const REQUESTS_A_TURN: usize = 64;
 const DATAGRAMS_A_TURN: usize = 8;
+/// The most that are read when the manager asks: a whole queue (net.unix.max_dgram_qlen, 512 where it is large).
+const DATAGRAMS_AT_ONCE: usize = 600;
 /// The name under which the manager has the keeper hold the listening socket of the control API.
 const CONTROL: &str = "control";
 /// The largest spec in a memfd: the kernel takes no more than about 6 MiB of arguments and environment (execve(2)).
@@ -70,6 +75,9 @@ pub fn run(args: Vec<OsString>) -> u8 {
 enum Source {
     Status(SpawnId),
     Notify(SpawnId),
+    Main(SpawnId),
+    /// Its token is its number.
+    Stored,
 }
 
 struct Link {
@@ -142,7 +150,9 @@ impl Keeper {
             return;
         }
         let now = clock::now().mono_ns;
-        let timeout = next_deadline(&self.table).map(|at| Duration::from_nanos(at.saturating_sub(now)));
+        let opening = outbox::next_opening(&self.table, now);
+        let deadline = next_deadline(&self.table).into_iter().chain(opening).min();
+        let timeout = deadline.map(|at| Duration::from_nanos(at.saturating_sub(now)));
         let mut events = Vec::new();
         if let Err(error) = self.epoll.wait(&mut events, timeout) {
             report::line(&format!("cannot wait for events: {error}"));
@@ -165,7 +175,9 @@ impl Keeper {
             TOKEN_CONTROL => self.input(Input::Knock),
             token => match self.sources.get(&token).copied() {
                 Some(Source::Status(spawn)) => self.read_status(spawn),
-                Some(Source::Notify(spawn)) => self.read_notify(spawn),
+                Some(Source::Notify(spawn)) => self.read_notify(spawn, DATAGRAMS_A_TURN),
+                Some(Source::Main(spawn)) => self.main_ended(spawn),
+                Some(Source::Stored) => self.stored_hung_up(token),
                 None => {}
             },
         }
@@ -190,19 +202,25 @@ impl Keeper {
             Effect::CloseLink => self.close_link(),
             Effect::Fork(spawn, spec) => self.fork(spawn, &spec),
             Effect::Signal(spawn, signal) => {
-                if let Some(pidfd) = self.holdings.find(spawn).and_then(|kept| kept.pidfd.as_ref()) {
+                let kept = self.holdings.find(spawn);
+                if let Some(pidfd) = kept.and_then(|kept| kept.named.as_ref().or(kept.pidfd.as_ref())) {
                     let _gone = pidfd::send_signal(pidfd.as_fd(), signal);
                 }
             }
             Effect::Close(spawn, role) => self.close_held(spawn, role),
             Effect::CloseProcess(spawn) => {
+                self.forget_main(spawn);
                 if let Some(kept) = self.holdings.find_mut(spawn) {
                     kept.pidfd = None;
                 }
                 self.close_status(spawn);
             }
+            Effect::Succeed(spawn) => self.succeed(spawn),
+            Effect::ReadNotify(spawn) => self.read_notify(spawn, DATAGRAMS_AT_ONCE),
+            Effect::EmptyStore(store) => self.empty_store(&store),
             Effect::CloseAll(spawn) => {
                 self.close_status(spawn);
+                self.forget_main(spawn);
                 self.close_held(spawn, FdRole::Notify);
                 self.holdings.remove(spawn);
             }
@@ -309,7 +327,7 @@ impl Keeper {
     /// Tells the manager what it does not know, as far as its socket takes it.
     fn tell(&mut self) {
         let mut full = false;
-        while let Some(message) = outbox::next(&self.table) {
+        while let Some(message) = outbox::next(&self.table, clock::now().mono_ns) {
             let Some(link) = &self.link else { break };
             let Some(fds) = self.holdings.resolve(&message.fds) else {
                 report::line("a held descriptor is missing");
@@ -345,7 +363,10 @@ impl Keeper {
 
     fn fork(&mut self, spawn: SpawnId, spec: &SpawnSpec) {
         let attached = std::mem::take(&mut self.attached);
-        match self.launcher.spawn(spec, &attached) {
+        let stored = self.stored(spec);
+        let launched = self.launcher.spawn(spec, &attached, &stored);
+        drop(stored);
+        match launched {
             Ok(started) => {
                 let token = self.watch(Source::Status(spawn));
                 let watched = self.epoll.add(started.status.as_fd(), token, Interest::Read);
@@ -356,7 +377,7 @@ impl Keeper {
                     // Its end still tells; only the moment of exec is not seen.
                     report::line(&format!("cannot watch a status pipe: {error}"));
                 }
-                self.keep(spawn, spec, attached);
+                self.keep(spawn, started.pid, spec, attached);
                 self.input(Input::Forked { spawn, pid: started.pid });
             }
             Err(error) => {
@@ -367,9 +388,10 @@ impl Keeper {
     }
 
     /// Keeps what the child was not given.
-    fn keep(&mut self, spawn: SpawnId, spec: &SpawnSpec, attached: Vec<OwnedFd>) {
+    fn keep(&mut self, spawn: SpawnId, pid: i32, spec: &SpawnSpec, attached: Vec<OwnedFd>) {
         let keeper = process::uid();
         let service = spec.credentials.as_ref().map_or(keeper, |who| who.uid);
+        let mark = mailbox::mark(spec);
         for (role, fd) in spec.fds.iter().zip(attached) {
             let mut token = None;
             match role {
@@ -385,7 +407,7 @@ impl Keeper {
                 }
             }
             let kept = self.holdings.spawn(spawn);
-            kept.speakers = Some(Speakers { service, keeper });
+            kept.speakers = Some(Speakers { service, keeper, session: pid, mark: mark.clone() });
             kept.held.push((*role, fd, token));
         }
     }
@@ -431,29 +453,6 @@ impl Keeper {
             Progress::Died => {}
         }
         self.close_status(spawn);
-    }
-
-    fn read_notify(&mut self, spawn: SpawnId) {
-        let Some(mut state) = self.table.records.get(&spawn).map(|record| record.notify.clone()) else { return };
-        let Some(kept) = self.holdings.find(spawn) else { return };
-        let (Some((_, socket, _)), Some(speakers)) =
-            (kept.held.iter().find(|(role, _, _)| *role == FdRole::Notify), kept.speakers)
-        else {
-            return;
-        };
-        let at = crate::table::stamp(clock::now());
-        let mut buffer = [0; MAX_DATAGRAM];
-        for _ in 0..DATAGRAMS_A_TURN {
-            match dgram::recv(socket.as_fd(), &mut buffer) {
-                Ok(dgram::Datagram::Whole { len, sender }) => {
-                    notify::take(&mut state, buffer.get(..len).unwrap_or_default(), sender, speakers, at);
-                }
-                Ok(dgram::Datagram::Truncated) => notify::drop_one(&mut state),
-                // Whatever else it is, the next datagram may be a good one.
-                Err(_) => break,
-            }
-        }
-        self.input(Input::Notified { spawn, state });
     }
 
     fn hold(&mut self, name: String, fd: OwnedFd) {

@@ -280,8 +280,8 @@ pub enum Request {
     },
     /// The answer to [`Report::Ping`].
     Pong,
-    /// Tell what a spawn has said so far, all that lies in its socket included. Answered by [`Report::Notified`], in any
-    /// case. For a keeper with [`FEATURE_NOTIFY`](crate::FEATURE_NOTIFY) only.
+    /// Tell what a spawn has said so far, all that lies in its socket included. Answered by [`Report::Notified`], as
+    /// long as the keeper has a record of it. For a keeper with [`FEATURE_NOTIFY`](crate::FEATURE_NOTIFY) only.
     Recall {
         /// Which spawn.
         spawn: SpawnId,

@@ -23,6 +23,8 @@ pub struct Inventory {
     pub boot: [u8; 16],
     /// The keeper's process id.
     pub keeper_pid: i32,
+    /// Its feature bits.
+    pub features: u64,
     /// Which start of a manager this is, from 1.
     pub manager_starts: u32,
     /// How the manager before ended.
@@ -42,12 +44,13 @@ impl Inventory {
         link.send(&Request::Hello { min: PROTOCOL_MIN, max: PROTOCOL_MAX, features: 0, build }, Vec::new())?;
         link.flush().await?;
         let (report, _) = link.recv().await?;
-        let Report::Welcome { boot, keeper_pid, manager_starts, last_death, last_spawn, .. } = report else {
+        let Report::Welcome { features, boot, keeper_pid, manager_starts, last_death, last_spawn, .. } = report else {
             return Err(LinkError::OutOfTurn { wanted: "Welcome", got: format!("{report:?}") });
         };
         let mut inventory = Inventory {
             boot,
             keeper_pid,
+            features,
             manager_starts,
             last_death,
             last_spawn: last_spawn.0,
