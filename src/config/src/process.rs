@@ -500,9 +500,9 @@ fn reload(field: &Field<'_>, report: &mut Report) -> Option<RawReload> {
         return signal(field, report).map(|signal| RawReload { signal: Some(signal.value), timeout: None });
     };
     let hour = Duration::from_secs(3600);
-    let timeout = section.get("timeout").and_then(|f| {
-        f.parsed(report, |t| values::duration(t).filter(|time| time.as_millis() >= 10 && *time <= hour))
-    });
+    let timeout = section
+        .get("timeout")
+        .and_then(|f| f.parsed(report, |t| values::duration(t).filter(|time| time.as_millis() >= 10 && *time <= hour)));
     let signal = section.get("signal").and_then(|f| signal(&f, report));
     Some(RawReload { signal: signal.map(|s| s.value), timeout: timeout.map(|t| t.value) })
 }

@@ -11,8 +11,8 @@ use crate::error::{Errors, Warning};
 use crate::listeners::{self, Base, Prepared};
 use crate::order;
 use crate::plan::{
-    ControlPlan, Dependency, ExecPlan, Handoff, Late, ListenAddress, ListenerPlan, LogPlan, NotifyPlan, Plan, ProcessPlan,
-    ReadyBy, ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
+    ControlPlan, Dependency, ExecPlan, Handoff, Late, ListenAddress, ListenerPlan, LogPlan, NotifyPlan, Plan,
+    ProcessPlan, ReadyBy, ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
 };
 use crate::ports;
 use crate::process::{Raw, RawEvidence, RawRun};

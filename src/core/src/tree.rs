@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use svd_config::Plan;
 use svd_config::plan::{
-    ExecPlan, Handoff, Late, LogPlan, NotifyPlan, ProcessPlan, ReadyBy, ReadyPlan, RecyclePlan, RestartPlan, RestartWhen, Run,
-    StopStep, Strategy, UpdatePlan,
+    ExecPlan, Handoff, Late, LogPlan, NotifyPlan, ProcessPlan, ReadyBy, ReadyPlan, RecyclePlan, RestartPlan,
+    RestartWhen, Run, StopStep, Strategy, UpdatePlan,
 };
 
 use crate::desired::{Desired, Which};

@@ -302,9 +302,29 @@ mod tests {
     #[test]
     fn no_bytes_break_the_reader_and_nothing_it_keeps_grows() {
         let words = [
-            "READY=1", "RELOADING=1", "STATUS=", "BARRIER=1", "FDSTORE=1", "FDNAME=", "MAINPID=", "WATCHDOG=", "trigger",
-            "WATCHDOG_USEC=", "EXTEND_TIMEOUT_USEC=", "18446744073709551615", "\n", "=", "\0", "ä", ":", "MAINPIDFD=1",
-            "FDSTOREREMOVE=1", "MONOTONIC_USEC=", "ERRNO=", "\r\n", "7",
+            "READY=1",
+            "RELOADING=1",
+            "STATUS=",
+            "BARRIER=1",
+            "FDSTORE=1",
+            "FDNAME=",
+            "MAINPID=",
+            "WATCHDOG=",
+            "trigger",
+            "WATCHDOG_USEC=",
+            "EXTEND_TIMEOUT_USEC=",
+            "18446744073709551615",
+            "\n",
+            "=",
+            "\0",
+            "ä",
+            ":",
+            "MAINPIDFD=1",
+            "FDSTOREREMOVE=1",
+            "MONOTONIC_USEC=",
+            "ERRNO=",
+            "\r\n",
+            "7",
         ];
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next = move || {

@@ -111,7 +111,9 @@ fn handover(table: &Table, part: &Handover) -> (Report, Vec<FdRef>) {
         Handover::Welcome => (welcome(table), Vec::new()),
         Handover::Held(name) => (Report::Held { name: name.clone() }, vec![FdRef::Named(name.clone())]),
         Handover::Instance(spawn) => match table.records.get(spawn) {
-            Some(record) => (Report::Instance(Box::new(record.instance(*spawn, &table.stores))), instance_fds(*spawn, record)),
+            Some(record) => {
+                (Report::Instance(Box::new(record.instance(*spawn, &table.stores))), instance_fds(*spawn, record))
+            }
             // Records are only dropped for a live manager, and it is live only after the handover.
             None => (Report::Ping, Vec::new()),
         },

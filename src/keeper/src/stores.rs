@@ -120,9 +120,6 @@ mod tests {
             announce(&env(&["LISTEN_FDS=1", "A=b", "LISTEN_FDNAMES=http", "LISTEN_PID="]), &both),
             env(&["A=b", "LISTEN_FDS=3", "LISTEN_FDNAMES=http:a:b", "LISTEN_PID="])
         );
-        assert_eq!(
-            announce(&env(&["A=b"]), &both),
-            env(&["A=b", "LISTEN_FDS=2", "LISTEN_FDNAMES=a:b", "LISTEN_PID="])
-        );
+        assert_eq!(announce(&env(&["A=b"]), &both), env(&["A=b", "LISTEN_FDS=2", "LISTEN_FDNAMES=a:b", "LISTEN_PID="]));
     }
 }

@@ -243,12 +243,7 @@ impl App {
 
     /// Sends signals to the main processes that live: of several spawns of one name, to the one that has it, not to one that
     /// is to replace it or was replaced by it.
-    fn send_signals(
-        &mut self,
-        asked: Asked,
-        signals: Vec<(InstanceName, i32)>,
-        then: Then,
-    ) -> Result<(), LinkError> {
+    fn send_signals(&mut self, asked: Asked, signals: Vec<(InstanceName, i32)>, then: Then) -> Result<(), LinkError> {
         // A ladder that is being climbed is not disturbed: a manager that takes over reads its place off the last signal.
         let is_meant = |view: &InstanceView| {
             view.seat == Seat::Current

@@ -53,7 +53,8 @@ impl App {
         let asks = |notify: svd_config::plan::NotifyPlan| notify.watchdog.is_some() || notify.fd_store > 0;
         let wanted = self.core.plan().processes.iter().any(|process| asks(process.notify));
         (wanted && self.keeper.features & FEATURE_NOTIFY == 0).then(|| {
-            "watchdog and fd_store have no effect: the svd that runs is older than its manager; start svd again".to_owned()
+            "watchdog and fd_store have no effect: the svd that runs is older than its manager; start svd again"
+                .to_owned()
         })
     }
 }

@@ -142,7 +142,8 @@ impl App {
                 }
             }
         }
-        let (over, open) = std::mem::take(&mut self.reloads.all).into_iter().partition(|reload| reload.waits.is_empty());
+        let (over, open) =
+            std::mem::take(&mut self.reloads.all).into_iter().partition(|reload| reload.waits.is_empty());
         self.reloads.all = open;
         abort(&mut self.reloads.timer);
         self.reloads.timer = earliest.map(|at| self.later(at.since(now), Inner::ReloadLate));

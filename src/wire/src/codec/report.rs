@@ -4,7 +4,8 @@ use super::bytes::{Reader, Writer};
 use super::request::{MAX_BUILD, name};
 use super::{DecodeError, Known, spec};
 use crate::message::{
-    Exit, Extended, Instance, Life, NotifyState, Reloading, Report, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp,
+    Exit, Extended, Instance, Life, NotifyState, Reloading, Report, Rusage, SignalSent, SpawnError, SpawnId, Stage,
+    Stamp,
 };
 
 use crate::{MAX_STORED_NAME, MAX_TAG};
