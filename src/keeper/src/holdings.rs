@@ -48,6 +48,11 @@ impl Holdings {
         self.spawns.get_mut(&spawn)
     }
 
+    /// All that is held by name.
+    pub fn named(&self) -> impl Iterator<Item = (&String, &OwnedFd)> {
+        self.named.iter()
+    }
+
     /// Takes everything of a spawn out.
     pub fn remove(&mut self, spawn: SpawnId) -> Option<Kept> {
         self.spawns.remove(&spawn)
@@ -71,6 +76,11 @@ impl Holdings {
     /// A descriptor of a store.
     pub fn stored(&self, id: u64) -> Option<BorrowedFd<'_>> {
         self.stored.get(&id).map(AsFd::as_fd)
+    }
+
+    /// The same, as it is owned.
+    pub fn stored_fd(&self, id: u64) -> Option<&OwnedFd> {
+        self.stored.get(&id)
     }
 
     /// Takes a descriptor of a store out.

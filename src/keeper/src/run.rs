@@ -4,13 +4,17 @@
 //! read and written without blocking.
 
 mod mailbox;
+mod spawns;
 mod stored;
+mod succession;
+
+pub(crate) use succession::STATE_VARIABLE;
+pub use succession::trial;
 
 use crate::holdings::Holdings;
-use crate::launch::{Launcher, spawn_error};
-use crate::notify::Speakers;
+use crate::launch::Launcher;
 use crate::outbox;
-use crate::step::{Effect, Input, manager_pid, next_deadline, step};
+use crate::step::{Effect, Input, Start, manager_pid, next_deadline, step};
 use crate::table::Table;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -24,7 +28,7 @@ use svd_sys::packet::{Packet, PacketSocket};
 use svd_sys::signal::{self, SignalFd};
 use svd_sys::spawn::{Progress, StatusPipe};
 use svd_sys::wait::{self, Ended, Peek, Usage};
-use svd_sys::{dgram, fd, limits, pidfd, process, report, tree};
+use svd_sys::{fd, limits, pidfd, process, report, tree};
 use svd_wire::{
     DecodeError, Exit, FdRole, MAX_MESSAGE, Request, Rusage, SpawnId, SpawnSpec, decode_request, decode_spec,
     encode_report,
@@ -52,7 +56,11 @@ const TOKEN_FIRST: u64 = 16;
 /// Runs the keeper until everything has ended; returns svd's exit code. `args` are the user's, for the manager.
 pub fn run(args: Vec<OsString>) -> u8 {
     std::panic::set_hook(Box::new(|info| report::line(&format!("internal error: {info}"))));
-    let mut keeper = match Keeper::new(args) {
+    let begun = match succession::inherited_state() {
+        Some(state) => state.and_then(Keeper::resume),
+        None => Keeper::new(args),
+    };
+    let mut keeper = match begun {
         Ok(keeper) => keeper,
         Err(error) => {
             report::line(&format!("cannot start: {error}"));
@@ -66,6 +74,11 @@ pub fn run(args: Vec<OsString>) -> u8 {
         }
         if let Some(code) = keeper.leave {
             return code;
+        }
+        if keeper.turn_into == TurnInto::Program {
+            keeper.turn_into = TurnInto::Nothing;
+            let why = keeper.become_program();
+            keeper.input(Input::NotBecome { why });
         }
     }
 }
@@ -96,11 +109,22 @@ struct Keeper {
     link: Option<Link>,
     manager_pidfd: Option<OwnedFd>,
     manager_status: Option<StatusPipe>,
+    /// The process that tries out the program that the keeper is to become.
+    trial_pidfd: Option<OwnedFd>,
     /// Descriptors of the request that is being taken in.
     attached: Vec<OwnedFd>,
     buffer: Vec<u8>,
     reap: Reap,
+    turn_into: TurnInto,
     leave: Option<u8>,
+}
+
+/// What the keeper becomes when the turn is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TurnInto {
+    Nothing,
+    /// The program that managers are run from.
+    Program,
 }
 
 /// Whether zombies are to be looked for before the next wait.
@@ -112,16 +136,25 @@ enum Reap {
 
 impl Keeper {
     fn new(args: Vec<OsString>) -> io::Result<Self> {
+        Keeper::settle()?;
+        let launcher = Launcher::prepare(args)?;
+        Keeper::with(Table::new(fd::random()?, process::pid()), launcher)
+    }
+
+    /// What every program of a keeper does first.
+    fn settle() -> io::Result<()> {
         fd::ensure_stdio()?;
         fd::cloexec_inherited()?;
         signal::block_all_and_reset()?;
-        process::set_subreaper()?;
-        let launcher = Launcher::prepare(args)?;
+        process::set_subreaper()
+    }
+
+    fn with(table: Table, launcher: Launcher) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         let signals = SignalFd::new()?;
         epoll.add(signals.as_fd(), TOKEN_SIGNAL, Interest::Read)?;
         Ok(Keeper {
-            table: Table::new(fd::random()?, process::pid()),
+            table,
             holdings: Holdings::default(),
             launcher,
             epoll,
@@ -131,10 +164,12 @@ impl Keeper {
             link: None,
             manager_pidfd: None,
             manager_status: None,
+            trial_pidfd: None,
             attached: Vec::new(),
             buffer: vec![0; MAX_MESSAGE],
             // Somebody may have exec'd us with children.
             reap: Reap::Again,
+            turn_into: TurnInto::Nothing,
             leave: None,
         })
     }
@@ -146,7 +181,7 @@ impl Keeper {
         }
         self.input(Input::Tick);
         self.tell();
-        if self.leave.is_some() || self.reap == Reap::Again {
+        if self.leave.is_some() || self.reap == Reap::Again || self.turn_into == TurnInto::Program {
             return;
         }
         let now = clock::now().mono_ns;
@@ -192,7 +227,7 @@ impl Keeper {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::StartManager => self.start_manager(),
+            Effect::StartManager(how) => self.start_manager(how),
             Effect::SignalManager(signal) => {
                 if let Some(pidfd) = &self.manager_pidfd {
                     // ESRCH: it was reaped, and the table will hear of it.
@@ -236,6 +271,20 @@ impl Keeper {
                     let _never_added = self.epoll.delete(fd.as_fd());
                 }
             }
+            Effect::TakeProgram => {
+                if let Some(program) = self.attached.pop() {
+                    self.launcher.switch(program);
+                }
+            }
+            Effect::TakeProgramBack => self.launcher.switch_back(),
+            Effect::TryProgram => self.try_program(),
+            Effect::KillTrial => {
+                if let Some(pidfd) = &self.trial_pidfd {
+                    let _gone = pidfd::send_signal(pidfd.as_fd(), signal::KILL);
+                }
+            }
+            Effect::ForgetTrial => self.trial_pidfd = None,
+            Effect::Become => self.turn_into = TurnInto::Program,
             Effect::KillEverything => kill_everything(),
             Effect::Reap => self.reap = Reap::Again,
             Effect::Say(line) => report::line(&line),
@@ -245,8 +294,8 @@ impl Keeper {
 
     // ---- the manager ----
 
-    fn start_manager(&mut self) {
-        match self.try_start_manager() {
+    fn start_manager(&mut self, how: Start) {
+        match self.try_start_manager(how) {
             Ok(pid) => self.input(Input::ManagerStarted { pid }),
             Err(error) => {
                 report::line(&format!("cannot start the manager: {error}"));
@@ -256,13 +305,13 @@ impl Keeper {
         }
     }
 
-    fn try_start_manager(&mut self) -> io::Result<i32> {
+    fn try_start_manager(&mut self, how: Start) -> io::Result<i32> {
         let (ours, theirs) = PacketSocket::pair()?;
         ours.set_buffers(SOCKET_BUFFER);
         theirs.set_buffers(SOCKET_BUFFER);
         self.epoll.add(ours.as_fd(), TOKEN_LINK, Interest::Read)?;
         self.link = Some(Link { socket: ours, interest: Interest::Read });
-        let started = self.launcher.manager(&theirs)?;
+        let started = self.launcher.manager(&theirs, how)?;
         self.manager_pidfd = Some(started.pidfd);
         self.manager_status = Some(started.status);
         Ok(started.pid)
@@ -359,118 +408,6 @@ impl Keeper {
         }
     }
 
-    // ---- spawns ----
-
-    fn fork(&mut self, spawn: SpawnId, spec: &SpawnSpec) {
-        let attached = std::mem::take(&mut self.attached);
-        let stored = self.stored(spec);
-        let launched = self.launcher.spawn(spec, &attached, &stored);
-        drop(stored);
-        match launched {
-            Ok(started) => {
-                let token = self.watch(Source::Status(spawn));
-                let watched = self.epoll.add(started.status.as_fd(), token, Interest::Read);
-                let kept = self.holdings.spawn(spawn);
-                kept.pidfd = Some(started.pidfd);
-                kept.status = Some((started.status, token));
-                if let Err(error) = watched {
-                    // Its end still tells; only the moment of exec is not seen.
-                    report::line(&format!("cannot watch a status pipe: {error}"));
-                }
-                self.keep(spawn, started.pid, spec, attached);
-                self.input(Input::Forked { spawn, pid: started.pid });
-            }
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(0);
-                self.input(Input::NotForked { spawn, errno });
-            }
-        }
-    }
-
-    /// Keeps what the child was not given.
-    fn keep(&mut self, spawn: SpawnId, pid: i32, spec: &SpawnSpec, attached: Vec<OwnedFd>) {
-        let keeper = process::uid();
-        let service = spec.credentials.as_ref().map_or(keeper, |who| who.uid);
-        let mark = mailbox::mark(spec);
-        for (role, fd) in spec.fds.iter().zip(attached) {
-            let mut token = None;
-            match role {
-                FdRole::Child(_) | FdRole::Filter => continue,
-                FdRole::Stdout | FdRole::Stderr | FdRole::Ready | FdRole::Intercept => {}
-                FdRole::Notify => {
-                    let number = self.watch(Source::Notify(spawn));
-                    token = Some(number);
-                    let asked = dgram::pass_credentials(fd.as_fd());
-                    if let Err(error) = asked.and(self.epoll.add(fd.as_fd(), number, Interest::Read)) {
-                        report::line(&format!("cannot watch a notify socket: {error}"));
-                    }
-                }
-            }
-            let kept = self.holdings.spawn(spawn);
-            kept.speakers = Some(Speakers { service, keeper, session: pid, mark: mark.clone() });
-            kept.held.push((*role, fd, token));
-        }
-    }
-
-    fn watch(&mut self, source: Source) -> u64 {
-        let token = self.next_token;
-        self.next_token = self.next_token.saturating_add(1);
-        self.sources.insert(token, source);
-        token
-    }
-
-    fn close_status(&mut self, spawn: SpawnId) {
-        if let Some((_pipe, token)) = self.holdings.find_mut(spawn).and_then(|kept| kept.status.take()) {
-            self.sources.remove(&token);
-        }
-    }
-
-    fn close_held(&mut self, spawn: SpawnId, role: FdRole) {
-        let Some(kept) = self.holdings.find_mut(spawn) else { return };
-        let Some(index) = kept.held.iter().position(|(held, _, _)| *held == role) else { return };
-        let (_, fd, token) = kept.held.swap_remove(index);
-        if let Some(token) = token {
-            self.sources.remove(&token);
-            // The manager has a duplicate, which keeps the socket in our epoll set.
-            let _never_added = self.epoll.delete(fd.as_fd());
-        }
-    }
-
-    fn read_status(&mut self, spawn: SpawnId) {
-        let Some((pipe, _)) = self.holdings.find_mut(spawn).and_then(|kept| kept.status.as_mut()) else { return };
-        match pipe.progress() {
-            Progress::Pending => return,
-            Progress::Failed(stage, errno) => {
-                self.input(Input::StageFailed { spawn, error: spawn_error(stage, errno) });
-            }
-            Progress::Execed => {
-                let pid = self.table.records.get(&spawn).and_then(|record| record.living());
-                // Killed in the instant between its last word and exec, the pipe looks the same; the kernel knows.
-                if !pid.and_then(tree::read_proc).is_some_and(|proc| proc.never_ran_a_program()) {
-                    self.input(Input::Execed { spawn });
-                }
-            }
-            Progress::Died => {}
-        }
-        self.close_status(spawn);
-    }
-
-    fn hold(&mut self, name: String, fd: OwnedFd) {
-        let control = name == CONTROL;
-        if let Some(old) = self.holdings.hold(name, fd)
-            && control
-        {
-            let _never_added = self.epoll.delete(old.as_fd());
-        }
-        let named = outbox::FdRef::Named(CONTROL.to_owned());
-        if control
-            && let Some(fd) = self.holdings.resolve(&[named]).and_then(|fds| fds.first().copied())
-            && let Err(error) = self.epoll.add(fd, TOKEN_CONTROL, Interest::ReadEdge)
-        {
-            report::line(&format!("cannot watch the control socket: {error}"));
-        }
-    }
-
     // ---- signals and zombies ----
 
     fn read_signals(&mut self) {
@@ -514,7 +451,7 @@ impl Keeper {
             self.read_requests(usize::MAX);
             if let Some(Progress::Failed(stage, errno)) = self.manager_status.as_mut().map(StatusPipe::progress) {
                 let error = io::Error::from_raw_os_error(errno);
-                report::line(&format!("cannot run the manager ({stage:?}): {error}"));
+                self.input(Input::ManagerNotRun { why: format!("cannot run the manager ({stage:?}): {error}") });
             }
             self.manager_status = None;
             self.manager_pidfd = None;

@@ -25,6 +25,11 @@ impl Stores {
         self.0.get(store).map_or(&[], Vec::as_slice)
     }
 
+    /// All that is in stores, with the store's name.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Stored)> {
+        self.0.iter().flat_map(|(store, all)| all.iter().map(move |stored| (store.as_str(), stored)))
+    }
+
     /// The names of what is in a store.
     pub fn names(&self, store: &str) -> Vec<String> {
         self.of(store).iter().map(|stored| stored.name.clone()).collect()

@@ -152,7 +152,7 @@ impl Keeper {
         (lives && self.belongs(spawn, speakers, &proc)).then_some(pidfd)
     }
 
-    fn watch_main(&mut self, spawn: SpawnId, pidfd: OwnedFd) {
+    pub(super) fn watch_main(&mut self, spawn: SpawnId, pidfd: OwnedFd) {
         let token = self.watch(Source::Main(spawn));
         if let Err(error) = self.epoll.add(pidfd.as_fd(), token, Interest::Read) {
             svd_sys::report::line(&format!("cannot watch a main process: {error}"));

@@ -31,15 +31,20 @@ impl Keeper {
             return Err(Refused);
         }
         let [fd] = fds;
+        self.keep_stored(&store.name, name, keep_hung, fd);
+        Ok(())
+    }
+
+    /// Keeps a descriptor in a store.
+    pub(super) fn keep_stored(&mut self, store: &str, name: &str, keep_hung: bool, fd: OwnedFd) {
         let id = self.watch(Source::Stored);
         // Plain files and the like cannot hang up, and cannot be waited for.
         if keep_hung || self.epoll.add(fd.as_fd(), id, Interest::Hangup).is_err() {
             self.sources.remove(&id);
         }
         self.holdings.store(id, fd);
-        self.table.stores.put(&store.name, Stored { id, name: name.to_owned(), keep_hung });
-        self.table.store_changed(&store.name);
-        Ok(())
+        self.table.stores.put(store, Stored { id, name: name.to_owned(), keep_hung });
+        self.table.store_changed(store);
     }
 
     /// The descriptors of this name leave the store.

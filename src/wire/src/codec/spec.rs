@@ -87,11 +87,18 @@ pub(super) fn write(spec: &SpawnSpec, to: &mut Writer) {
         to.u64(limit.hard);
     });
     to.list(&spec.fds, |to, role| write_role(*role, to));
-    to.tagged(STORE, spec.store.as_ref(), |to, store| {
-        to.bytes(store.name.as_bytes());
-        to.u32(store.limit);
-        to.u32(store.first);
-    });
+    to.tagged(STORE, spec.store.as_ref(), write_store);
+}
+
+pub(super) fn write_store(to: &mut Writer, store: &StoreSpec) {
+    to.bytes(store.name.as_bytes());
+    to.u32(store.limit);
+    to.u32(store.first);
+}
+
+pub(super) fn read_store(from: &mut Reader<'_>) -> Result<StoreSpec, DecodeError> {
+    let store = StoreSpec { name: from.text(MAX_NAME, "store")?, limit: from.u32()?, first: from.u32()? };
+    if store.limit > MAX_STORED { Err(DecodeError::Value("store")) } else { Ok(store) }
 }
 
 pub(super) fn read(from: &mut Reader<'_>) -> Result<SpawnSpec, DecodeError> {
@@ -116,11 +123,7 @@ pub(super) fn read(from: &mut Reader<'_>) -> Result<SpawnSpec, DecodeError> {
         if tag != STORE {
             return Ok(Known::No);
         }
-        let store = StoreSpec { name: field.text(MAX_NAME, "store")?, limit: field.u32()?, first: field.u32()? };
-        if store.limit > MAX_STORED {
-            return Err(DecodeError::Value("store"));
-        }
-        spec.store = Some(store);
+        spec.store = Some(read_store(field)?);
         Ok(Known::Yes)
     })?;
     Ok(spec)
