@@ -11,8 +11,9 @@ use crate::error::{Errors, Warning};
 use crate::listeners::{self, Base, Prepared};
 use crate::order;
 use crate::plan::{
-    ControlPlan, Dependency, ExecPlan, Handoff, Late, ListenAddress, ListenerPlan, LogPlan, Plan, ProcessPlan, ReadyBy,
-    ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit, WithoutManager,
+    ControlPlan, Dependency, ExecPlan, Handoff, Late, ListenAddress, ListenerPlan, LogPlan, NotifyPlan, Plan,
+    ProcessPlan, ReadyBy, ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
+    WithoutManager,
 };
 use crate::ports;
 use crate::process::{Raw, RawEvidence, RawRun};
@@ -190,6 +191,7 @@ impl Resolver<'_> {
         let ready = self.ready(&asked, &handoff);
         let health = self.health(&asked);
         let drained = self.drained(&asked);
+        self.check_fd_store(&asked, &handoff);
         let update = self.update(&asked, &handoff);
         self.shared = shared;
 
@@ -198,6 +200,7 @@ impl Resolver<'_> {
         let logs = self.logs(named);
         let stop = self.stop(named);
         let recycle = self.recycle(named);
+        let notify = notify(raw);
         let exec = ExecPlan {
             run: run?,
             cwd: match &raw.cwd {
@@ -231,7 +234,8 @@ impl Resolver<'_> {
             ready: ready?,
             restart,
             stop,
-            reload_signal: raw.reload.as_ref().map_or(1, |r| r.value),
+            reload_signal: raw.reload.and_then(|reload| reload.signal).unwrap_or(1),
+            notify,
             logs,
             listen,
             handoff,
@@ -448,4 +452,13 @@ pub fn app_of_dir(dir: &Path) -> String {
     app = app.trim_matches('-').to_owned();
     app.truncate(64);
     app
+}
+
+fn notify(raw: &Raw) -> NotifyPlan {
+    let usual = NotifyPlan::default();
+    NotifyPlan {
+        watchdog: raw.watchdog.as_ref().map(|every| every.value),
+        fd_store: raw.fd_store.as_ref().map_or(0, |most| most.value),
+        reload_timeout: raw.reload.and_then(|reload| reload.timeout).unwrap_or(usual.reload_timeout),
+    }
 }

@@ -51,6 +51,7 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
         },
         stop: vec![StopStep::Signal(15), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(9)],
         reload_signal: 1,
+        notify: NotifyPlan::default(),
         logs: LogPlan::Segments { segment: 64 << 20, max_size: 1 << 30 },
         listen: Vec::new(),
         handoff: Handoff::Auto,

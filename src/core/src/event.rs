@@ -5,6 +5,7 @@ use std::sync::Arc;
 use svd_config::Plan;
 
 use crate::name::{InstanceName, OpId, SpawnId, Target};
+use crate::signs::Said;
 use crate::state::ExitStatus;
 use crate::time::Time;
 
@@ -62,6 +63,8 @@ pub struct Note {
     pub replaced: bool,
     /// It was told to take no new work.
     pub quiet: bool,
+    /// It gave no sign of life in time, or said itself that it hangs: it is being ended for that.
+    pub hung: bool,
     /// Since when it drains: it is to end, and finishes what it has first.
     pub draining: Option<Time>,
 }
@@ -83,6 +86,8 @@ pub struct Adopted {
     pub last_signal: Option<(i32, Time)>,
     /// It said `READY=1`.
     pub notified_ready: bool,
+    /// What it has said beside that.
+    pub said: Said,
 }
 
 /// Where an adopted spawn is in its life.
@@ -240,6 +245,13 @@ pub enum Event {
     Stopping {
         /// Which spawn.
         spawn: SpawnId,
+    },
+    /// What it has said, where that has changed, and in answer to [`crate::Action::Recall`].
+    Said {
+        /// Which spawn.
+        spawn: SpawnId,
+        /// All of it.
+        said: Said,
     },
     /// Its slot has nobody left who waits to be accepted, and nobody new comes ([`crate::Action::WatchQueue`]).
     QueueEmpty {

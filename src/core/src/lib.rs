@@ -22,6 +22,7 @@ mod order;
 mod replace;
 mod service;
 mod settle;
+mod signs;
 pub mod state;
 pub mod time;
 mod tree;
@@ -34,5 +35,6 @@ pub use event::{Adopted, AdoptedLife, Command, Event, Lineage, MAX_SLOTS, Note, 
 pub use machine::{Core, Mode};
 pub use name::{InstanceName, OpId, SpawnId, Target};
 pub use settle::MAX_STARTING;
+pub use signs::Said;
 pub use state::{ExitStatus, InstanceView, Reason, Seat, State};
 pub use time::Time;

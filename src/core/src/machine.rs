@@ -364,6 +364,9 @@ impl Core {
             (Course::Running | Course::Ending { .. }, Event::Ready { spawn }) => {
                 self.on(spawn, out, |s, cx| s.ready(cx))
             }
+            (Course::Running | Course::Ending { .. }, Event::Said { spawn, said }) => {
+                self.on(spawn, out, |s, cx| s.says(cx, said));
+            }
             (Course::Running | Course::Ending { .. }, Event::Stopping { spawn }) => {
                 self.on(spawn, out, |s, cx| s.leaving(cx))
             }
@@ -373,6 +376,7 @@ impl Core {
                     instance.idle_since = now;
                 }
                 self.on(spawn, out, |s, cx| s.tree_empty(cx));
+                self.empty_store(spawn, out);
             }
             (Course::Running | Course::Ending { .. }, Event::SpawnFailed { spawn, failure }) => {
                 let mut news = false;
@@ -440,6 +444,17 @@ impl Core {
         }
         self.on(id, out, |_, cx| cx.record(id, FactKind::Worn(text)));
         self.change(Change::Generation(name, next), out);
+    }
+
+    /// Nothing is left of a spawn: where its instance is not to run any more, what it has stored goes.
+    fn empty_store(&self, id: SpawnId, out: &mut Vec<Action>) {
+        let Some(name) = self.names.get(&id) else { return };
+        let Some(process) = self.processes.get(&name.process) else { return };
+        let Some(instance) = process.instances.get(&name.index) else { return };
+        let stopped = matches!(self.aim(&name.process, process, name.index), Aim::Stop(_));
+        if process.plan.notify.fd_store > 0 && stopped && instance.is_gone() {
+            out.push(Action::EmptyStore { instance: name.clone() });
+        }
     }
 
     /// A spawn's end was told: history learns what follows from it, and an essential one's failure is remembered.

@@ -146,7 +146,8 @@ impl Core {
             | Reason::ToReplace(_)
             | Reason::NotReadyYet(_)
             | Reason::WithoutEnd(_)
-            | Reason::BySelf => false,
+            | Reason::BySelf
+            | Reason::Hung(_) => false,
         };
         match (how, drains && matches!(self.course, Course::Running)) {
             (How::Ladder, true) => {

@@ -3,6 +3,8 @@
 use crate::entry::{MANAGER_ARG, TRIAL_ARG, WIRE_FD};
 use crate::run::{REFUSED_VARIABLE, STATE_VARIABLE};
 use crate::step::Start;
+use crate::stores::{Stored, announce};
+use std::borrow::Cow;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -138,12 +140,19 @@ impl Launcher {
         })
     }
 
-    /// Forks what a spec says, with the descriptors that came with it.
-    pub fn spawn(&self, spec: &SpawnSpec, attached: &[OwnedFd]) -> io::Result<Started> {
+    /// Forks what a spec says, with the descriptors that came with it and those of its store.
+    pub fn spawn(
+        &self,
+        spec: &SpawnSpec,
+        attached: &[OwnedFd],
+        stored: &[(Stored, BorrowedFd<'_>)],
+    ) -> io::Result<Started> {
         let path = c_string(&spec.path)?;
         let cwd = c_string(&spec.cwd)?;
         let argv = spec.argv.iter().map(|arg| c_string(arg)).collect::<io::Result<Vec<_>>>()?;
-        let env = spec.env.iter().map(|entry| c_string(entry)).collect::<io::Result<Vec<_>>>()?;
+        let told: Vec<Stored> = stored.iter().map(|(stored, _)| stored.clone()).collect();
+        let env = if told.is_empty() { Cow::Borrowed(&spec.env) } else { Cow::Owned(announce(&spec.env, &told)) };
+        let env = env.iter().map(|entry| c_string(entry)).collect::<io::Result<Vec<_>>>()?;
         let mut limits: Vec<(u32, Limit)> = Vec::new();
         if !spec.rlimits.iter().any(|limit| limit.resource == limits::NOFILE) {
             limits.extend(self.nofile.map(|limit| (limits::NOFILE, limit)));
@@ -162,6 +171,7 @@ impl Launcher {
                 | FdRole::Intercept
                 | FdRole::Filter => None,
             })
+            .chain((spec.store.as_ref().map_or(0, |store| store.first)..).zip(stored).map(|(to, (_, fd))| (*fd, to)))
             .collect();
         let filter = spec.fds.iter().zip(attached).find(|(role, _)| **role == FdRole::Filter).map(|(_, fd)| fd.as_fd());
         spawn::start(&Child {

@@ -42,6 +42,7 @@ pub fn process(name: &str) -> ProcessPlan {
         },
         stop: vec![StopStep::Signal(15), StopStep::Wait(ms(2000)), StopStep::Signal(9)],
         reload_signal: 1,
+        notify: NotifyPlan::default(),
         logs: LogPlan::Null,
         listen: Vec::new(),
         handoff: Handoff::Auto,

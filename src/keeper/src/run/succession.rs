@@ -9,7 +9,7 @@ use crate::entry::{TRIAL_PASSED, WIRE_FD};
 use crate::launch::{Launcher, Programs};
 use crate::notify::Speakers;
 use crate::step::Input;
-use crate::table::{Conversation, Forget, Manager, Ping, Record, Table, Told, Upgrade};
+use crate::table::{Conversation, Forget, Manager, Pace, Ping, Record, Table, Told, Upgrade};
 use std::collections::HashSet;
 use std::ffi::CString;
 use std::io;
@@ -22,7 +22,7 @@ use svd_sys::spawn::StatusPipe;
 use svd_sys::{clock, fd, process, report};
 use svd_wire::{
     FdRole, HeldFd, KeeperState, LastPing, MAX_STATE, ManagerState, NamedFd, Phase, ProgramState, RecordState,
-    SpeakersState, StatusState, UpgradeOutcome, decode_state, encode_state,
+    SpeakersState, StatusState, StoredFd, UpgradeOutcome, decode_state, encode_state,
 };
 
 /// The variable that tells a keeper the number of the descriptor with the state it is to go on from. Nobody else sees it.
@@ -154,12 +154,17 @@ impl Keeper {
             nofile: self.launcher.nofile.map(|limit| (limit.soft, limit.hard)),
             oom: self.launcher.oom,
         };
+        let stored = table.stores.all().filter_map(|(store, one)| {
+            let fd = number(self.holdings.stored_fd(one.id)?);
+            Some(StoredFd { store: store.to_owned(), name: one.name.clone(), keep_hung: one.keep_hung, fd })
+        });
+        let stored = stored.collect();
         let named = self.holdings.named().map(|(name, fd)| NamedFd { name: name.clone(), fd: number(fd) }).collect();
         let mut records = Vec::with_capacity(table.records.len());
         for (spawn, record) in &table.records {
             let kept = self.holdings.find(*spawn);
             records.push(RecordState {
-                instance: record.instance(*spawn),
+                instance: record.instance(*spawn, &table.stores),
                 failure: record.failure,
                 last_seq: record.last_seq,
                 is_forgotten: record.forget == Forget::WhenDone,
@@ -168,9 +173,11 @@ impl Keeper {
                 held: kept
                     .map(|kept| kept.held.iter().map(|(role, fd, _)| HeldFd { role: *role, fd: number(fd) }).collect())
                     .unwrap_or_default(),
-                speakers: kept
-                    .and_then(|kept| kept.speakers)
-                    .map(|who| SpeakersState { service: who.service, keeper: who.keeper }),
+                speakers: kept.and_then(|kept| kept.speakers.clone()).map(
+                    |Speakers { service, keeper, session, mark }| SpeakersState { service, keeper, session, mark },
+                ),
+                store: record.store.clone(),
+                named: kept.and_then(|kept| kept.named.as_ref()).map(&mut number),
             });
         }
         fds.extend(records.iter().filter_map(|record| record.status.as_ref()).map(|status| status.fd));
@@ -191,6 +198,7 @@ impl Keeper {
             program,
             upgrade_note,
             named,
+            stored,
             records,
         };
         Some((state, fds))
@@ -225,7 +233,7 @@ impl Keeper {
         Keeper::settle()?;
         process::set_name(NAME);
         let mut taken = Taken::default();
-        let KeeperState { program, manager, named, records, .. } = &state;
+        let KeeperState { program, manager, named, stored, records, .. } = &state;
         let programs = Programs {
             program: taken.take(program.current)?,
             former: program.previous.map(|number| taken.take(number)).transpose()?,
@@ -248,6 +256,9 @@ impl Keeper {
         for NamedFd { name, fd } in named {
             keeper.hold(name.clone(), taken.take(*fd)?);
         }
+        for StoredFd { store, name, keep_hung, fd } in stored {
+            keeper.keep_stored(store, name, *keep_hung, taken.take(*fd)?);
+        }
         for record in records {
             keeper.resume_record(record, &mut taken)?;
         }
@@ -258,11 +269,24 @@ impl Keeper {
 
     fn resume_record(&mut self, record: &RecordState, taken: &mut Taken) -> io::Result<()> {
         let spawn = record.instance.spawn;
+        let living = self.table.records.get(&spawn).and_then(Record::living).unwrap_or(0);
         let mut kept = crate::holdings::Kept {
             pidfd: record.pidfd.map(|number| taken.take(number)).transpose()?,
-            speakers: record.speakers.map(|who| Speakers { service: who.service, keeper: who.keeper }),
+            speakers: record.speakers.clone().map(|SpeakersState { service, keeper, session, mark }| {
+                // Of an earlier build: the process that was started is the one that runs.
+                let session = if session == 0 { living } else { session };
+                Speakers { service, keeper, session, mark }
+            }),
             ..Default::default()
         };
+        if record.named.is_none()
+            && let Some(pidfd) = kept.pidfd.as_ref().filter(|_| record.instance.notify.main == Some(living))
+        {
+            // Its parent may be somebody else, who is told of its end in our place.
+            let token = self.watch(Source::Main(spawn));
+            self.epoll.add(pidfd.as_fd(), token, Interest::Read)?;
+            kept.named_token = Some(token);
+        }
         if let Some(status) = &record.status {
             let pipe = taken.pipe(status)?;
             let token = self.watch(Source::Status(spawn));
@@ -285,6 +309,9 @@ impl Keeper {
             kept.held.push((*role, fd, token));
         }
         *self.holdings.spawn(spawn) = kept;
+        if let Some(number) = record.named {
+            self.watch_main(spawn, taken.take(number)?);
+        }
         Ok(())
     }
 }
@@ -327,11 +354,16 @@ fn table(state: &KeeperState, refused: Option<String>) -> Table {
             held: one.instance.held.clone(),
             last_signal: one.instance.last_signal,
             notify: one.instance.notify.clone(),
+            pace: Pace::default(),
+            store: one.store.clone(),
             last_seq: one.last_seq,
             forget: if one.is_forgotten { Forget::WhenDone } else { Forget::Keep },
         };
         if let Some(pid) = record.living() {
             table.by_pid.insert(pid, spawn);
+            if one.named.is_some() {
+                table.by_pid.extend(record.notify.main.map(|main| (main, spawn)));
+            }
         }
         table.records.insert(spawn, record);
     }

@@ -44,7 +44,7 @@ impl Sim {
             more.extend(step(&mut self.table, answer, self.now));
         }
         effects.extend(more);
-        while let Some(message) = outbox::next(&self.table) {
+        while let Some(message) = outbox::next(&self.table, self.now.mono_ns) {
             outbox::sent(&mut self.table, message.item, self.now);
             self.said.push(message.report);
         }

@@ -17,6 +17,7 @@ use super::intercept::SharedLedger;
 use super::knock::Knock;
 use super::place::Place;
 use super::recycle::MemoryWatch;
+use super::reload::Reloads;
 use super::settings::Settings;
 use super::spawns::Spawns;
 use super::sweep::Sweeper;
@@ -87,6 +88,8 @@ pub struct App {
     pub(super) names: BTreeMap<Key, AbortHandle>,
     /// Probes that wait to be let through a gate.
     pub(super) knocks: VecDeque<Knock>,
+    /// Reloads that wait for their instances.
+    pub(super) reloads: Reloads,
     /// Intercepted calls that have no answer yet; `None` where there can be none.
     pub(super) ledger: Option<SharedLedger>,
     /// Processes whose programs cannot be intercepted: why.
@@ -221,6 +224,8 @@ impl App {
                 Action::Persist(_) | Action::TakeBack { .. } | Action::DropOther => {}
                 Action::Spawn { .. }
                 | Action::Probe { .. }
+                | Action::Recall { .. }
+                | Action::EmptyStore { .. }
                 | Action::Signal { .. }
                 | Action::Sweep { .. }
                 | Action::Annotate { .. }
@@ -294,6 +299,10 @@ impl App {
             Inner::ProbeFailed(spawn, why) => self.not_ready(spawn, why),
             Inner::ErrandAgain(spawn, errand) => self.errand(spawn, errand),
             Inner::ErrandLate(id) => self.errand_late(id),
+            Inner::ReloadLate => {
+                self.look_at_reloads();
+                Ok(())
+            }
             Inner::Knock(knock) => {
                 self.knock(knock);
                 Ok(())

@@ -20,6 +20,7 @@ use super::commits::Commits;
 use super::intercepted::{LEDGER, held_ledger};
 use super::place::{Place, RootAsked};
 use super::recycle::MemoryWatch;
+use super::reload::Reloads;
 use super::reports::exit_status;
 use super::settings::{Setting, Settings};
 use super::spawns::Spawns;
@@ -480,6 +481,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         weights: BTreeMap::new(),
         names: BTreeMap::new(),
         knocks: VecDeque::new(),
+        reloads: Reloads::default(),
         ledger: inventory.named.remove(LEDGER).and_then(held_ledger),
         not_intercepted: BTreeMap::new(),
         memory_watch: MemoryWatch::Off,

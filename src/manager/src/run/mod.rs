@@ -16,10 +16,12 @@ mod intercepted;
 mod knock;
 mod launch;
 mod leftovers;
+mod notified;
 mod perform;
 mod place;
 mod probe;
 mod recycle;
+mod reload;
 mod reports;
 mod settings;
 mod slots;
@@ -51,6 +53,8 @@ pub enum Inner {
     ErrandAgain(SpawnId, errands::Errand),
     /// The command of this number has had its time.
     ErrandLate(u64),
+    /// Somebody who reloads may have had its time.
+    ReloadLate,
     /// A probe asks to be let through a gate.
     Knock(knock::Knock),
     /// The probe from there is over.

@@ -220,6 +220,7 @@ pub(crate) mod tests {
             reason: None,
             cpu_percent: None,
             memory_bytes: None,
+            notify: None,
         }
     }
 
