@@ -21,6 +21,7 @@ use super::settings::Settings;
 use super::spawns::Spawns;
 use super::sweep::Sweeper;
 use super::usage::UsageSampler;
+use super::wall::{WallClock, wall};
 use crate::ask::{Actor, Ask};
 use crate::listen::{Key, Listeners};
 use crate::logs::{LogEvent, Logs};
@@ -101,6 +102,7 @@ pub struct App {
     pub(super) watched: Watched,
     pub(super) stopping: Stopping,
     pub(super) wish: Wish,
+    pub(super) wall: WallClock,
 }
 
 /// Whether the keeper expects signs of life.
@@ -172,6 +174,7 @@ impl App {
                 return self.finish(code).await;
             }
             let deadline = self.core.next_deadline();
+            self.wall.arm(self.core.next_wall());
             tokio::select! {
                 biased;
                 report = self.link.recv() => {
@@ -188,6 +191,7 @@ impl App {
                 Some(event) = sources.logs.recv() => self.log_event(event)?,
                 Some(ask) = sources.asks.recv() => self.ask(ask)?,
                 () = until(deadline) => self.turn(Event::Tick)?,
+                () = self.wall.rang() => self.turn(Event::Tick)?,
             }
             self.settle()?;
         }
@@ -198,6 +202,7 @@ impl App {
     pub(super) fn turn(&mut self, event: Event) -> Result<(), LinkError> {
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
+            self.core.set_wall(wall());
             let actions = self.core.take(now(), event);
             self.perform_all(actions)?;
         }
@@ -222,6 +227,9 @@ impl App {
                 | Action::WatchQueue { .. }
                 | Action::ProveDrained { .. }
                 | Action::Watch { .. }
+                | Action::Jobs(_)
+                | Action::RunNews(_)
+                | Action::Ran { .. }
                 | Action::Finish { .. } => self.tell_wish()?,
             }
             self.perform(action)?;
@@ -232,6 +240,7 @@ impl App {
     /// Performs what follows from all that the core was told.
     fn conclude(&mut self) -> Result<(), LinkError> {
         loop {
+            self.core.set_wall(wall());
             let actions = self.core.conclude(now());
             self.perform_all(actions)?;
             let Some(event) = self.queue.pop_front() else { return Ok(()) };
@@ -324,6 +333,9 @@ impl App {
     }
 
     fn committed(&mut self, committed: super::commits::Committed) -> Result<(), LinkError> {
+        for run in committed.runs {
+            self.turn(Event::RunRecorded { run })?;
+        }
         if let Some(through) = committed.ack {
             self.link.send(&Request::Ack { through }, Vec::new())?;
         }

@@ -13,6 +13,7 @@ mod handoff;
 mod health;
 mod intercept;
 mod intercepted;
+mod jobs;
 mod knock;
 mod launch;
 mod leftovers;
@@ -29,6 +30,7 @@ mod sweep;
 mod targets;
 mod terminal;
 mod usage;
+mod wall;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use svd_core::SpawnId;
 use crate::listen::Key;
 
 pub use boot::run;
+pub use jobs::shown as shown_run;
 
 /// What tasks of the manager tell its main loop.
 #[derive(Debug)]
