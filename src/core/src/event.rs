@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use svd_config::Plan;
 
+use crate::job::RunId;
 use crate::name::{InstanceName, OpId, SpawnId, Target};
 use crate::signs::Said;
 use crate::state::ExitStatus;
@@ -173,6 +174,8 @@ pub enum Command {
         /// Processes whose running instances carry an outdated command, environment or the like.
         restart: Vec<Arc<str>>,
     },
+    /// Something about jobs.
+    Jobs(JobCommand),
     /// Stop all in reverse order, then finish.
     Shutdown {
         /// Skip the ladders: KILL at once. Given during a shutdown it hastens it.
@@ -189,14 +192,45 @@ impl Command {
             | Command::KillReplaced(_)
             | Command::Drain(_)
             | Command::Disable(_)
+            | Command::Jobs(JobCommand::Stop(_) | JobCommand::Pause(_))
             | Command::Shutdown { .. } => true,
-            Command::Start(_)
+            Command::Jobs(JobCommand::Run { .. } | JobCommand::Resume(_))
+            | Command::Start(_)
             | Command::Restart(_)
             | Command::Enable(_)
             | Command::Scale(_)
             | Command::Apply { .. } => false,
         }
     }
+}
+
+/// A command about jobs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobCommand {
+    /// Run it now.
+    Run {
+        /// Which job.
+        job: Arc<str>,
+        /// Who asks.
+        actor: Option<String>,
+        /// When the command is done.
+        waits: Waits,
+    },
+    /// Stop runs: all of a job, or one.
+    Stop(Vec<(Arc<str>, Option<RunId>)>),
+    /// Do not run them by their schedules.
+    Pause(Vec<Arc<str>>),
+    /// Do so again.
+    Resume(Vec<Arc<str>>),
+}
+
+/// When a command that runs a job is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// When it is sure to begin.
+    ForBegin,
+    /// When the run is over.
+    ForEnd,
 }
 
 /// What the core is told.
@@ -286,6 +320,11 @@ pub enum Event {
         op: OpId,
         /// What.
         command: Command,
+    },
+    /// That this run begins is on disk ([`crate::JobChange::Run`]).
+    RunRecorded {
+        /// Which run.
+        run: RunId,
     },
     /// A deadline given by `next_deadline` has passed.
     Tick,

@@ -24,7 +24,7 @@ use crate::action::{Action, Fact, FactKind, Sweep};
 use crate::climb::Climb;
 use crate::drain::{DrainStep, Queue};
 use crate::event::{Lineage, Note, SpawnFailure};
-use crate::ladder::{self, Rung, SIGCONT, SIGKILL, SIGTERM};
+use crate::ladder::{self, LEFT_PATIENCE, Rung, SIGCONT, SIGKILL, SIGTERM, patience};
 use crate::name::{InstanceName, OpId, SpawnId};
 use crate::signs::{Said, Signs};
 use crate::state::{ExitStatus, Reason};
@@ -37,9 +37,6 @@ pub(crate) const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One that says that it is stopping gets so long at least.
 const LEAVING_MIN: Duration = Duration::from_secs(10);
-/// Those who are left of a tree whose main process had no deadline get so long.
-const LEFT_PATIENCE: Duration = Duration::from_secs(30);
-
 /// One start of one instance.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawn {
@@ -93,6 +90,10 @@ pub(crate) enum Readiness {
         deadline: Time,
     },
     Ready,
+    /// A run of a job: its end is all that is waited for, until then.
+    Working {
+        deadline: Time,
+    },
     /// It said that it is stopping. It is helped on when that takes longer than its own ladder would.
     Leaving {
         deadline: Time,
@@ -209,7 +210,10 @@ impl Spawn {
     pub fn is_rising(&self) -> bool {
         match self.life {
             Life::Launching | Life::Running { readiness: Readiness::Probing { .. }, .. } => true,
-            Life::Running { readiness: Readiness::Ready | Readiness::Leaving { .. }, .. } => false,
+            Life::Running {
+                readiness: Readiness::Ready | Readiness::Working { .. } | Readiness::Leaving { .. },
+                ..
+            } => false,
             Life::Draining { .. } | Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => false,
         }
     }
@@ -238,6 +242,7 @@ impl Spawn {
             Life::Running { readiness: Readiness::Probing { deadline }, .. } => {
                 Some(self.signs.stretch(*deadline, self.since))
             }
+            Life::Running { readiness: Readiness::Working { deadline }, .. } => Some(*deadline),
             Life::Running { readiness: Readiness::Leaving { deadline }, .. } => {
                 Some(self.signs.stretch(*deadline, self.note.ready.unwrap_or(self.since)))
             }
@@ -281,6 +286,7 @@ impl Spawn {
         self.life = Life::Running { pid, readiness: Readiness::Probing { deadline } };
         match cx.plan.ready.by {
             ReadyBy::Started => self.ready(cx),
+            ReadyBy::Ended => self.life = Life::Running { pid, readiness: Readiness::Working { deadline } },
             ReadyBy::Listening
             | ReadyBy::Notify
             | ReadyBy::Fd(_)
@@ -308,7 +314,10 @@ impl Spawn {
                 cx.out.push(Action::Watch { spawn: self.id });
                 self.listen_for_signs(cx);
             }
-            Life::Running { readiness: Readiness::Ready | Readiness::Leaving { .. }, .. } => {}
+            Life::Running {
+                readiness: Readiness::Ready | Readiness::Working { .. } | Readiness::Leaving { .. },
+                ..
+            } => {}
             Life::Launching
             | Life::Draining { .. }
             | Life::Stopping { .. }
@@ -323,7 +332,8 @@ impl Spawn {
         let deadline = match &self.life {
             Life::Running { readiness: Readiness::Ready, .. } => cx.now.after(patience),
             Life::Running { readiness: Readiness::Probing { deadline }, .. } => *deadline,
-            Life::Running { readiness: Readiness::Leaving { .. }, .. } => return,
+            // What a run says of itself changes nothing of its deadline.
+            Life::Running { readiness: Readiness::Working { .. } | Readiness::Leaving { .. }, .. } => return,
             Life::Launching
             | Life::Draining { .. }
             | Life::Stopping { .. }
@@ -339,7 +349,7 @@ impl Spawn {
     /// Ends it. A missed readiness, and an end that it has announced itself and does not come to, are not asked for:
     /// what follows is up to its restart policy.
     pub fn stop(&mut self, cx: &mut Cx<'_>, reason: Reason, how: How) {
-        let asked = !matches!(reason, Reason::ReadyTimeout(_) | Reason::BySelf | Reason::Hung(_));
+        let asked = !matches!(reason, Reason::ReadyTimeout(_) | Reason::TimedOut(_) | Reason::BySelf | Reason::Hung(_));
         match &mut self.life {
             Life::Running { pid, readiness: Readiness::Probing { .. } | Readiness::Ready }
                 if matches!(how, How::Drain(_)) && asked =>
@@ -380,7 +390,10 @@ impl Spawn {
         // One that is leaving may have been helped on by a manager before.
         let sent = match self.life {
             Life::Running { readiness: Readiness::Leaving { .. }, .. } => self.sent,
-            Life::Running { readiness: Readiness::Probing { .. } | Readiness::Ready, .. } => None,
+            Life::Running {
+                readiness: Readiness::Probing { .. } | Readiness::Ready | Readiness::Working { .. },
+                ..
+            } => None,
             Life::Launching
             | Life::Draining { .. }
             | Life::Stopping { .. }
@@ -485,7 +498,7 @@ impl Spawn {
             }
             Life::Stuck { reason, .. } => {
                 let end = match reason {
-                    Reason::ReadyTimeout(_) => End::NeverReady { exit },
+                    Reason::ReadyTimeout(_) | Reason::TimedOut(_) => End::NeverReady { exit },
                     Reason::Hung(_) => End::Hung { exit },
                     _ => exited,
                 };
@@ -493,7 +506,7 @@ impl Spawn {
             }
             Life::Stopping { climb, reason, .. } => {
                 let end = match reason {
-                    Reason::ReadyTimeout(_) if climb.has_signalled() => End::NeverReady { exit },
+                    Reason::ReadyTimeout(_) | Reason::TimedOut(_) if climb.has_signalled() => End::NeverReady { exit },
                     Reason::Hung(_) if climb.has_signalled() => End::Hung { exit },
                     // It came to its end by itself, late or not.
                     _ => exited,
@@ -553,7 +566,9 @@ impl Spawn {
     fn due(&mut self, cx: &mut Cx<'_>) {
         match &mut self.life {
             Life::Launching => self.too_late(cx, LAUNCH_TIMEOUT),
-            Life::Running { readiness: Readiness::Probing { .. }, .. } => self.too_late(cx, cx.plan.ready.timeout),
+            Life::Running { readiness: Readiness::Probing { .. } | Readiness::Working { .. }, .. } => {
+                self.too_late(cx, cx.plan.ready.timeout)
+            }
             Life::Running { readiness: Readiness::Leaving { .. }, .. } => match self.note.ready {
                 Some(_) => self.stop(cx, Reason::BySelf, How::Ladder),
                 None => self.too_late(cx, cx.plan.ready.timeout),
@@ -595,15 +610,11 @@ impl Spawn {
             cx.out.push(Action::Watch { spawn: self.id });
             return cx.record(self.id, FactKind::CountsAsReady(cx.now.since(self.since)));
         }
+        if let Life::Running { readiness: Readiness::Working { .. }, .. } = self.life {
+            cx.record(self.id, FactKind::TimedOut(timeout));
+            return self.stop(cx, Reason::TimedOut(timeout), How::Ladder);
+        }
         cx.record(self.id, FactKind::ReadyTimeout(timeout));
         self.stop(cx, Reason::ReadyTimeout(timeout), How::Ladder);
-    }
-}
-
-/// How long those who are left of a tree get: as long as the ladder from this step on, but never without end.
-pub(crate) fn patience(steps: &[StopStep], from: usize) -> Duration {
-    match ladder::remaining(steps, from) {
-        Duration::MAX => LEFT_PATIENCE,
-        time => time,
     }
 }

@@ -28,6 +28,7 @@ pub fn process(name: &str) -> ProcessPlan {
             keep_env: vec![],
             rlimits: vec![],
             port: 5000,
+            input: None,
         },
         after: vec![],
         oneshot: false,
@@ -97,7 +98,7 @@ pub fn plan(processes: Vec<ProcessPlan>) -> Arc<Plan> {
         read_group: None,
         without_manager: svd_config::plan::WithoutManager::Keep,
     };
-    Arc::new(Plan { app: "app".to_owned(), environment: None, dir: "/".into(), processes, control })
+    Arc::new(Plan { app: "app".to_owned(), environment: None, dir: "/".into(), processes, jobs: Vec::new(), control })
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use svd_config::plan::{ExecPlan, LogPlan, Plan, ProcessPlan, ReadyBy, Run};
+use svd_config::plan::{ExecPlan, JOB, LogPlan, Plan, ProcessPlan, ReadyBy, Run};
 use svd_core::{InstanceName, Slot, SpawnFailure};
 use svd_sys::{dgram, fd};
 use svd_wire::{Credentials, FEATURE_NOTIFY, FdRole, Rlimit, SpawnSpec, StoreSpec};
@@ -90,6 +90,8 @@ pub struct Start<'a> {
     pub slot: Slot,
     /// Whether it is intercepted.
     pub filter: Filter,
+    /// Variables of its own.
+    pub more: Vec<(String, String)>,
 }
 
 impl Surroundings<'_> {
@@ -112,17 +114,24 @@ impl Surroundings<'_> {
         }
         env.extend(exec.env.iter().map(|(name, value)| (name.clone(), value.clone())));
         let instance = format!("{}.{index}", process.name);
+        let common = [
+            ("SVD_APP", self.plan.app.clone()),
+            ("SVD_ENVIRONMENT", self.plan.environment.clone().unwrap_or_default()),
+            ("SVD_CONTROL", self.control.display().to_string()),
+        ];
+        env.extend(common.map(|(name, value)| (name.to_owned(), value)));
+        if process.name.starts_with(JOB) {
+            // A run has no port and is no instance; what it is told beside is its own ([`Start::more`]).
+            return env;
+        }
         let port = match self.listeners.port(process) {
             Some(port) => u32::from(port),
             None => u32::from(exec.port) + index.saturating_sub(1),
         };
         let own = [
-            ("SVD_APP", self.plan.app.clone()),
-            ("SVD_ENVIRONMENT", self.plan.environment.clone().unwrap_or_default()),
             ("SVD_PROCESS", process.name.clone()),
             ("SVD_INSTANCE", instance.clone()),
             ("SVD_INDEX", index.to_string()),
-            ("SVD_CONTROL", self.control.display().to_string()),
             ("PORT", port.to_string()),
             ("PS", instance),
         ];
@@ -203,9 +212,10 @@ impl Surroundings<'_> {
 
     /// Everything for one start of an instance.
     pub fn launch(&self, process: &ProcessPlan, start: Start<'_>) -> Result<Launch, SpawnFailure> {
-        let Start { instance, cookie, tag, slot, filter } = start;
+        let Start { instance, cookie, tag, slot, filter, more } = start;
         let mut env = self.environment(process, instance.index);
         env.insert(COOKIE.into(), self.mark(cookie));
+        env.extend(more);
         let mut kit = Kit::default();
         let resources = |error: io::Error| SpawnFailure {
             message: format!("svd has no descriptors or memory left for it: {error}"),
@@ -221,6 +231,7 @@ impl Surroundings<'_> {
             ReadyBy::Fd(number) => ready = Some(kit.pipe(FdRole::Ready, *number).map_err(resources)?),
             ReadyBy::Notify
             | ReadyBy::Started
+            | ReadyBy::Ended
             | ReadyBy::Listening
             | ReadyBy::Log(_)
             | ReadyBy::Run { .. }
@@ -239,6 +250,10 @@ impl Surroundings<'_> {
             env.insert("WATCHDOG_USEC".into(), every.as_micros().to_string());
             // The child fills its own process id in.
             env.insert("WATCHDOG_PID".into(), String::new());
+        }
+        if let Some(input) = &process.exec.input {
+            kit.roles.push(FdRole::Child(0));
+            kit.fds.push(fd::memfd("svd-stdin", input.as_bytes()).map_err(resources)?);
         }
         let Handed { env: told, roles, fds, intercept, refused } =
             handoff::hand(process, slot, self.listeners, filter).map_err(resources)?;

@@ -169,7 +169,7 @@ impl App {
             };
             self.commits.event(asked.event(kind, format!("{}: {message}", asked.words)));
             let evidence = failed.into_iter().map(|(instance, _)| instance.to_string()).collect();
-            let result = api::CommandResult { outcome, message, changes, problems: Vec::new(), evidence };
+            let result = api::CommandResult { outcome, message, changes, problems: Vec::new(), evidence, run: None };
             self.answer(asked, result);
         }
     }

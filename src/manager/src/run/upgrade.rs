@@ -377,7 +377,7 @@ fn unknown() -> api::CommandResult {
 }
 
 fn result_of(outcome: api::OutcomeWord, message: String, changes: Vec<String>) -> api::CommandResult {
-    api::CommandResult { outcome, message, changes, problems: Vec::new(), evidence: Vec::new() }
+    api::CommandResult { outcome, message, changes, problems: Vec::new(), evidence: Vec::new(), run: None }
 }
 
 /// The file that svd was started from, whatever lies there by now: as it was called then, since a link may lead elsewhere by now.
