@@ -11,8 +11,9 @@ use crate::error::{Errors, Warning};
 use crate::listeners::{self, Base, Prepared};
 use crate::order;
 use crate::plan::{
-    ControlPlan, Dependency, ExecPlan, Handoff, JobPlan, Late, ListenAddress, ListenerPlan, LogPlan, Plan, ProcessPlan,
-    ReadyBy, ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
+    ControlPlan, Dependency, ExecPlan, Handoff, JobPlan, Late, ListenAddress, ListenerPlan, LogPlan, NotifyPlan, Plan,
+    ProcessPlan, ReadyBy, ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
+    WithoutManager,
 };
 use crate::ports;
 use crate::process::{Raw, RawEvidence, RawRun};
@@ -196,6 +197,7 @@ impl Resolver<'_> {
         let ready = self.ready(&asked, &handoff);
         let health = self.health(&asked);
         let drained = self.drained(&asked);
+        self.check_fd_store(&asked, &handoff);
         let update = self.update(&asked, &handoff);
         self.shared = shared;
 
@@ -204,6 +206,7 @@ impl Resolver<'_> {
         let logs = self.logs(named);
         let stop = self.stop(named);
         let recycle = self.recycle(named);
+        let notify = notify(raw);
         let exec = self.exec(raw, run?, env, port, None);
         let after = raw.after.as_deref().unwrap_or_default().iter();
         let plan = ProcessPlan {
@@ -218,7 +221,8 @@ impl Resolver<'_> {
             ready: ready?,
             restart,
             stop,
-            reload_signal: raw.reload.as_ref().map_or(1, |r| r.value),
+            reload_signal: raw.reload.and_then(|reload| reload.signal).unwrap_or(1),
+            notify,
             logs,
             listen,
             handoff,
@@ -462,6 +466,7 @@ fn control(raw: Control) -> ControlPlan {
         socket_mode: raw.socket_mode.map_or(default_mode, |m| m.value),
         socket_group: raw.socket_group.map(|g| g.value),
         read_group: raw.read_group.map(|g| g.value),
+        without_manager: raw.without_manager.map_or(WithoutManager::Keep, |w| w.value),
     }
 }
 
@@ -473,4 +478,13 @@ pub fn app_of_dir(dir: &Path) -> String {
     app = app.trim_matches('-').to_owned();
     app.truncate(64);
     app
+}
+
+fn notify(raw: &Raw) -> NotifyPlan {
+    let usual = NotifyPlan::default();
+    NotifyPlan {
+        watchdog: raw.watchdog.as_ref().map(|every| every.value),
+        fd_store: raw.fd_store.as_ref().map_or(0, |most| most.value),
+        reload_timeout: raw.reload.and_then(|reload| reload.timeout).unwrap_or(usual.reload_timeout),
+    }
 }

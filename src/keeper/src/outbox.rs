@@ -1,9 +1,9 @@
 //! What the manager is to be told next. It is read off the table, never queued: a socket that is full costs nothing,
 //! and what happened meanwhile is told as it then is.
 
-use crate::table::{Handover, Manager, Ping, Record, Table};
+use crate::table::{Conversation, Handover, Instant, Manager, Ping, Record, Table, Told, Upgrade};
 use svd_sys::clock::Now;
-use svd_wire::{FdRole, PROTOCOL_MAX, Phase, Report, SpawnId};
+use svd_wire::{FEATURE_NOTIFY, FEATURE_SAFE_MODE, FEATURE_UPGRADE, FdRole, Phase, Report, SpawnId, UpgradeOutcome};
 
 /// A descriptor that goes with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Item {
     Numbered(u64),
     /// The notify state of this spawn.
     Notified(SpawnId),
+    /// How the upgrade stands.
+    Upgraded,
 }
 
 /// The next message.
@@ -41,7 +43,7 @@ pub struct Message {
 }
 
 /// The next message, `None` when the manager knows everything or nobody is there to be told.
-pub fn next(table: &Table) -> Option<Message> {
+pub fn next(table: &Table, now: Instant) -> Option<Message> {
     let Manager::Up { talk, .. } = &table.manager else { return None };
     if talk.phase == Phase::Greeting || talk.phase == Phase::Ending {
         return None;
@@ -50,7 +52,7 @@ pub fn next(table: &Table) -> Option<Message> {
         return Some(Message { report: Report::Ping, fds: Vec::new(), item: Item::Ping });
     }
     if let Some(part) = talk.handover.front() {
-        let (report, fds) = handover(table, part);
+        let (report, fds) = handover(table, talk, part);
         return Some(Message { report, fds, item: Item::Handover });
     }
     if talk.phase != Phase::Live {
@@ -61,15 +63,32 @@ pub fn next(table: &Table) -> Option<Message> {
         let item = Item::Numbered(talk.sent_through.saturating_add(1));
         return Some(Message { report: report.clone(), fds: numbered_fds(table, report), item });
     }
-    let spawn = *table.dirty.first()?;
-    let state = table.records.get(&spawn)?.notify.clone();
+    if talk.upgrade == Told::No && talk.features & FEATURE_UPGRADE != 0 {
+        return Some(Message { report: upgraded(&table.upgrade), fds: Vec::new(), item: Item::Upgraded });
+    }
+    let open = |spawn: &&SpawnId| table.records.get(spawn).is_some_and(|record| record.pace.opens() <= now);
+    let spawn = *table.recalled.first().or_else(|| table.dirty.iter().find(open))?;
+    let state = table.records.get(&spawn)?.said(&table.stores);
     Some(Message { report: Report::Notified { spawn, state }, fds: Vec::new(), item: Item::Notified(spawn) })
+}
+
+/// When there will be something to tell that is held back now, because a service talks too much.
+pub fn next_opening(table: &Table, now: Instant) -> Option<Instant> {
+    if !table.is_live() {
+        return None;
+    }
+    let opens = |spawn: &SpawnId| table.records.get(spawn).map(|record| record.pace.opens());
+    table.dirty.iter().filter_map(opens).filter(|at| *at > now).min()
 }
 
 /// The message was sent.
 pub fn sent(table: &mut Table, item: Item, now: Now) {
     if let Item::Notified(spawn) = item {
         table.dirty.remove(&spawn);
+        table.recalled.remove(&spawn);
+        if let Some(record) = table.records.get_mut(&spawn) {
+            record.pace.count(now.mono_ns);
+        }
     }
     let Some(talk) = table.talk() else { return };
     match item {
@@ -79,7 +98,19 @@ pub fn sent(table: &mut Table, item: Item, now: Now) {
         }
         Item::Numbered(seq) => talk.sent_through = seq,
         Item::Notified(_) => {}
+        Item::Upgraded => talk.upgrade = Told::Yes,
     }
+}
+
+fn upgraded(upgrade: &Upgrade) -> Report {
+    let (note, outcome) = match upgrade {
+        Upgrade::None => (&Vec::new(), UpgradeOutcome::Nothing),
+        Upgrade::Switching { note, .. } | Upgrade::Trial { note, .. } | Upgrade::Proven { note } => {
+            (note, UpgradeOutcome::UnderWay)
+        }
+        Upgrade::Done { note, outcome } => (note, outcome.clone()),
+    };
+    Report::Upgraded { note: note.clone(), outcome, build: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
 /// The pidfd goes along as long as the process is not reaped.
@@ -92,12 +123,14 @@ fn numbered_fds(table: &Table, report: &Report) -> Vec<FdRef> {
     }
 }
 
-fn handover(table: &Table, part: &Handover) -> (Report, Vec<FdRef>) {
+fn handover(table: &Table, talk: &Conversation, part: &Handover) -> (Report, Vec<FdRef>) {
     match part {
-        Handover::Welcome => (welcome(table), Vec::new()),
+        Handover::Welcome => (welcome(table, talk), Vec::new()),
         Handover::Held(name) => (Report::Held { name: name.clone() }, vec![FdRef::Named(name.clone())]),
         Handover::Instance(spawn) => match table.records.get(spawn) {
-            Some(record) => (Report::Instance(Box::new(record.instance(*spawn))), instance_fds(*spawn, record)),
+            Some(record) => {
+                (Report::Instance(Box::new(record.instance(*spawn, &table.stores))), instance_fds(*spawn, record))
+            }
             // Records are only dropped for a live manager, and it is live only after the handover.
             None => (Report::Ping, Vec::new()),
         },
@@ -110,10 +143,10 @@ fn instance_fds(spawn: SpawnId, record: &Record) -> Vec<FdRef> {
     pidfd.into_iter().chain(record.held.iter().map(|role| FdRef::Held(spawn, *role))).collect()
 }
 
-fn welcome(table: &Table) -> Report {
+fn welcome(table: &Table, talk: &Conversation) -> Report {
     Report::Welcome {
-        version: PROTOCOL_MAX,
-        features: 0,
+        version: talk.version,
+        features: FEATURE_UPGRADE | FEATURE_SAFE_MODE | FEATURE_NOTIFY,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         boot: table.boot,
         keeper_pid: table.keeper_pid,

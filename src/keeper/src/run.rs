@@ -3,11 +3,18 @@
 //! It never waits for anybody but the kernel: the socket to the manager, status pipes and notify sockets are all
 //! read and written without blocking.
 
+mod mailbox;
+mod spawns;
+mod stored;
+mod succession;
+
+pub use succession::trial;
+pub(crate) use succession::{REFUSED_VARIABLE, STATE_VARIABLE};
+
 use crate::holdings::Holdings;
-use crate::launch::{Launcher, spawn_error};
-use crate::notify::{self, MAX_DATAGRAM, Speakers};
+use crate::launch::Launcher;
 use crate::outbox;
-use crate::step::{Effect, Input, manager_pid, next_deadline, step};
+use crate::step::{Effect, Input, Start, manager_pid, next_deadline, step};
 use crate::table::Table;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -21,7 +28,7 @@ use svd_sys::packet::{Packet, PacketSocket};
 use svd_sys::signal::{self, SignalFd};
 use svd_sys::spawn::{Progress, StatusPipe};
 use svd_sys::wait::{self, Ended, Peek, Usage};
-use svd_sys::{dgram, fd, limits, pidfd, process, report, tree};
+use svd_sys::{fd, limits, pidfd, process, report, tree};
 use svd_wire::{
     DecodeError, Exit, FdRole, MAX_MESSAGE, Request, Rusage, SpawnId, SpawnSpec, decode_request, decode_spec,
     encode_report,
@@ -32,6 +39,8 @@ const SOCKET_BUFFER: usize = 1024 * 1024;
 /// The most requests and notify datagrams that are read before others have their turn.
 const REQUESTS_A_TURN: usize = 64;
 const DATAGRAMS_A_TURN: usize = 8;
+/// The most that are read when the manager asks: a whole queue (net.unix.max_dgram_qlen, 512 where it is large).
+const DATAGRAMS_AT_ONCE: usize = 600;
 /// The name under which the manager has the keeper hold the listening socket of the control API.
 const CONTROL: &str = "control";
 /// The largest spec in a memfd: the kernel takes no more than about 6 MiB of arguments and environment (execve(2)).
@@ -47,7 +56,11 @@ const TOKEN_FIRST: u64 = 16;
 /// Runs the keeper until everything has ended; returns svd's exit code. `args` are the user's, for the manager.
 pub fn run(args: Vec<OsString>) -> u8 {
     std::panic::set_hook(Box::new(|info| report::line(&format!("internal error: {info}"))));
-    let mut keeper = match Keeper::new(args) {
+    let begun = match succession::inherited_state() {
+        Some((state, refused)) => state.and_then(|state| Keeper::resume(state, refused)),
+        None => Keeper::new(args),
+    };
+    let mut keeper = match begun {
         Ok(keeper) => keeper,
         Err(error) => {
             report::line(&format!("cannot start: {error}"));
@@ -62,6 +75,12 @@ pub fn run(args: Vec<OsString>) -> u8 {
         if let Some(code) = keeper.leave {
             return code;
         }
+        if keeper.turn_into == TurnInto::Program {
+            keeper.turn_into = TurnInto::Nothing;
+            if let Some(why) = keeper.become_program() {
+                keeper.input(Input::NotBecome { why });
+            }
+        }
     }
 }
 
@@ -70,6 +89,9 @@ pub fn run(args: Vec<OsString>) -> u8 {
 enum Source {
     Status(SpawnId),
     Notify(SpawnId),
+    Main(SpawnId),
+    /// Its token is its number.
+    Stored,
 }
 
 struct Link {
@@ -88,11 +110,22 @@ struct Keeper {
     link: Option<Link>,
     manager_pidfd: Option<OwnedFd>,
     manager_status: Option<StatusPipe>,
+    /// The process that tries out the program that the keeper is to become.
+    trial_pidfd: Option<OwnedFd>,
     /// Descriptors of the request that is being taken in.
     attached: Vec<OwnedFd>,
     buffer: Vec<u8>,
     reap: Reap,
+    turn_into: TurnInto,
     leave: Option<u8>,
+}
+
+/// What the keeper becomes when the turn is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TurnInto {
+    Nothing,
+    /// The program that managers are run from.
+    Program,
 }
 
 /// Whether zombies are to be looked for before the next wait.
@@ -104,16 +137,25 @@ enum Reap {
 
 impl Keeper {
     fn new(args: Vec<OsString>) -> io::Result<Self> {
+        Keeper::settle()?;
+        let launcher = Launcher::prepare(args)?;
+        Keeper::with(Table::new(fd::random()?, process::pid()), launcher)
+    }
+
+    /// What every program of a keeper does first.
+    fn settle() -> io::Result<()> {
         fd::ensure_stdio()?;
         fd::cloexec_inherited()?;
         signal::block_all_and_reset()?;
-        process::set_subreaper()?;
-        let launcher = Launcher::prepare(args)?;
+        process::set_subreaper()
+    }
+
+    fn with(table: Table, launcher: Launcher) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         let signals = SignalFd::new()?;
         epoll.add(signals.as_fd(), TOKEN_SIGNAL, Interest::Read)?;
         Ok(Keeper {
-            table: Table::new(fd::random()?, process::pid()),
+            table,
             holdings: Holdings::default(),
             launcher,
             epoll,
@@ -123,10 +165,12 @@ impl Keeper {
             link: None,
             manager_pidfd: None,
             manager_status: None,
+            trial_pidfd: None,
             attached: Vec::new(),
             buffer: vec![0; MAX_MESSAGE],
             // Somebody may have exec'd us with children.
             reap: Reap::Again,
+            turn_into: TurnInto::Nothing,
             leave: None,
         })
     }
@@ -138,11 +182,13 @@ impl Keeper {
         }
         self.input(Input::Tick);
         self.tell();
-        if self.leave.is_some() || self.reap == Reap::Again {
+        if self.leave.is_some() || self.reap == Reap::Again || self.turn_into == TurnInto::Program {
             return;
         }
         let now = clock::now().mono_ns;
-        let timeout = next_deadline(&self.table).map(|at| Duration::from_nanos(at.saturating_sub(now)));
+        let opening = outbox::next_opening(&self.table, now);
+        let deadline = next_deadline(&self.table).into_iter().chain(opening).min();
+        let timeout = deadline.map(|at| Duration::from_nanos(at.saturating_sub(now)));
         let mut events = Vec::new();
         if let Err(error) = self.epoll.wait(&mut events, timeout) {
             report::line(&format!("cannot wait for events: {error}"));
@@ -165,7 +211,9 @@ impl Keeper {
             TOKEN_CONTROL => self.input(Input::Knock),
             token => match self.sources.get(&token).copied() {
                 Some(Source::Status(spawn)) => self.read_status(spawn),
-                Some(Source::Notify(spawn)) => self.read_notify(spawn),
+                Some(Source::Notify(spawn)) => self.read_notify(spawn, DATAGRAMS_A_TURN),
+                Some(Source::Main(spawn)) => self.main_ended(spawn),
+                Some(Source::Stored) => self.stored_hung_up(token),
                 None => {}
             },
         }
@@ -180,7 +228,7 @@ impl Keeper {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::StartManager => self.start_manager(),
+            Effect::StartManager(how) => self.start_manager(how),
             Effect::SignalManager(signal) => {
                 if let Some(pidfd) = &self.manager_pidfd {
                     // ESRCH: it was reaped, and the table will hear of it.
@@ -190,19 +238,25 @@ impl Keeper {
             Effect::CloseLink => self.close_link(),
             Effect::Fork(spawn, spec) => self.fork(spawn, &spec),
             Effect::Signal(spawn, signal) => {
-                if let Some(pidfd) = self.holdings.find(spawn).and_then(|kept| kept.pidfd.as_ref()) {
+                let kept = self.holdings.find(spawn);
+                if let Some(pidfd) = kept.and_then(|kept| kept.named.as_ref().or(kept.pidfd.as_ref())) {
                     let _gone = pidfd::send_signal(pidfd.as_fd(), signal);
                 }
             }
             Effect::Close(spawn, role) => self.close_held(spawn, role),
             Effect::CloseProcess(spawn) => {
+                self.forget_main(spawn);
                 if let Some(kept) = self.holdings.find_mut(spawn) {
                     kept.pidfd = None;
                 }
                 self.close_status(spawn);
             }
+            Effect::Succeed(spawn) => self.succeed(spawn),
+            Effect::ReadNotify(spawn) => self.read_notify(spawn, DATAGRAMS_AT_ONCE),
+            Effect::EmptyStore(store) => self.empty_store(&store),
             Effect::CloseAll(spawn) => {
                 self.close_status(spawn);
+                self.forget_main(spawn);
                 self.close_held(spawn, FdRole::Notify);
                 self.holdings.remove(spawn);
             }
@@ -218,6 +272,20 @@ impl Keeper {
                     let _never_added = self.epoll.delete(fd.as_fd());
                 }
             }
+            Effect::TakeProgram => {
+                if let Some(program) = self.attached.pop() {
+                    self.launcher.switch(program);
+                }
+            }
+            Effect::TakeProgramBack => self.launcher.switch_back(),
+            Effect::TryProgram => self.try_program(),
+            Effect::KillTrial => {
+                if let Some(pidfd) = &self.trial_pidfd {
+                    let _gone = pidfd::send_signal(pidfd.as_fd(), signal::KILL);
+                }
+            }
+            Effect::ForgetTrial => self.trial_pidfd = None,
+            Effect::Become => self.turn_into = TurnInto::Program,
             Effect::KillEverything => kill_everything(),
             Effect::Reap => self.reap = Reap::Again,
             Effect::Say(line) => report::line(&line),
@@ -227,8 +295,8 @@ impl Keeper {
 
     // ---- the manager ----
 
-    fn start_manager(&mut self) {
-        match self.try_start_manager() {
+    fn start_manager(&mut self, how: Start) {
+        match self.try_start_manager(how) {
             Ok(pid) => self.input(Input::ManagerStarted { pid }),
             Err(error) => {
                 report::line(&format!("cannot start the manager: {error}"));
@@ -238,13 +306,13 @@ impl Keeper {
         }
     }
 
-    fn try_start_manager(&mut self) -> io::Result<i32> {
+    fn try_start_manager(&mut self, how: Start) -> io::Result<i32> {
         let (ours, theirs) = PacketSocket::pair()?;
         ours.set_buffers(SOCKET_BUFFER);
         theirs.set_buffers(SOCKET_BUFFER);
         self.epoll.add(ours.as_fd(), TOKEN_LINK, Interest::Read)?;
         self.link = Some(Link { socket: ours, interest: Interest::Read });
-        let started = self.launcher.manager(&theirs)?;
+        let started = self.launcher.manager(&theirs, how)?;
         self.manager_pidfd = Some(started.pidfd);
         self.manager_status = Some(started.status);
         Ok(started.pid)
@@ -263,6 +331,8 @@ impl Keeper {
                 Ok(Some(Packet::FdsLost { len })) => self.request_without_fds(len),
                 Ok(None) => return self.input(Input::HungUp),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The manager ended without reading all it was told: the kernel says so once, before what is still to be read here.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => return self.input(Input::Malformed),
                 Err(_) => return self.input(Input::HungUp),
             }
@@ -309,7 +379,7 @@ impl Keeper {
     /// Tells the manager what it does not know, as far as its socket takes it.
     fn tell(&mut self) {
         let mut full = false;
-        while let Some(message) = outbox::next(&self.table) {
+        while let Some(message) = outbox::next(&self.table, clock::now().mono_ns) {
             let Some(link) = &self.link else { break };
             let Some(fds) = self.holdings.resolve(&message.fds) else {
                 report::line("a held descriptor is missing");
@@ -338,137 +408,6 @@ impl Keeper {
             && self.epoll.modify(link.socket.as_fd(), TOKEN_LINK, interest).is_ok()
         {
             link.interest = interest;
-        }
-    }
-
-    // ---- spawns ----
-
-    fn fork(&mut self, spawn: SpawnId, spec: &SpawnSpec) {
-        let attached = std::mem::take(&mut self.attached);
-        match self.launcher.spawn(spec, &attached) {
-            Ok(started) => {
-                let token = self.watch(Source::Status(spawn));
-                let watched = self.epoll.add(started.status.as_fd(), token, Interest::Read);
-                let kept = self.holdings.spawn(spawn);
-                kept.pidfd = Some(started.pidfd);
-                kept.status = Some((started.status, token));
-                if let Err(error) = watched {
-                    // Its end still tells; only the moment of exec is not seen.
-                    report::line(&format!("cannot watch a status pipe: {error}"));
-                }
-                self.keep(spawn, spec, attached);
-                self.input(Input::Forked { spawn, pid: started.pid });
-            }
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(0);
-                self.input(Input::NotForked { spawn, errno });
-            }
-        }
-    }
-
-    /// Keeps what the child was not given.
-    fn keep(&mut self, spawn: SpawnId, spec: &SpawnSpec, attached: Vec<OwnedFd>) {
-        let keeper = process::uid();
-        let service = spec.credentials.as_ref().map_or(keeper, |who| who.uid);
-        for (role, fd) in spec.fds.iter().zip(attached) {
-            let mut token = None;
-            match role {
-                FdRole::Child(_) | FdRole::Filter => continue,
-                FdRole::Stdout | FdRole::Stderr | FdRole::Ready | FdRole::Intercept => {}
-                FdRole::Notify => {
-                    let number = self.watch(Source::Notify(spawn));
-                    token = Some(number);
-                    let asked = dgram::pass_credentials(fd.as_fd());
-                    if let Err(error) = asked.and(self.epoll.add(fd.as_fd(), number, Interest::Read)) {
-                        report::line(&format!("cannot watch a notify socket: {error}"));
-                    }
-                }
-            }
-            let kept = self.holdings.spawn(spawn);
-            kept.speakers = Some(Speakers { service, keeper });
-            kept.held.push((*role, fd, token));
-        }
-    }
-
-    fn watch(&mut self, source: Source) -> u64 {
-        let token = self.next_token;
-        self.next_token = self.next_token.saturating_add(1);
-        self.sources.insert(token, source);
-        token
-    }
-
-    fn close_status(&mut self, spawn: SpawnId) {
-        if let Some((_pipe, token)) = self.holdings.find_mut(spawn).and_then(|kept| kept.status.take()) {
-            self.sources.remove(&token);
-        }
-    }
-
-    fn close_held(&mut self, spawn: SpawnId, role: FdRole) {
-        let Some(kept) = self.holdings.find_mut(spawn) else { return };
-        let Some(index) = kept.held.iter().position(|(held, _, _)| *held == role) else { return };
-        let (_, fd, token) = kept.held.swap_remove(index);
-        if let Some(token) = token {
-            self.sources.remove(&token);
-            // The manager has a duplicate, which keeps the socket in our epoll set.
-            let _never_added = self.epoll.delete(fd.as_fd());
-        }
-    }
-
-    fn read_status(&mut self, spawn: SpawnId) {
-        let Some((pipe, _)) = self.holdings.find_mut(spawn).and_then(|kept| kept.status.as_mut()) else { return };
-        match pipe.progress() {
-            Progress::Pending => return,
-            Progress::Failed(stage, errno) => {
-                self.input(Input::StageFailed { spawn, error: spawn_error(stage, errno) });
-            }
-            Progress::Execed => {
-                let pid = self.table.records.get(&spawn).and_then(|record| record.living());
-                // Killed in the instant between its last word and exec, the pipe looks the same; the kernel knows.
-                if !pid.and_then(tree::read_proc).is_some_and(|proc| proc.never_ran_a_program()) {
-                    self.input(Input::Execed { spawn });
-                }
-            }
-            Progress::Died => {}
-        }
-        self.close_status(spawn);
-    }
-
-    fn read_notify(&mut self, spawn: SpawnId) {
-        let Some(mut state) = self.table.records.get(&spawn).map(|record| record.notify.clone()) else { return };
-        let Some(kept) = self.holdings.find(spawn) else { return };
-        let (Some((_, socket, _)), Some(speakers)) =
-            (kept.held.iter().find(|(role, _, _)| *role == FdRole::Notify), kept.speakers)
-        else {
-            return;
-        };
-        let at = crate::table::stamp(clock::now());
-        let mut buffer = [0; MAX_DATAGRAM];
-        for _ in 0..DATAGRAMS_A_TURN {
-            match dgram::recv(socket.as_fd(), &mut buffer) {
-                Ok(dgram::Datagram::Whole { len, sender }) => {
-                    notify::take(&mut state, buffer.get(..len).unwrap_or_default(), sender, speakers, at);
-                }
-                Ok(dgram::Datagram::Truncated) => notify::drop_one(&mut state),
-                // Whatever else it is, the next datagram may be a good one.
-                Err(_) => break,
-            }
-        }
-        self.input(Input::Notified { spawn, state });
-    }
-
-    fn hold(&mut self, name: String, fd: OwnedFd) {
-        let control = name == CONTROL;
-        if let Some(old) = self.holdings.hold(name, fd)
-            && control
-        {
-            let _never_added = self.epoll.delete(old.as_fd());
-        }
-        let named = outbox::FdRef::Named(CONTROL.to_owned());
-        if control
-            && let Some(fd) = self.holdings.resolve(&[named]).and_then(|fds| fds.first().copied())
-            && let Err(error) = self.epoll.add(fd, TOKEN_CONTROL, Interest::ReadEdge)
-        {
-            report::line(&format!("cannot watch the control socket: {error}"));
         }
     }
 
@@ -515,7 +454,7 @@ impl Keeper {
             self.read_requests(usize::MAX);
             if let Some(Progress::Failed(stage, errno)) = self.manager_status.as_mut().map(StatusPipe::progress) {
                 let error = io::Error::from_raw_os_error(errno);
-                report::line(&format!("cannot run the manager ({stage:?}): {error}"));
+                self.input(Input::ManagerNotRun { why: format!("cannot run the manager ({stage:?}): {error}") });
             }
             self.manager_status = None;
             self.manager_pidfd = None;

@@ -80,6 +80,8 @@ where
         Endpoint::Scale => command::scale(state, caller, read(body).await?).await,
         Endpoint::Signal => command::signal(state, caller, read(body).await?).await,
         Endpoint::Apply => command::apply(state, caller, read(body).await?).await,
+        Endpoint::Upgrade => command::upgrade(state, caller, read(body).await?).await,
+        Endpoint::UpgradeOutcome => command::upgrade_outcome(shared, &query).await,
         Endpoint::Jobs => jobs::jobs(state).await,
         Endpoint::Job => jobs::job(state, &name.unwrap_or_default()).await,
         Endpoint::Runs => jobs::runs(state, &query).await,

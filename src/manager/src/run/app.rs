@@ -17,9 +17,11 @@ use super::intercept::SharedLedger;
 use super::knock::Knock;
 use super::place::Place;
 use super::recycle::MemoryWatch;
+use super::reload::Reloads;
 use super::settings::Settings;
 use super::spawns::Spawns;
 use super::sweep::Sweeper;
+use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
 use super::wall::{WallClock, wall};
 use crate::ask::{Actor, Ask};
@@ -39,6 +41,12 @@ pub struct KeeperFacts {
     pub pid: i32,
     /// Which start of a manager this is.
     pub manager_starts: u32,
+    /// The version of the protocol between it and this manager.
+    pub protocol: u16,
+    /// Its feature bits.
+    pub features: u64,
+    /// Its build, for people.
+    pub build: String,
 }
 
 /// A command that has not ended.
@@ -81,6 +89,8 @@ pub struct App {
     pub(super) names: BTreeMap<Key, AbortHandle>,
     /// Probes that wait to be let through a gate.
     pub(super) knocks: VecDeque<Knock>,
+    /// Reloads that wait for their instances.
+    pub(super) reloads: Reloads,
     /// Intercepted calls that have no answer yet; `None` where there can be none.
     pub(super) ledger: Option<SharedLedger>,
     /// Processes whose programs cannot be intercepted: why.
@@ -102,6 +112,7 @@ pub struct App {
     pub(super) watched: Watched,
     pub(super) stopping: Stopping,
     pub(super) wish: Wish,
+    pub(super) upgrade: Upgrade,
     pub(super) wall: WallClock,
 }
 
@@ -178,11 +189,12 @@ impl App {
             tokio::select! {
                 biased;
                 report = self.link.recv() => {
-                    let (report, fds) = report?;
+                    let (report, fds) = report.map_err(|error| self.upgrade.explain(error))?;
                     self.report(report, fds)?;
                     // What is there already goes into the same transaction, within reason.
                     for _ in 0..64 {
-                        let Some((report, fds)) = self.link.try_recv()? else { break };
+                        let next = self.link.try_recv().map_err(|error| self.upgrade.explain(error))?;
+                        let Some((report, fds)) = next else { break };
                         self.report(report, fds)?;
                     }
                 }
@@ -217,6 +229,8 @@ impl App {
                 Action::Persist(_) | Action::TakeBack { .. } | Action::DropOther => {}
                 Action::Spawn { .. }
                 | Action::Probe { .. }
+                | Action::Recall { .. }
+                | Action::EmptyStore { .. }
                 | Action::Signal { .. }
                 | Action::Sweep { .. }
                 | Action::Annotate { .. }
@@ -294,6 +308,10 @@ impl App {
             Inner::ProbeFailed(spawn, why) => self.not_ready(spawn, why),
             Inner::ErrandAgain(spawn, errand) => self.errand(spawn, errand),
             Inner::ErrandLate(id) => self.errand_late(id),
+            Inner::ReloadLate => {
+                self.look_at_reloads();
+                Ok(())
+            }
             Inner::Knock(knock) => {
                 self.knock(knock);
                 Ok(())
@@ -307,6 +325,8 @@ impl App {
                 self.listeners.mend(&process);
                 Ok(())
             }
+            Inner::UpgradeLate(token) => self.upgrade_late(&token),
+            Inner::Upgradable(checked) => self.upgrade_checked(*checked),
             Inner::QueueEmpty(spawn) => self.turn(Event::QueueEmpty { spawn }),
             Inner::Health(spawn, result) => self.health(spawn, result),
             Inner::MemoryDue => {
@@ -346,11 +366,14 @@ impl App {
             // Nobody may be listening.
             let _nobody = self.events.send(event);
         }
+        if committed.upgrade_seen {
+            self.link.send(&Request::UpgradeSeen, Vec::new())?;
+        }
         self.version.send_modify(|version| *version = version.wrapping_add(1));
         for (reply, result) in committed.replies {
             let _left = reply.send(result);
         }
-        Ok(())
+        self.upgrade_when_stored()
     }
 
     /// Registers a command and gives it to the core.

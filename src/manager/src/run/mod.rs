@@ -17,10 +17,12 @@ mod jobs;
 mod knock;
 mod launch;
 mod leftovers;
+mod notified;
 mod perform;
 mod place;
 mod probe;
 mod recycle;
+mod reload;
 mod reports;
 mod settings;
 mod slots;
@@ -29,6 +31,7 @@ mod status;
 mod sweep;
 mod targets;
 mod terminal;
+mod upgrade;
 mod usage;
 mod wall;
 
@@ -53,6 +56,8 @@ pub enum Inner {
     ErrandAgain(SpawnId, errands::Errand),
     /// The command of this number has had its time.
     ErrandLate(u64),
+    /// Somebody who reloads may have had its time.
+    ReloadLate,
     /// A probe asks to be let through a gate.
     Knock(knock::Knock),
     /// The probe from there is over.
@@ -69,6 +74,10 @@ pub enum Inner {
     MemoryDue,
     /// Those use more memory than they may: so many bytes.
     MemoryOver(Vec<(SpawnId, u64)>),
+    /// The order of the upgrade of this token has had its time to reach the disk.
+    UpgradeLate(String),
+    /// A program to upgrade to was looked at.
+    Upgradable(Box<upgrade::Checked>),
     /// A scan of the process tree has ended.
     Swept(Vec<sweep::Left>),
     /// Somebody who was being waited for has ended: scan again.

@@ -1,14 +1,16 @@
 //! Reports field by field. The numbers of the kinds are for ever.
 
-use super::DecodeError;
 use super::bytes::{Reader, Writer};
 use super::request::{MAX_BUILD, name};
-use super::spec;
-use crate::MAX_TAG;
+use super::{DecodeError, Known, spec};
 use crate::message::{
-    Exit, Instance, Life, NotifyState, Report, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp,
+    Exit, Extended, Instance, Life, NotifyState, Reloading, Report, Rusage, SignalSent, SpawnError, SpawnId, Stage,
+    Stamp, UpgradeOutcome,
 };
+use crate::{MAX_STORED_NAME, MAX_TAG};
 
+/// The longest reason of a refused upgrade in bytes.
+const MAX_WHY: usize = 4096;
 /// The longest status text in bytes.
 const MAX_STATUS: usize = 512;
 
@@ -87,6 +89,12 @@ pub(super) fn encode(report: &Report, to: &mut Writer) -> u16 {
             9
         }
         Report::Ping => 10,
+        Report::Upgraded { note, outcome, build } => {
+            to.bytes(note);
+            write_outcome(to, outcome);
+            to.bytes(build.as_bytes());
+            11
+        }
     }
 }
 
@@ -126,20 +134,54 @@ pub(super) fn decode(kind: u16, from: &mut Reader<'_>) -> Result<Report, DecodeE
         8 => Report::Notified { spawn: SpawnId(from.u64()?), state: read_notify(from)? },
         9 => Report::SignalReceived { seq: from.u64()?, signal: from.i32()? },
         10 => Report::Ping,
+        11 => Report::Upgraded {
+            note: from.bytes(MAX_TAG, "note")?,
+            outcome: read_outcome(from)?,
+            build: from.text(MAX_BUILD, "build")?,
+        },
         other => return Err(DecodeError::UnknownKind(other)),
     })
 }
 
-fn write_stamp(to: &mut Writer, stamp: Stamp) {
+fn write_outcome(to: &mut Writer, outcome: &UpgradeOutcome) {
+    match outcome {
+        UpgradeOutcome::ManagerRuns => to.u8(1),
+        UpgradeOutcome::ManagerRefused { why } => {
+            to.u8(2);
+            to.bytes(why.as_bytes());
+        }
+        UpgradeOutcome::KeeperRuns => to.u8(3),
+        UpgradeOutcome::KeeperRefused { why } => {
+            to.u8(4);
+            to.bytes(why.as_bytes());
+        }
+        UpgradeOutcome::UnderWay => to.u8(5),
+        UpgradeOutcome::Nothing => to.u8(6),
+    }
+}
+
+fn read_outcome(from: &mut Reader<'_>) -> Result<UpgradeOutcome, DecodeError> {
+    match from.u8()? {
+        1 => Ok(UpgradeOutcome::ManagerRuns),
+        2 => Ok(UpgradeOutcome::ManagerRefused { why: from.text(MAX_WHY, "why")? }),
+        3 => Ok(UpgradeOutcome::KeeperRuns),
+        4 => Ok(UpgradeOutcome::KeeperRefused { why: from.text(MAX_WHY, "why")? }),
+        5 => Ok(UpgradeOutcome::UnderWay),
+        6 => Ok(UpgradeOutcome::Nothing),
+        _ => Err(DecodeError::Value("outcome")),
+    }
+}
+
+pub(super) fn write_stamp(to: &mut Writer, stamp: Stamp) {
     to.u64(stamp.boot_ns);
     to.u64(stamp.real_ns);
 }
 
-fn read_stamp(from: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
+pub(super) fn read_stamp(from: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
     Ok(Stamp { boot_ns: from.u64()?, real_ns: from.u64()? })
 }
 
-fn write_exit(to: &mut Writer, exit: Exit) {
+pub(super) fn write_exit(to: &mut Writer, exit: Exit) {
     match exit {
         Exit::Code(code) => {
             to.u8(1);
@@ -154,7 +196,7 @@ fn write_exit(to: &mut Writer, exit: Exit) {
     }
 }
 
-fn read_exit(from: &mut Reader<'_>) -> Result<Exit, DecodeError> {
+pub(super) fn read_exit(from: &mut Reader<'_>) -> Result<Exit, DecodeError> {
     match from.u8()? {
         1 => Ok(Exit::Code(from.u8()?)),
         2 => Ok(Exit::Signal { signal: from.i32()?, core: from.bool("core")? }),
@@ -163,7 +205,7 @@ fn read_exit(from: &mut Reader<'_>) -> Result<Exit, DecodeError> {
     }
 }
 
-fn write_error(to: &mut Writer, error: SpawnError) {
+pub(super) fn write_error(to: &mut Writer, error: SpawnError) {
     to.u8(match error.stage {
         Stage::Fork => 1,
         Stage::Session => 2,
@@ -176,7 +218,7 @@ fn write_error(to: &mut Writer, error: SpawnError) {
     to.i32(error.errno);
 }
 
-fn read_error(from: &mut Reader<'_>) -> Result<SpawnError, DecodeError> {
+pub(super) fn read_error(from: &mut Reader<'_>) -> Result<SpawnError, DecodeError> {
     let stage = match from.u8()? {
         1 => Stage::Fork,
         2 => Stage::Session,
@@ -195,18 +237,73 @@ fn write_notify(state: &NotifyState, to: &mut Writer) {
     to.bool(state.stopping);
     to.bytes(state.status.as_bytes());
     to.u64(state.dropped);
+    // It is the last that a message has, so the tail of the message is its own.
+    to.tagged(HEARD, state.heard, write_stamp);
+    to.tagged(RELOADING, state.reloading, |to, reloading| {
+        write_stamp(to, reloading.at);
+        to.option(reloading.since_us, Writer::u64);
+    });
+    to.tagged(RELOADED, state.reloaded, write_stamp);
+    to.tagged(WATCHDOG, state.watchdog_us, Writer::u64);
+    to.tagged(TRIGGER, state.trigger, write_stamp);
+    to.tagged(EXTENDED, state.extended, |to, extended| {
+        write_stamp(to, extended.at);
+        to.u64(extended.until_ns);
+    });
+    to.tagged(ERRNO, state.errno, Writer::i32);
+    to.tagged(EXIT_STATUS, state.exit_status, Writer::i32);
+    to.tagged(MAIN, state.main, Writer::i32);
+    to.tagged(STORED, Some(&state.stored).filter(|stored| !stored.is_empty()), |to, stored| {
+        to.list(stored, |to, name| to.bytes(name.as_bytes()));
+    });
+    to.tagged(REFUSED, Some(state.refused).filter(|refused| *refused > 0), Writer::u64);
 }
 
+/// Tags of what a service said.
+const HEARD: u16 = 1;
+const RELOADING: u16 = 2;
+const RELOADED: u16 = 3;
+const WATCHDOG: u16 = 4;
+const TRIGGER: u16 = 5;
+const EXTENDED: u16 = 6;
+const ERRNO: u16 = 7;
+const EXIT_STATUS: u16 = 8;
+const MAIN: u16 = 9;
+const STORED: u16 = 10;
+const REFUSED: u16 = 11;
+
 fn read_notify(from: &mut Reader<'_>) -> Result<NotifyState, DecodeError> {
-    Ok(NotifyState {
+    let mut state = NotifyState {
         ready: from.option("ready", read_stamp)?,
         stopping: from.bool("stopping")?,
         status: from.text(MAX_STATUS, "status")?,
         dropped: from.u64()?,
-    })
+        ..NotifyState::default()
+    };
+    super::tail(from, |tag, field| {
+        match tag {
+            HEARD => state.heard = Some(read_stamp(field)?),
+            RELOADING => {
+                let (at, since_us) = (read_stamp(field)?, field.option("reloading", Reader::u64)?);
+                state.reloading = Some(Reloading { at, since_us });
+            }
+            RELOADED => state.reloaded = Some(read_stamp(field)?),
+            WATCHDOG => state.watchdog_us = Some(field.u64()?),
+            TRIGGER => state.trigger = Some(read_stamp(field)?),
+            EXTENDED => state.extended = Some(Extended { at: read_stamp(field)?, until_ns: field.u64()? }),
+            ERRNO => state.errno = Some(field.i32()?),
+            EXIT_STATUS => state.exit_status = Some(field.i32()?),
+            MAIN => state.main = Some(field.i32()?),
+            STORED => state.stored = field.list(4, |field| field.text(MAX_STORED_NAME, "stored"))?,
+            REFUSED => state.refused = field.u64()?,
+            _ => return Ok(Known::No),
+        }
+        Ok(Known::Yes)
+    })?;
+    Ok(state)
 }
 
-fn write_instance(instance: &Instance, to: &mut Writer) {
+pub(super) fn write_instance(instance: &Instance, to: &mut Writer) {
     to.u64(instance.spawn.0);
     to.bytes(&instance.tag);
     to.bytes(&instance.note);
@@ -244,7 +341,7 @@ fn write_instance(instance: &Instance, to: &mut Writer) {
     write_notify(&instance.notify, to);
 }
 
-fn read_instance(from: &mut Reader<'_>) -> Result<Instance, DecodeError> {
+pub(super) fn read_instance(from: &mut Reader<'_>) -> Result<Instance, DecodeError> {
     Ok(Instance {
         spawn: SpawnId(from.u64()?),
         tag: from.bytes(MAX_TAG, "tag")?,
