@@ -19,8 +19,8 @@ use crate::ask::Actor;
 use crate::seam::LinkError;
 use crate::store::NewEvent;
 
-/// A job, and one run of it or all.
-type RunTarget = (Arc<str>, Option<RunId>);
+/// A job, and one of its runs where that was named.
+type NamedRuns = (Arc<str>, Option<RunId>);
 
 impl App {
     /// Stores something about jobs with this turn.
@@ -161,7 +161,7 @@ impl App {
         self.begin(asked, Command::Jobs(JobCommand::Stop(runs)))
     }
 
-    fn runs_named(&self, target: &str) -> Result<Vec<RunTarget>, String> {
+    fn runs_named(&self, target: &str) -> Result<Vec<NamedRuns>, String> {
         let bare = target.strip_prefix(JOB).unwrap_or(target);
         match bare.rsplit_once('.').and_then(|(job, id)| Some((job, RunId(id.parse().ok()?)))) {
             Some((job, id)) => Ok(self.jobs_named(job)?.into_iter().map(|job| (job, Some(id))).collect()),
