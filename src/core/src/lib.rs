@@ -20,6 +20,7 @@ mod machine;
 pub mod name;
 mod ops;
 mod order;
+mod phase;
 mod replace;
 mod service;
 mod settle;

@@ -308,6 +308,7 @@ impl Core {
     /// and not to come back, processes without instances.
     fn forget(&mut self, out: &mut Vec<Action>) {
         let ending = !matches!(self.course, Course::Running);
+        let held = self.are_jobs_held();
         let mut forgotten = Vec::new();
         for (name, process) in &mut self.processes {
             let want = match process.listing {
@@ -322,7 +323,9 @@ impl Core {
                 }
                 // At the end of everything the keeper drops all records itself.
                 // The next attempt of a run goes by the record of the one before.
-                let open = self.jobs.active(name, *index).is_some();
+                // The manager that can store it has to find it.
+                let held = held && crate::job::job_of(name).is_some();
+                let open = held || self.jobs.active(name, *index).is_some();
                 if ending || *index <= want || open || !instance.is_gone() {
                     return true;
                 }

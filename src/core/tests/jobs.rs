@@ -264,6 +264,27 @@ fn what_was_in_progress_when_svd_died_is_unknown_and_not_started_again() {
 }
 
 #[test]
+fn while_nothing_can_be_recorded_nothing_begins_and_what_ended_meanwhile_is_taken_in_later() {
+    // given a run in progress, and a manager in its place that has no store
+    let mut world = World::new(&every_ten(""), "2026-11-25T12:00:01Z");
+    world.scripts.insert("report".into(), [ends(15, 3)].into());
+    world.run_for(secs(10));
+    world.up_without_store();
+    world.run_for(secs(30));
+    let refused = "nothing can be recorded of jobs now";
+    world.run_now(1, "report", Waits::ForBegin);
+    assert!(matches!(&world.outcomes[&svd_core::OpId(1)], Outcome::Refused(why) if why.starts_with(refused)));
+    assert_eq!(world.started.len(), 1);
+    // when the next one has it again
+    world.kill();
+    world.run_for(secs(1));
+    // then the run has its own end, and the instants since are late
+    assert!(world.results("report").starts_with("failed "), "{}", world.results("report"));
+    assert_eq!(world.runs[&RunId(1)].exit, Some(ExitStatus::Code(3)));
+    check_no_instant_twice(&world);
+}
+
+#[test]
 fn runs_are_stopped_by_hand_and_with_svd() {
     let mut world = World::new("[job.report]\nrun = \"x\"\noverlap = \"queue\"\n", "2026-11-25T12:00:00Z");
     world.scripts.insert("report".into(), [ends(100, 0), ends(100, 0)].into());

@@ -36,6 +36,8 @@ pub(crate) struct Jobs {
     pub agenda: BTreeSet<(Wall, Arc<str>)>,
     pub runs: BTreeMap<RunId, Active>,
     pub last: RunId,
+    /// Nothing begins: what begins could not be recorded, and a later manager would begin it again.
+    pub held: bool,
     /// Stops in progress, and the runs that they wait for.
     pub stops: Vec<(OpId, BTreeSet<RunId>)>,
 }
@@ -184,6 +186,16 @@ impl Core {
         self.jobs.stored = Some(Box::new(stored));
     }
 
+    /// The store is only this manager's memory while there is a real one somewhere: nothing begins, and what is in progress goes on
+    /// and is told to the manager that has the real one.
+    pub fn hold_jobs(&mut self) {
+        self.jobs.held = true;
+    }
+
+    pub(crate) fn are_jobs_held(&self) -> bool {
+        self.jobs.held || self.mode == crate::Mode::Safe
+    }
+
     /// The zones of the plan, or of the one that is applied next; or the same ones with new data.
     pub fn set_zones(&mut self, zones: Zones) {
         self.jobs.zones = Arc::new(zones);
@@ -254,7 +266,7 @@ impl Core {
             }
             (entry.state.idle, entry.state.schedule) = (paused, schedule);
             let reboot = matches!(job.schedule.as_ref().map(|s| &s.schedule), Some(Schedule::Reboot));
-            let due_now = reboot && first && !entry.state.rebooted;
+            let due_now = reboot && first && !entry.state.rebooted && !self.are_jobs_held();
             entry.state.rebooted = true;
             if entry.state != before {
                 out.push(Action::Jobs(JobChange::State(name.clone(), entry.state.clone())));
@@ -271,6 +283,7 @@ impl Core {
     /// The earliest instant of the clock on the wall at which a job is due. `None`: nothing is.
     pub fn next_wall(&self) -> Option<Wall> {
         match self.course {
+            crate::machine::Course::Running if self.are_jobs_held() => None,
             crate::machine::Course::Running => self.jobs.agenda.first().map(|(due, _)| *due),
             crate::machine::Course::Adopting { .. }
             | crate::machine::Course::Ending { .. }

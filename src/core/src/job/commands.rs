@@ -21,6 +21,11 @@ impl Core {
             true => Ok(()),
             false => Err(format!("there is no job {job:?}: svctl jobs lists them")),
         };
+        if self.are_jobs_held() && !matches!(command, JobCommand::Stop(_)) {
+            return Err(
+                "nothing can be recorded of jobs now, so none begins and none is changed: see svctl status".to_owned()
+            );
+        }
         match command {
             JobCommand::Run { job, .. } => {
                 known(job)?;

@@ -220,7 +220,7 @@ impl Core {
 
     /// Begins those that have waited and need not any longer, the oldest first.
     pub(crate) fn begin_queued(&mut self, out: &mut Vec<Action>) {
-        if !matches!(self.course, Course::Running) {
+        if !matches!(self.course, Course::Running) || self.are_jobs_held() {
             return;
         }
         let queued = self.jobs.runs.values().filter(|active| active.stage == Stage::Queued);
@@ -242,6 +242,9 @@ impl Core {
 
     /// Asks for first spawns and for further attempts; at most so many, which are taken off `free`.
     pub(crate) fn start_runs(&mut self, free: &mut usize, out: &mut Vec<Action>) {
+        if self.are_jobs_held() {
+            return;
+        }
         for id in self.jobs.runs.keys().copied().collect::<Vec<_>>() {
             let Some(active) = self.jobs.runs.get(&id).filter(|_| *free > 0) else { continue };
             let name = match active.stage {

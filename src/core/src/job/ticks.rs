@@ -124,7 +124,7 @@ pub(crate) fn jitter(app: &str, job: &str, most: Duration) -> Duration {
 impl Core {
     /// Begins what is due.
     pub(crate) fn tick_jobs(&mut self, out: &mut Vec<Action>) {
-        if !matches!(self.course, Course::Running) {
+        if !matches!(self.course, Course::Running) || self.are_jobs_held() {
             return;
         }
         if std::mem::take(&mut self.jobs.put_back) {

@@ -79,6 +79,8 @@ pub struct World {
     pub ran: BTreeMap<OpId, Run>,
     pub news: Vec<RunNews>,
     pub deaths: u32,
+    /// The manager has no store: what it gives is lost.
+    forgetful: bool,
     pub finished: bool,
 }
 
@@ -115,6 +117,7 @@ impl World {
             ran: BTreeMap::new(),
             news: Vec::new(),
             deaths: 0,
+            forgetful: false,
             finished: false,
         };
         world.up();
@@ -156,6 +159,7 @@ impl World {
     /// The manager is killed. What it has given to the store is stored or not; what a turn has gathered that was not over, is not.
     pub fn kill(&mut self) {
         self.deaths += 1;
+        self.forgetful = false;
         self.pending.clear();
         self.forgets.clear();
         if self.rng.bool() {
@@ -163,6 +167,16 @@ impl World {
         }
         self.given = Default::default();
         self.up();
+    }
+
+    /// The manager is replaced by one that can store nothing.
+    pub fn up_without_store(&mut self) {
+        let (states, runs, last) = (self.states.clone(), self.runs.clone(), self.last_run);
+        (self.states, self.runs, self.last_run) = Default::default();
+        self.up();
+        self.core.hold_jobs();
+        (self.states, self.runs, self.last_run) = (states, runs, last);
+        self.forgetful = true;
     }
 
     /// svd and all it runs are gone at once; later it is started again.
@@ -179,7 +193,10 @@ impl World {
 
     fn commit(&mut self) -> Vec<RunId> {
         let mut begun = Vec::new();
-        let (changes, forgets) = std::mem::take(&mut self.given);
+        let (mut changes, forgets) = std::mem::take(&mut self.given);
+        if self.forgetful {
+            changes.clear();
+        }
         for change in changes {
             match change {
                 JobChange::State(name, state) => drop(self.states.insert(name, state)),

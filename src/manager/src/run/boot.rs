@@ -80,6 +80,8 @@ struct Ground {
     /// What the foreground has printed; `None` where that is not known.
     printed: Option<Printed>,
     store: Store,
+    /// It is this manager's memory, while there is a real one.
+    stand_in: bool,
     desired: svd_core::Desired,
     warnings: Vec<String>,
     /// Names of what the keeper is to let go, which may be asked of it only when the inventory was taken in.
@@ -210,7 +212,8 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     link.send(&Request::Hold { name }, vec![setting.snapshot.to_memfd().map_err(io)?])?;
     let settings = Settings::new(setting, None, FIRST_CONFIG, None);
     let obsolete = Vec::new();
-    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, obsolete })
+    let stand_in = false;
+    Ok(Ground { settings, listeners, place, groups, control, printed, store, stand_in, desired, warnings, obsolete })
 }
 
 /// One svd for each directory that it changes.
@@ -295,6 +298,7 @@ async fn take_over(
         // What is stored may be what the managers before have crashed over.
         Mode::Safe => Err(BootError::Other("the database is not opened in safe mode".into())),
     };
+    let stand_in = opened.is_err();
     let (store, stored, warnings) = match (opened, &held) {
         (Ok(opened), _) => opened,
         (Err(error), None) if safe_mode() == Mode::Normal => return Err(error),
@@ -304,7 +308,7 @@ async fn take_over(
     // The keeper was told before the store was: it knows at least as much, also where the database was taken away.
     let desired = held.unwrap_or(stored);
     let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
-    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, obsolete })
+    Ok(Ground { settings, listeners, place, groups, control, printed, store, stand_in, desired, warnings, obsolete })
 }
 
 /// The listeners that the keeper holds, with those that are missing among them made again, and the names of what nobody uses.
@@ -441,7 +445,19 @@ fn control_groups(control: &ControlPlan) -> Result<ControlGroups, String> {
 
 /// Puts everything together and runs the main loop.
 async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Ground) -> Result<u8, BootError> {
-    let Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, obsolete: _ } = ground;
+    let Ground {
+        settings,
+        listeners,
+        place,
+        groups,
+        control,
+        printed,
+        store,
+        stand_in,
+        desired,
+        warnings,
+        obsolete: _,
+    } = ground;
     let (log_events, logs_in) = mpsc::unbounded_channel();
     let (inner, inner_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(256);
@@ -525,6 +541,9 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
     }
     let zones = plan::zones(app.core.plan());
     app.core.load_jobs(jobs, zones, wall());
+    if stand_in {
+        app.core.hold_jobs();
+    }
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {
         app.adopt(found)?;
