@@ -64,7 +64,7 @@ fn ten_thousand_short_lives_have_one_start_and_one_end_each_in_order() {
     // A request that is answered was read after all the others.
     manager.spawn(10_001, program_spec("/no/such"), &[]);
     assert!(matches!(manager.report(), Report::SpawnFailed { .. }));
-    assert_eq!(rig.open_fds(), descriptors);
+    rig.comes_to_open_fds(descriptors..=descriptors, "after 10,000 lives");
     manager.exit(0);
     assert_eq!(rig.wait().code(), Some(0));
 }
@@ -322,7 +322,7 @@ fn a_bind_that_a_dead_manager_had_in_its_hands_is_answered_by_the_next_one() {
     manager.send(&Request::Forget { spawn: SpawnId(1) }, &[]);
     manager.spawn(2, shell("exit 0"), &[]);
     while !matches!(manager.report(), Report::Exited { spawn: SpawnId(2), .. }) {}
-    assert_eq!(rig.open_fds(), descriptors + 2);
+    rig.comes_to_open_fds(descriptors + 2..=descriptors + 2, "with the ledger and the slot");
     manager.exit(0);
     rig.wait();
 }

@@ -149,8 +149,7 @@ fn a_keeper_becomes_another_program_and_keeps_children_descriptors_reports_and_i
     manager.spawn(4, program_spec("/no/such"), &[]);
     let Report::SpawnFailed { seq, .. } = manager.report() else { panic!() };
     manager.send(&Request::Ack { through: seq }, &[]);
-    let left = rig.open_fds();
-    assert!(left <= descriptors, "{left} descriptors where {descriptors} were");
+    rig.comes_to_open_fds(..=descriptors, "after the upgrade");
     // and the next manager is told the same as the one before.
     manager.kill();
     let (manager, after) = rig.live();
@@ -222,7 +221,7 @@ fn five_hundred_times_another_program_while_processes_come_and_go_and_no_end_is_
     assert!(ended > u64::from(TIMES));
     manager.spawn(asked + 1, program_spec("/no/such"), &[]);
     assert!(matches!(manager.report(), Report::SpawnFailed { .. }));
-    assert_eq!(rig.open_fds(), descriptors);
+    rig.comes_to_open_fds(descriptors..=descriptors, "after the last");
     manager.exit(0);
     assert_eq!(rig.wait().code(), Some(0));
 }
@@ -240,7 +239,7 @@ fn a_program_that_cannot_take_over_is_refused_with_the_reason_and_the_keeper_goe
         let (_, UpgradeOutcome::KeeperRefused { why }) = outcome(&manager) else { panic!("{name} was taken") };
         assert!(why.contains(expected), "{name}: {why}");
         assert_eq!(exe(&rig), PathBuf::from(program()));
-        assert_eq!(rig.open_fds(), descriptors, "{name}");
+        rig.comes_to_open_fds(descriptors..=descriptors, name);
         // Its descriptors are close-on-exec again: a child has none of them.
         let (out, out_in) = fd::pipe().unwrap();
         let spec = SpawnSpec { fds: vec![FdRole::Child(1)], ..shell("ls /proc/self/fd | wc -l") };

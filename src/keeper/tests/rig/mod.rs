@@ -1,6 +1,7 @@
 //! A real keeper in a process of its own; the test is its manager.
 #![allow(dead_code)]
 
+use std::ops::RangeBounds;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -90,6 +91,19 @@ impl Rig {
 
     pub fn open_fds(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// Waits until the keeper has as many descriptors as fit: it may still be at what it was just told, with a file open.
+    pub fn comes_to_open_fds(&self, fits: impl RangeBounds<usize> + std::fmt::Debug, when: &str) {
+        let deadline = svd_sys::clock::now().mono_ns + 30_000_000_000;
+        loop {
+            let found = self.open_fds();
+            if fits.contains(&found) {
+                return;
+            }
+            assert!(svd_sys::clock::now().mono_ns < deadline, "{when}: {found} descriptors, not {fits:?}");
+            std::thread::yield_now();
+        }
     }
 }
 
