@@ -7,6 +7,7 @@
 mod address;
 mod advice;
 mod check;
+mod confine;
 mod diff;
 mod document;
 mod envfile;
@@ -44,6 +45,7 @@ mod wanted;
 mod words;
 
 pub use check::CheckResult;
+pub use confine::TEMPORARY;
 pub use diff::{Change, ChangeKind, Effect, diff, needs_new_start};
 pub use error::{Errors, Problem, Warning};
 pub use files::{Files, LoadOptions, ReadError, app_in, find, read};

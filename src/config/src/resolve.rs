@@ -198,6 +198,7 @@ impl Resolver<'_> {
         let logs = self.logs(named);
         let stop = self.stop(named);
         let recycle = self.recycle(named);
+        let limits = self.limits(named);
         let exec = ExecPlan {
             run: run?,
             cwd: match &raw.cwd {
@@ -216,6 +217,7 @@ impl Resolver<'_> {
                 limits.sort_by_key(|l| l.resource);
                 limits
             },
+            confine: self.confine(named),
             port,
         };
         let after = raw.after.as_deref().unwrap_or_default().iter();
@@ -240,6 +242,7 @@ impl Resolver<'_> {
             quiet: raw.quiet.as_ref().map(|q| q.value),
             drained: drained?,
             recycle,
+            limits,
         };
         let keys = match self.sources.main.kind {
             SourceKind::Toml => Keys::All,

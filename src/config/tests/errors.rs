@@ -64,7 +64,7 @@ fn columns_count_characters_and_tabs_do_not_move_the_caret() {
 
 #[test]
 fn keys_of_later_stages_are_unknown_keys() {
-    for key in ["watchdog", "scale", "limits", "capabilities", "no_new_privs"] {
+    for key in ["watchdog", "scale"] {
         let found = errors(&toml(&format!("[process.web]\nrun = \"x\"\n{key} = \"1\"\n")));
         let message = &found.problems[0].message;
         assert!(message.starts_with(&format!("unknown key \"{key}\" in [process.web]")), "{message}");
@@ -249,8 +249,8 @@ fn overlays_may_differ_in_what_is_allowed_only() {
         ],
     );
     check(
-        "overlay_allows = [\"env\", \"limits\"]\nprocess.web = \"x\"",
-        &["Procfile.toml:1:26: \"limits\" in overlay_allows is no process key; did you mean \"rlimits\"?"],
+        "overlay_allows = [\"env\", \"limit\"]\nprocess.web = \"x\"",
+        &["Procfile.toml:1:26: \"limit\" in overlay_allows is no process key; did you mean \"limits\"?"],
     );
     let mut sources = toml("process.web = \"x\"\n[environment.staging]\n[environment.production]");
     sources.environment = Some("prodction".to_owned());

@@ -276,6 +276,7 @@ pub(crate) fn unknown_process(name: &str) -> ProcessPlan {
             env: BTreeMap::new(),
             keep_env: Vec::new(),
             rlimits: Vec::new(),
+            confine: Default::default(),
             port: 0,
         },
         after: Vec::new(),
@@ -299,5 +300,6 @@ pub(crate) fn unknown_process(name: &str) -> ProcessPlan {
         quiet: None,
         drained: None,
         recycle: RecyclePlan::default(),
+        limits: Default::default(),
     }
 }

@@ -30,7 +30,7 @@ pub use message::{
     UpgradeOutcome,
 };
 pub use phase::{Phase, permitted};
-pub use spec::{Credentials, FdRole, Rlimit, SpawnSpec, SpecError};
+pub use spec::{Confinement, Credentials, FdRole, Rlimit, SpawnSpec, SpecError};
 pub use state::{
     HeldFd, KeeperState, LastPing, ManagerState, NamedFd, ProgramState, RecordState, SpeakersState, StatusState,
 };
@@ -42,6 +42,10 @@ pub const PROTOCOL_MAX: u16 = 2;
 /// Feature bit of HELLO and of its answer: the side knows [`Request::UpgradeManager`], [`Request::UpgradeKeeper`],
 /// [`Request::UpgradeSeen`] and [`Report::Upgraded`].
 pub const FEATURE_UPGRADE: u64 = 1;
+/// Feature bit: the side knows [`FdRole::Cgroup`], [`SpawnSpec::confinement`] and the stages that belong to them.
+pub const FEATURE_CONFINE: u64 = 2;
+/// All feature bits of this build.
+pub const FEATURES: u64 = FEATURE_UPGRADE | FEATURE_CONFINE;
 /// The version of the encoding of a [`KeeperState`]. It changes only where an older build could not make sense of it any more.
 pub const STATE_VERSION: u16 = 1;
 /// The largest encoded [`KeeperState`] in bytes: a full table with full tags, notes and descriptors.

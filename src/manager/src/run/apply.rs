@@ -76,7 +76,10 @@ impl App {
             }
         };
         let changes = svd_config::diff(&old, &self.listeners.fit(loaded.plan.clone()));
-        let words: Vec<String> = changes.iter().map(|change| describe(change, self.core.desired())).collect();
+        let mut words: Vec<String> = changes.iter().map(|change| describe(change, self.core.desired())).collect();
+        if !changes.is_empty() {
+            words.extend(self.lacks_of(&loaded.plan));
+        }
         if asked.dry_run || changes.is_empty() {
             let (outcome, message) = match (asked.dry_run, changes.is_empty()) {
                 (_, true) => (api::OutcomeWord::Done, "nothing to change".to_owned()),

@@ -16,8 +16,10 @@ use svd_wire::{Life, Request};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
+use super::cgroups::{Ground as Cgroups, OwnOoms};
 use super::commits::Commits;
 use super::intercepted::{LEDGER, held_ledger};
+use super::limits::Fitting;
 use super::place::{Place, RootAsked};
 use super::recycle::MemoryWatch;
 use super::reports::exit_status;
@@ -46,6 +48,8 @@ const RUNTIME_LOCK: &str = "runtime-lock";
 const PRINTED: &str = "printed";
 /// Name under which the keeper holds what is desired, and which of the configs it holds that is about.
 pub const DESIRED: &str = "desired";
+/// Name under which the keeper holds where cgroups are made.
+const CGROUPS: &str = "cgroups";
 /// The number of the config that svd is started with.
 const FIRST_CONFIG: u64 = 1;
 /// Name under which the keeper is told that svd stops all.
@@ -76,6 +80,8 @@ struct Ground {
     control: UnixListener,
     /// What the foreground has printed; `None` where that is not known.
     printed: Option<Printed>,
+    /// Where cgroups are made.
+    cgroups: Cgroups,
     store: Store,
     desired: svd_core::Desired,
     warnings: Vec<String>,
@@ -198,12 +204,22 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     if let Some(printed) = &printed {
         link.send(&Request::Hold { name: PRINTED.into() }, vec![printed.share().map_err(io)?])?;
     }
+    let cgroups = match inventory.keeper_features & svd_wire::FEATURE_CONFINE {
+        0 => Cgroups::unprepared(),
+        _ => Cgroups::prepare(inventory.keeper_pid, &setting.plan.app, &place.root),
+    };
+    for process in &setting.plan.processes {
+        for what in cgroups.lacks(&process.limits) {
+            crate::say::line(&format!("svd: {}: {what}; it runs without", process.name));
+        }
+    }
+    link.send(&Request::Hold { name: CGROUPS.into() }, vec![cgroups.to_memfd().map_err(io)?])?;
     // Last: a successor that finds the config finds everything.
     let name = config_name(setting.number);
     link.send(&Request::Hold { name }, vec![setting.snapshot.to_memfd().map_err(io)?])?;
     let settings = Settings::new(setting, None, FIRST_CONFIG, None);
     let obsolete = Vec::new();
-    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, obsolete })
+    Ok(Ground { settings, listeners, place, groups, control, printed, cgroups, store, desired, warnings, obsolete })
 }
 
 /// One svd for each directory that it changes.
@@ -292,7 +308,9 @@ async fn take_over(
     // The keeper was told before the store was: it knows at least as much, also where the database was taken away.
     let desired = held.unwrap_or(stored);
     let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
-    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, obsolete })
+    let cgroups = inventory.named.remove(CGROUPS).and_then(|memfd| Cgroups::from_memfd(memfd).ok());
+    let cgroups = cgroups.unwrap_or_else(Cgroups::unprepared);
+    Ok(Ground { settings, listeners, place, groups, control, printed, cgroups, store, desired, warnings, obsolete })
 }
 
 /// The listeners that the keeper holds, with those that are missing among them made again, and the names of what nobody uses.
@@ -424,7 +442,8 @@ fn control_groups(control: &ControlPlan) -> Result<ControlGroups, String> {
 
 /// Puts everything together and runs the main loop.
 async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Ground) -> Result<u8, BootError> {
-    let Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, obsolete: _ } = ground;
+    let Ground { settings, listeners, place, groups, control, printed, cgroups, store, desired, warnings, obsolete: _ } =
+        ground;
     let (log_events, logs_in) = mpsc::unbounded_channel();
     let (inner, inner_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(256);
@@ -473,6 +492,10 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         knocks: VecDeque::new(),
         ledger: inventory.named.remove(LEDGER).and_then(held_ledger),
         not_intercepted: BTreeMap::new(),
+        cgroups: Arc::new(cgroups),
+        lacks: BTreeMap::new(),
+        fitting: Fitting::Idle,
+        own_ooms: OwnOoms::of(inventory.keeper_pid),
         memory_watch: MemoryWatch::Off,
         sweeper: Sweeper::new(inventory.keeper_pid, inner.clone()),
         scan_due: false,

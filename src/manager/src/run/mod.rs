@@ -5,6 +5,7 @@ mod app;
 mod apply;
 mod asks;
 mod boot;
+mod cgroups;
 mod commits;
 mod drain;
 mod errands;
@@ -16,6 +17,7 @@ mod intercepted;
 mod knock;
 mod launch;
 mod leftovers;
+mod limits;
 mod perform;
 mod place;
 mod probe;
@@ -67,6 +69,8 @@ pub enum Inner {
     MemoryDue,
     /// Those use more memory than they may: so many bytes.
     MemoryOver(Vec<(SpawnId, u64)>),
+    /// Limits of these were changed: what of them could not be.
+    LimitsFitted(Vec<(SpawnId, Vec<String>)>),
     /// A program to upgrade to was looked at.
     Upgradable(Box<upgrade::Checked>),
     /// A scan of the process tree has ended.

@@ -119,6 +119,7 @@ impl App {
         warnings.extend(self.dropping.values().cloned());
         warnings.extend(self.listeners.troubles().cloned());
         warnings.extend(self.interception_troubles());
+        warnings.extend(self.limit_troubles());
         warnings.extend(self.taken_back());
         if let Some(invalid) = &self.invalid {
             warnings.push(format!("the config on disk cannot be applied, the running one stays: {invalid}"));

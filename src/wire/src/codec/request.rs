@@ -22,6 +22,7 @@ pub(super) fn encode(request: &Request, to: &mut Writer) -> u16 {
         Request::Spawn { spawn, spec } => {
             to.u64(spawn.0);
             spec::write(spec, to);
+            spec::write_tail(spec, to);
             3
         }
         Request::SpawnMemfd { spawn, len } => {
@@ -107,6 +108,14 @@ pub(super) fn decode(kind: u16, from: &mut Reader<'_>) -> Result<Request, Decode
         17 => Request::UpgradeSeen,
         other => return Err(DecodeError::UnknownKind(other)),
     })
+}
+
+/// Takes a field of the tail in; `false` where it is not known.
+pub(super) fn read_tail(request: &mut Request, tag: u16, field: &[u8]) -> Result<bool, DecodeError> {
+    match request {
+        Request::Spawn { spec, .. } => spec::read_tail(spec, tag, field),
+        _ => Ok(false),
+    }
 }
 
 fn signal(from: &mut Reader<'_>) -> Result<i32, DecodeError> {

@@ -2,25 +2,30 @@
 
 use super::DecodeError;
 use super::bytes::{Reader, Writer};
-use crate::spec::{Credentials, FdRole, Rlimit, SpawnSpec, SpecError};
+use crate::spec::{Confinement, Credentials, FdRole, Rlimit, SpawnSpec, SpecError};
 use crate::{MAX_FDS, MAX_TAG};
 use std::collections::HashSet;
 
 /// The largest string in a spec; the kernel takes 128 KiB each (MAX_ARG_STRLEN).
 const MAX_STRING: usize = 128 * 1024;
+/// The most paths of one kind in a confinement.
+const MAX_PATHS: usize = 256;
+/// The tag of the confinement in the tail: a keeper that does not know it must not start the process without.
+const CONFINEMENT: u16 = super::CRITICAL_TAG | 1;
 
 /// A spec as the bytes of a memfd.
 pub fn encode_spec(spec: &SpawnSpec) -> Vec<u8> {
     let mut writer = Writer::default();
     write(spec, &mut writer);
+    write_tail(spec, &mut writer);
     writer.into_bytes()
 }
 
 /// The spec in the bytes of a memfd.
 pub fn decode_spec(bytes: &[u8]) -> Result<SpawnSpec, DecodeError> {
     let mut reader = Reader::new(bytes);
-    let spec = read(&mut reader)?;
-    super::skip_tail(&mut reader)?;
+    let mut spec = read(&mut reader)?;
+    super::tail(&mut reader, |tag, field| read_tail(&mut spec, tag, field))?;
     Ok(spec)
 }
 
@@ -35,10 +40,19 @@ impl SpawnSpec {
         if self.argv.is_empty() {
             return Err(SpecError::NoArgument);
         }
+        let Confinement { read_only, read_write, .. } = &self.confinement;
+        let paths = || read_only.iter().chain(read_write);
+        if paths().any(|path| path.first() != Some(&b'/')) {
+            return Err(SpecError::Relative("confinement"));
+        }
+        if read_only.len().max(read_write.len()) > MAX_PATHS {
+            return Err(SpecError::TooLarge("confinement"));
+        }
         let strings = [("path", &self.path), ("cwd", &self.cwd)]
             .into_iter()
             .chain(self.argv.iter().map(|arg| ("argv", arg)))
-            .chain(self.env.iter().map(|entry| ("env", entry)));
+            .chain(self.env.iter().map(|entry| ("env", entry)))
+            .chain(paths().map(|path| ("confinement", path)));
         for (name, string) in strings {
             if string.contains(&0) {
                 return Err(SpecError::Nul(name));
@@ -98,7 +112,40 @@ pub(super) fn read(from: &mut Reader<'_>) -> Result<SpawnSpec, DecodeError> {
         })?,
         rlimits: from.list(20, |from| Ok(Rlimit { resource: from.u32()?, soft: from.u64()?, hard: from.u64()? }))?,
         fds: from.list(1, read_role)?,
+        confinement: Confinement::default(),
     })
+}
+
+/// What stands in the tail of the message, or of the memfd.
+pub(super) fn write_tail(spec: &SpawnSpec, to: &mut Writer) {
+    let Confinement { capabilities, no_new_privs, private_tmp, read_only, read_write } = &spec.confinement;
+    if spec.confinement == Confinement::default() {
+        return;
+    }
+    let mut field = Writer::default();
+    field.option(*capabilities, Writer::u64);
+    field.bool(*no_new_privs);
+    field.bool(*private_tmp);
+    field.list(read_only, |to, path| to.bytes(path));
+    field.list(read_write, |to, path| to.bytes(path));
+    to.u16(CONFINEMENT);
+    to.bytes(&field.into_bytes());
+}
+
+/// Takes a field of the tail in; `false` where it is not known.
+pub(super) fn read_tail(spec: &mut SpawnSpec, tag: u16, field: &[u8]) -> Result<bool, DecodeError> {
+    if tag != CONFINEMENT {
+        return Ok(false);
+    }
+    let mut from = Reader::new(field);
+    spec.confinement = Confinement {
+        capabilities: from.option("capabilities", Reader::u64)?,
+        no_new_privs: from.bool("no_new_privs")?,
+        private_tmp: from.bool("private_tmp")?,
+        read_only: from.list(4, |from| from.bytes(MAX_STRING, "read_only"))?,
+        read_write: from.list(4, |from| from.bytes(MAX_STRING, "read_write"))?,
+    };
+    if from.left() == 0 { Ok(true) } else { Err(DecodeError::Length) }
 }
 
 pub(super) fn write_role(role: FdRole, to: &mut Writer) {
@@ -113,6 +160,10 @@ pub(super) fn write_role(role: FdRole, to: &mut Writer) {
         FdRole::Notify => to.u8(5),
         FdRole::Intercept => to.u8(6),
         FdRole::Filter => to.u8(7),
+        FdRole::Cgroup(number) => {
+            to.u8(8);
+            to.u32(number);
+        }
     }
 }
 
@@ -125,6 +176,7 @@ pub(super) fn read_role(from: &mut Reader<'_>) -> Result<FdRole, DecodeError> {
         5 => Ok(FdRole::Notify),
         6 => Ok(FdRole::Intercept),
         7 => Ok(FdRole::Filter),
+        8 => Ok(FdRole::Cgroup(from.u32()?)),
         _ => Err(DecodeError::Value("role")),
     }
 }
