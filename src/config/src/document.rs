@@ -5,6 +5,7 @@
 
 use crate::field::{self, Section};
 use crate::keys;
+use crate::plan::WithoutManager;
 use crate::process::{Raw, RawEvidence};
 use crate::report::{At, Report, Span};
 use crate::rolling::{RawRecycle, RawUpdate};
@@ -35,6 +36,7 @@ pub(crate) struct Control {
     pub socket_mode: Option<At<u32>>,
     pub socket_group: Option<At<String>>,
     pub read_group: Option<At<String>>,
+    pub without_manager: Option<At<WithoutManager>>,
 }
 
 /// A Procfile.toml as it was written, or the part of it that could be read.
@@ -239,6 +241,9 @@ fn control(section: &Section<'_>, report: &mut Report) -> Control {
         socket_mode: section.get("socket_mode").and_then(|f| f.mode(report, |m| m & 0o600 == 0o600 && m & !0o666 == 0)),
         socket_group: section.get("socket_group").and_then(|f| f.account(report)),
         read_group: section.get("read_group").and_then(|f| f.account(report)),
+        without_manager: section
+            .get("without_manager")
+            .and_then(|f| f.choice(&[("keep", WithoutManager::Keep), ("exit", WithoutManager::Exit)], report)),
     }
 }
 

@@ -259,6 +259,17 @@ pub const KEYS: &[Key] = &[
         applies: Applies::Start,
     },
     Key {
+        path: "control.without_manager",
+        kinds: &[Kind::OneOf(&["keep", "exit"])],
+        default: "\"keep\"",
+        allowed: "\"keep\" or \"exit\"",
+        doc: "What svd does where no manager can be kept running, not even in safe mode (which keeps what runs and starts \
+              nothing): keep the processes without one and go on trying, or stop all of them and exit with 1, for an \
+              orchestrator that starts the whole elsewhere.",
+        example: "process.web = \"true\"\n[control]\nwithout_manager = \"exit\"",
+        applies: Applies::Start,
+    },
+    Key {
         path: "process.*.run",
         kinds: &[Kind::Text, Kind::Texts],
         default: "none: every process needs one",

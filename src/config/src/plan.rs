@@ -510,4 +510,15 @@ pub struct ControlPlan {
     pub socket_group: Option<String>,
     /// Members of this group may only look.
     pub read_group: Option<String>,
+    /// What is done where no manager can be kept running.
+    pub without_manager: WithoutManager,
+}
+
+/// What svd does where no manager can be kept running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutManager {
+    /// The processes go on without one, and another one is tried again and again.
+    Keep,
+    /// All processes are stopped, and svd ends.
+    Exit,
 }

@@ -12,7 +12,7 @@ use crate::listeners::{self, Base, Prepared};
 use crate::order;
 use crate::plan::{
     ControlPlan, Dependency, ExecPlan, Handoff, Late, ListenAddress, ListenerPlan, LogPlan, Plan, ProcessPlan, ReadyBy,
-    ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
+    ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit, WithoutManager,
 };
 use crate::ports;
 use crate::process::{Raw, RawEvidence, RawRun};
@@ -439,6 +439,7 @@ fn control(raw: Control) -> ControlPlan {
         socket_mode: raw.socket_mode.map_or(default_mode, |m| m.value),
         socket_group: raw.socket_group.map(|g| g.value),
         read_group: raw.read_group.map(|g| g.value),
+        without_manager: raw.without_manager.map_or(WithoutManager::Keep, |w| w.value),
     }
 }
 

@@ -175,6 +175,25 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it ends something and starts nothing.
+    pub(crate) fn only_ends(&self) -> bool {
+        match self {
+            Command::Stop(_)
+            | Command::Kill(_)
+            | Command::KillReplaced(_)
+            | Command::Drain(_)
+            | Command::Disable(_)
+            | Command::Shutdown { .. } => true,
+            Command::Start(_)
+            | Command::Restart(_)
+            | Command::Enable(_)
+            | Command::Scale(_)
+            | Command::Apply { .. } => false,
+        }
+    }
+}
+
 /// What the core is told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {

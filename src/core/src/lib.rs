@@ -31,7 +31,7 @@ mod view;
 pub use action::{Action, Fact, FactKind, Outcome, Sweep};
 pub use desired::{Change, Desired, Which};
 pub use event::{Adopted, AdoptedLife, Command, Event, Lineage, MAX_SLOTS, Note, Origin, Slot, SpawnFailure, Wear};
-pub use machine::Core;
+pub use machine::{Core, Mode};
 pub use name::{InstanceName, OpId, SpawnId, Target};
 pub use settle::MAX_STARTING;
 pub use state::{ExitStatus, InstanceView, Reason, Seat, State};

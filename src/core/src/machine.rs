@@ -38,6 +38,17 @@ pub struct Core {
     pub(crate) now: Time,
     /// What is desired, or who has which place, has changed since it was last looked at.
     pub(crate) changed: bool,
+    pub(crate) mode: Mode,
+}
+
+/// How much the core does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything.
+    Normal,
+    /// It keeps what runs, and stops what it is told to stop. It starts and replaces nothing: managers before this one crashed
+    /// again and again, perhaps over just that.
+    Safe,
 }
 
 /// What is desired, and by which plans, is told first and all at once, so that a later manager never finds effects of what it does
@@ -93,7 +104,13 @@ impl Core {
             essential: None,
             now: Time(0),
             changed: false,
+            mode: Mode::Normal,
         }
+    }
+
+    /// Says how much it may do by itself. Before [`Event::AdoptEnd`].
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
     }
 
     /// Takes one event in and says what is to be done, in this order. What is told before [`Event::AdoptEnd`] takes
@@ -132,6 +149,7 @@ impl Core {
             Course::Running | Course::Ending { .. } => {}
         }
         let ages = match self.course {
+            Course::Running if self.mode == Mode::Safe => None,
             Course::Running => self.processes.iter().filter_map(|(name, process)| self.next_age(name, process)).min(),
             Course::Adopting { .. } | Course::Ending { .. } | Course::Finished => None,
         };
@@ -149,7 +167,7 @@ impl Core {
                     arm(until);
                 }
             }
-            if matches!(self.course, Course::Running) {
+            if matches!(self.course, Course::Running) && self.mode == Mode::Normal {
                 self.replacement_deadline(name, process).into_iter().for_each(&mut arm);
             }
         }
@@ -195,6 +213,9 @@ impl Core {
     /// When the pause of an instance ends; `None` where it is in no pause, or not to run.
     fn pause_end(&self, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> Option<Time> {
         instance.current.as_ref().filter(|spawn| !spawn.is_live() && !spawn.note.asked)?;
+        if self.mode == Mode::Safe {
+            return None;
+        }
         match (self.aim(name, process, index), self.verdict(name, process, index, instance)) {
             (Aim::Run, Verdict::Again { until, .. }) if until > self.now => Some(until),
             (Aim::Run | Aim::Stop(_), _) => None,
@@ -393,7 +414,7 @@ impl Core {
 
     /// A running one is to be replaced: it is, as by a restart, unless that is on its way.
     fn worn(&mut self, id: SpawnId, why: Wear, out: &mut Vec<Action>) {
-        if !matches!(self.course, Course::Running) {
+        if !self.is_active() {
             return;
         }
         if let Wear::Unhealthy(why) = &why {

@@ -2,6 +2,7 @@
 
 use crate::entry::{MANAGER_ARG, TRIAL_ARG, WIRE_FD};
 use crate::run::STATE_VARIABLE;
+use crate::step::Start;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +12,7 @@ use svd_sys::limits::{self, Limit};
 use svd_sys::packet::PacketSocket;
 use svd_sys::spawn::{self, Child, Identity, Others, Program, Session, Started};
 use svd_sys::{fd, process};
-use svd_wire::{FdRole, SpawnError, SpawnSpec, Stage};
+use svd_wire::{FdRole, SAFE_MODE_VARIABLE, SpawnError, SpawnSpec, Stage};
 
 /// The manager's oom_score_adj where the keeper could lower its own: after the services, before the keeper.
 const MANAGER_OOM: i32 = -900;
@@ -57,7 +58,7 @@ impl Launcher {
         let started_with = process::oom_score_adj().ok();
         let oom = started_with.filter(|_| process::set_oom_score_adj(KEEPER_OOM).is_ok());
         let args = args.into_iter().filter_map(|arg| CString::new(arg.into_vec()).ok()).collect();
-        let variables = std::env::vars_os().filter(|(key, _)| key != STATE_VARIABLE);
+        let variables = std::env::vars_os().filter(|(key, _)| key != STATE_VARIABLE && key != SAFE_MODE_VARIABLE);
         let env = variables.filter_map(|(key, value)| {
             let entry = [key.as_bytes(), b"=", value.as_bytes()].concat();
             CString::new(entry).ok()
@@ -92,14 +93,18 @@ impl Launcher {
 
     /// Forks a manager that finds `wire` at [`WIRE_FD`]. It has the keeper's standard streams and raised limits, and a
     /// session of its own, so that the terminal's signals reach only the keeper.
-    pub fn manager(&self, wire: &PacketSocket) -> io::Result<Started> {
+    pub fn manager(&self, wire: &PacketSocket, how: Start) -> io::Result<Started> {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let wire_fd = u32::try_from(WIRE_FD).unwrap_or(3);
         let fds = [(stdin.as_fd(), 0), (stdout.as_fd(), 1), (stderr.as_fd(), 2), (wire.as_fd(), wire_fd)];
         let mut argv: Vec<CString> = vec![c"svd: manager".into()];
         argv.extend(CString::new(MANAGER_ARG));
         argv.extend(self.args.iter().cloned());
-        self.own(&argv, &fds)
+        let mut env = self.env.clone();
+        if how == Start::Safe {
+            env.extend(CString::new(format!("{SAFE_MODE_VARIABLE}=1")));
+        }
+        self.own(&argv, &env, &fds)
     }
 
     /// Forks the program that managers are run from, to try whether it can read the keeper's state, which it finds at [`WIRE_FD`].
@@ -109,15 +114,15 @@ impl Launcher {
         let fds = [(stdout.as_fd(), 1), (stderr.as_fd(), 2), (state, state_fd)];
         let mut argv: Vec<CString> = vec![c"svd: trial".into()];
         argv.extend(CString::new(TRIAL_ARG));
-        self.own(&argv, &fds)
+        self.own(&argv, &self.env, &fds)
     }
 
     /// Forks svd's own program.
-    fn own(&self, argv: &[CString], fds: &[(BorrowedFd<'_>, u32)]) -> io::Result<Started> {
+    fn own(&self, argv: &[CString], env: &[CString], fds: &[(BorrowedFd<'_>, u32)]) -> io::Result<Started> {
         spawn::start(&Child {
             program: Program::Pinned(self.program.as_fd()),
             argv,
-            env: &self.env,
+            env,
             cwd: None,
             umask: None,
             nice: None,

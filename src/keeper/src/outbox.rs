@@ -64,11 +64,8 @@ pub fn next(table: &Table) -> Option<Message> {
         let fds = numbered_fds(table, report);
         return Some(Message { report: known_to(report.clone(), talk.features), fds, item });
     }
-    if talk.upgrade == Told::No
-        && talk.features & FEATURE_UPGRADE != 0
-        && let Some(report) = upgraded(&table.upgrade)
-    {
-        return Some(Message { report, fds: Vec::new(), item: Item::Upgraded });
+    if talk.upgrade == Told::No && talk.features & FEATURE_UPGRADE != 0 {
+        return Some(Message { report: upgraded(&table.upgrade), fds: Vec::new(), item: Item::Upgraded });
     }
     let spawn = *table.dirty.first()?;
     let state = table.records.get(&spawn)?.notify.clone();
@@ -92,15 +89,15 @@ pub fn sent(table: &mut Table, item: Item, now: Now) {
     }
 }
 
-fn upgraded(upgrade: &Upgrade) -> Option<Report> {
+fn upgraded(upgrade: &Upgrade) -> Report {
     let (note, outcome) = match upgrade {
-        Upgrade::None => return None,
+        Upgrade::None => (&Vec::new(), UpgradeOutcome::Nothing),
         Upgrade::Switching { note, .. } | Upgrade::Trial { note, .. } | Upgrade::Proven { note } => {
             (note, UpgradeOutcome::UnderWay)
         }
         Upgrade::Done { note, outcome } => (note, outcome.clone()),
     };
-    Some(Report::Upgraded { note: note.clone(), outcome, build: env!("CARGO_PKG_VERSION").to_owned() })
+    Report::Upgraded { note: note.clone(), outcome, build: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
 /// A failure in words that a manager with these features knows: one of an older build may come after a start that it could

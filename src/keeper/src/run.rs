@@ -13,7 +13,7 @@ use crate::holdings::Holdings;
 use crate::launch::Launcher;
 
 use crate::outbox;
-use crate::step::{Effect, Input, manager_pid, next_deadline, step};
+use crate::step::{Effect, Input, Start, manager_pid, next_deadline, step};
 use crate::table::Table;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -217,7 +217,7 @@ impl Keeper {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::StartManager => self.start_manager(),
+            Effect::StartManager(how) => self.start_manager(how),
             Effect::SignalManager(signal) => {
                 if let Some(pidfd) = &self.manager_pidfd {
                     // ESRCH: it was reaped, and the table will hear of it.
@@ -278,8 +278,8 @@ impl Keeper {
 
     // ---- the manager ----
 
-    fn start_manager(&mut self) {
-        match self.try_start_manager() {
+    fn start_manager(&mut self, how: Start) {
+        match self.try_start_manager(how) {
             Ok(pid) => self.input(Input::ManagerStarted { pid }),
             Err(error) => {
                 report::line(&format!("cannot start the manager: {error}"));
@@ -289,13 +289,13 @@ impl Keeper {
         }
     }
 
-    fn try_start_manager(&mut self) -> io::Result<i32> {
+    fn try_start_manager(&mut self, how: Start) -> io::Result<i32> {
         let (ours, theirs) = PacketSocket::pair()?;
         ours.set_buffers(SOCKET_BUFFER);
         theirs.set_buffers(SOCKET_BUFFER);
         self.epoll.add(ours.as_fd(), TOKEN_LINK, Interest::Read)?;
         self.link = Some(Link { socket: ours, interest: Interest::Read });
-        let started = self.launcher.manager(&theirs)?;
+        let started = self.launcher.manager(&theirs, how)?;
         self.manager_pidfd = Some(started.pidfd);
         self.manager_status = Some(started.status);
         Ok(started.pid)

@@ -117,11 +117,20 @@ pub enum Input {
     Tick,
 }
 
+/// How a manager is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// As usual.
+    Normal,
+    /// In safe mode: those before it have crashed.
+    Safe,
+}
+
 /// Something to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Fork a manager; answered by `ManagerStarted` or `ManagerNotStarted`.
-    StartManager,
+    StartManager(Start),
     /// Send the manager a signal.
     SignalManager(i32),
     /// Close the socket to the manager.

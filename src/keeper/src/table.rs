@@ -265,6 +265,10 @@ pub struct Table {
     pub failures: u32,
     /// Starts in a row since one lived long.
     pub quick_deaths: u32,
+    /// Managers in a row that crashed soon after their start. Those that somebody else has killed do not count.
+    pub crashes: u32,
+    /// Whether all is to end where no manager can be kept running.
+    pub exit_without_manager: bool,
     /// A stop was asked for while no manager was live; the keeper stops by itself then.
     pub stop_by: Option<Instant>,
     /// What the keeper is about.
@@ -296,6 +300,8 @@ impl Table {
             ever_live: false,
             failures: 0,
             quick_deaths: 0,
+            crashes: 0,
+            exit_without_manager: false,
             stop_by: None,
             mode: Mode::Serving,
             upgrade: Upgrade::None,

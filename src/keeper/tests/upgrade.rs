@@ -33,7 +33,9 @@ impl Copy {
         ));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join(name);
-        std::fs::copy(program(), &path).unwrap();
+        // By a process of its own: what this one has open for writing, a keeper that another test forks has too for a moment,
+        // and then the file is busy when it is to be run.
+        assert!(std::process::Command::new("cp").arg(program()).arg(&path).status().unwrap().success());
         Copy { folder, path }
     }
 

@@ -42,10 +42,14 @@ pub const PROTOCOL_MAX: u16 = 2;
 /// Feature bit of HELLO and of its answer: the side knows [`Request::UpgradeManager`], [`Request::UpgradeKeeper`],
 /// [`Request::UpgradeSeen`] and [`Report::Upgraded`].
 pub const FEATURE_UPGRADE: u64 = 1;
+/// Feature bit of the keeper: it knows [`Request::WithoutManager`], and starts managers in safe mode.
+pub const FEATURE_SAFE_MODE: u64 = 1 << 1;
+/// The variable of a manager's environment that has it start in safe mode.
+pub const SAFE_MODE_VARIABLE: &str = "SVD_SAFE_MODE";
 /// Feature bit: the side knows [`FdRole::Cgroup`], [`SpawnSpec::confinement`] and the stages that belong to them.
-pub const FEATURE_CONFINE: u64 = 2;
+pub const FEATURE_CONFINE: u64 = 1 << 2;
 /// All feature bits of this build.
-pub const FEATURES: u64 = FEATURE_UPGRADE | FEATURE_CONFINE;
+pub const FEATURES: u64 = FEATURE_UPGRADE | FEATURE_SAFE_MODE | FEATURE_CONFINE;
 /// The version of the encoding of a [`KeeperState`]. It changes only where an older build could not make sense of it any more.
 pub const STATE_VERSION: u16 = 1;
 /// The largest encoded [`KeeperState`] in bytes: a full table with full tags, notes and descriptors.

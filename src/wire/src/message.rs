@@ -285,6 +285,12 @@ pub enum Request {
     },
     /// The outcome of an upgrade is stored and need not be told again.
     UpgradeSeen,
+    /// What is to be done where no manager can be kept running, not even in safe mode. Only to a keeper with
+    /// [`FEATURE_SAFE_MODE`](crate::FEATURE_SAFE_MODE).
+    WithoutManager {
+        /// Stop all processes and exit with 1, for an orchestrator that starts svd elsewhere. Else processes go on.
+        exit: bool,
+    },
 }
 
 /// How far an upgrade has come.
@@ -306,6 +312,8 @@ pub enum UpgradeOutcome {
     },
     /// It is under way: told to a manager that comes in the middle of it, so that it begins no other one.
     UnderWay,
+    /// There is none: told to a manager that has just become live, so that it knows.
+    Nothing,
 }
 
 /// What the keeper tells the manager. Numbered reports (`seq`) are kept and told again to every new manager until
@@ -404,8 +412,8 @@ pub enum Report {
     },
     /// Are you there? Answered by [`Request::Pong`].
     Ping,
-    /// An upgrade has come so far. Told to every manager with [`FEATURE_UPGRADE`](crate::FEATURE_UPGRADE) until
-    /// [`Request::UpgradeSeen`].
+    /// An upgrade has come so far. Told to every manager with [`FEATURE_UPGRADE`](crate::FEATURE_UPGRADE) when it has become live
+    /// and when it changes, until [`Request::UpgradeSeen`].
     Upgraded {
         /// As the manager gave it.
         note: Vec<u8>,

@@ -139,6 +139,10 @@ pub struct KeeperState {
     pub last_death: Option<Exit>,
     /// Starts in a row since one lived long.
     pub quick_deaths: u32,
+    /// Managers in a row that crashed soon after their start.
+    pub crashes: u32,
+    /// Whether all is to end where no manager can be kept running.
+    pub exit_without_manager: bool,
     /// The manager.
     pub manager: ManagerState,
     /// Programs and what they are started with.

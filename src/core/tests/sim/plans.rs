@@ -92,7 +92,12 @@ pub fn after(mut p: ProcessPlan, of: &str, condition: Condition) -> ProcessPlan 
 }
 
 pub fn plan(processes: Vec<ProcessPlan>) -> Arc<Plan> {
-    let control = ControlPlan { socket_mode: 0o600, socket_group: None, read_group: None };
+    let control = ControlPlan {
+        socket_mode: 0o600,
+        socket_group: None,
+        read_group: None,
+        without_manager: svd_config::plan::WithoutManager::Keep,
+    };
     Arc::new(Plan { app: "app".to_owned(), environment: None, dir: "/".into(), processes, control })
 }
 

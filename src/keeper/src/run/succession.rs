@@ -148,6 +148,8 @@ impl Keeper {
             starts: table.starts,
             last_death: table.last_death,
             quick_deaths: table.quick_deaths,
+            crashes: table.crashes,
+            exit_without_manager: table.exit_without_manager,
             manager,
             program,
             upgrade_note,
@@ -302,6 +304,8 @@ fn table(state: &KeeperState) -> Table {
     table.starts = state.starts;
     table.last_death = state.last_death;
     table.quick_deaths = state.quick_deaths;
+    table.crashes = state.crashes;
+    table.exit_without_manager = state.exit_without_manager;
     table.ever_live = true;
     table.upgrade = Upgrade::Done { note: state.upgrade_note.clone(), outcome: UpgradeOutcome::KeeperRuns };
     table.manager = Manager::Up {

@@ -1,7 +1,7 @@
 //! What the manager asks for, and what the keeper is sent by signal.
 
 use super::{Effect, manager, number, record, refuse, report, upgrade};
-use crate::table::{Conversation, Forget, Handover, Manager, Mode, Ping, Table, Told, Upgrade, stamp};
+use crate::table::{Conversation, Forget, Handover, Manager, Mode, Ping, Table, Told, stamp};
 use svd_sys::clock::Now;
 use svd_wire::{
     Life, MAX_SPAWNS, PROTOCOL_MAX, PROTOCOL_MIN, Phase, Report, Request, Rusage, SignalSent, SpawnId, SpawnSpec,
@@ -91,6 +91,10 @@ pub(super) fn request(table: &mut Table, request: Request, fds: usize, now: Now)
         Request::Exit { code } => manager::end(table, code, now),
         Request::UpgradeManager { note } => upgrade::manager_requested(table, note, now),
         Request::UpgradeKeeper { note } => upgrade::keeper_requested(table, note),
+        Request::WithoutManager { exit } => {
+            table.exit_without_manager = exit;
+            Vec::new()
+        }
         Request::UpgradeSeen => {
             upgrade::seen(table);
             Vec::new()
@@ -130,7 +134,6 @@ fn hello(table: &mut Table, min: u16, max: u16, features: u64) -> Vec<Effect> {
 
 fn ready(table: &mut Table, now: Now) -> Vec<Effect> {
     let sent_through = table.acked_through();
-    let told = if table.upgrade == Upgrade::None { Told::Yes } else { Told::No };
     let Manager::Up { live_since, talk, .. } = &mut table.manager else { return Vec::new() };
     if !talk.handover.is_empty() {
         return manager::kill(table, "was ready before it knew everything");
@@ -144,7 +147,7 @@ fn ready(table: &mut Table, now: Now) -> Vec<Effect> {
         watch: false,
         version: talk.version,
         features: talk.features,
-        upgrade: told,
+        upgrade: Told::No,
     };
     table.pending_since = now.mono_ns;
     table.ever_live = true;

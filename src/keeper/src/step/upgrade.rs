@@ -19,6 +19,8 @@ pub(super) fn manager_requested(table: &mut Table, note: Vec<u8>, now: Now) -> V
     }
     let Manager::Up { pid, live_since, .. } = table.manager else { return Vec::new() };
     table.upgrade = Upgrade::Switching { note, turn: Turn::Old, why: None };
+    // What crashed may be mended in it.
+    table.crashes = 0;
     table.manager = Manager::Dying { pid, live_since, kill_at: Some(now.mono_ns.saturating_add(LAST_WORDS)) };
     vec![Effect::TakeProgram, Effect::CloseLink]
 }

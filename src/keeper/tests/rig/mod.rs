@@ -10,7 +10,8 @@ use std::time::Duration;
 use svd_sys::packet::PacketSocket;
 use svd_sys::{fd, pidfd};
 use svd_wire::{
-    FEATURES, Instance, MAX_MESSAGE, PROTOCOL_MAX, Report, Request, SpawnId, SpawnSpec, decode_report, encode_request,
+    FEATURES, Instance, MAX_MESSAGE, PROTOCOL_MAX, Report, Request, SpawnId, SpawnSpec, UpgradeOutcome, decode_report,
+    encode_request,
 };
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -132,7 +133,7 @@ impl Manager {
         }
     }
 
-    /// The next report but pings, which are answered.
+    /// The next report but pings, which are answered, and the word that there is no upgrade or one under way.
     pub fn recv(&self) -> (Report, Vec<OwnedFd>) {
         loop {
             assert!(fd::wait_readable(self.wire.as_fd(), PATIENCE).unwrap(), "the keeper says nothing");
@@ -140,6 +141,7 @@ impl Manager {
             let (len, fds) = self.wire.recv(&mut buffer).unwrap().expect("the keeper hung up");
             match decode_report(&buffer[..len], fds.len()).unwrap().1 {
                 Report::Ping => self.send(&Request::Pong, &[]),
+                Report::Upgraded { outcome: UpgradeOutcome::Nothing | UpgradeOutcome::UnderWay, .. } => {}
                 report => return (report, fds),
             }
         }

@@ -34,6 +34,8 @@ pub struct Upgrade {
     waiting: Vec<(String, Answer)>,
     /// The last one that has.
     last: Option<(String, api::CommandResult)>,
+    /// The keeper has told how things stand.
+    is_told: bool,
 }
 
 #[derive(Default)]
@@ -196,6 +198,14 @@ impl App {
     /// The keeper tells how far an upgrade has come.
     pub(super) fn upgraded(&mut self, note: &[u8], outcome: UpgradeOutcome, build: String) -> Result<(), LinkError> {
         self.keeper.build = build;
+        self.upgrade.is_told = true;
+        if outcome == UpgradeOutcome::Nothing {
+            for (_, reply) in std::mem::take(&mut self.upgrade.waiting) {
+                // Whoever asked may have left.
+                let _left = reply.send(unknown());
+            }
+            return Ok(());
+        }
         let Some(note) = UpgradeNote::decode(note) else {
             // Of a build that writes other notes: nobody waits for it here.
             tracing::warn!(?outcome, "an upgrade that cannot be read has ended");
@@ -203,7 +213,7 @@ impl App {
         };
         let own = env!("CARGO_PKG_VERSION");
         let (word, message) = match outcome {
-            UpgradeOutcome::UnderWay => {
+            UpgradeOutcome::UnderWay | UpgradeOutcome::Nothing => {
                 self.upgrade.stage = Stage::UnderWay;
                 return Ok(());
             }
@@ -274,6 +284,9 @@ impl App {
                 // Whoever asked may have left.
                 let _left = reply.send(result.clone());
             }
+            _ if self.upgrade.is_told && matches!(self.upgrade.stage, Stage::None) => {
+                let _left = reply.send(unknown());
+            }
             _ => {
                 self.upgrade.waiting.retain(|(_, reply)| !reply.is_closed());
                 if self.upgrade.waiting.len() < MOST_WAITING {
@@ -282,6 +295,13 @@ impl App {
             }
         }
     }
+}
+
+/// The answer to who asks for an upgrade that there is not.
+fn unknown() -> api::CommandResult {
+    let message = "the manager that was to begin the upgrade ended before it had, or one that knew the outcome has ended since: \
+                   `svctl events` tells what became of it";
+    result_of(api::OutcomeWord::Failed, message.into(), Vec::new())
 }
 
 fn result_of(outcome: api::OutcomeWord, message: String, changes: Vec<String>) -> api::CommandResult {

@@ -156,6 +156,7 @@ fn write_outcome(to: &mut Writer, outcome: &UpgradeOutcome) {
             to.bytes(why.as_bytes());
         }
         UpgradeOutcome::UnderWay => to.u8(5),
+        UpgradeOutcome::Nothing => to.u8(6),
     }
 }
 
@@ -166,6 +167,7 @@ fn read_outcome(from: &mut Reader<'_>) -> Result<UpgradeOutcome, DecodeError> {
         3 => Ok(UpgradeOutcome::KeeperRuns),
         4 => Ok(UpgradeOutcome::KeeperRefused { why: from.text(MAX_WHY, "why")? }),
         5 => Ok(UpgradeOutcome::UnderWay),
+        6 => Ok(UpgradeOutcome::Nothing),
         _ => Err(DecodeError::Value("outcome")),
     }
 }

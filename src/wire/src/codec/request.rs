@@ -79,6 +79,10 @@ pub(super) fn encode(request: &Request, to: &mut Writer) -> u16 {
             16
         }
         Request::UpgradeSeen => 17,
+        Request::WithoutManager { exit } => {
+            to.bool(*exit);
+            18
+        }
     }
 }
 
@@ -106,6 +110,7 @@ pub(super) fn decode(kind: u16, from: &mut Reader<'_>) -> Result<Request, Decode
         15 => Request::UpgradeManager { note: from.bytes(MAX_TAG, "note")? },
         16 => Request::UpgradeKeeper { note: from.bytes(MAX_TAG, "note")? },
         17 => Request::UpgradeSeen,
+        18 => Request::WithoutManager { exit: from.bool("exit")? },
         other => return Err(DecodeError::UnknownKind(other)),
     })
 }

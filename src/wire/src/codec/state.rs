@@ -27,6 +27,7 @@ const PROGRAM: u16 = CRITICAL_TAG | 5;
 const UPGRADE: u16 = CRITICAL_TAG | 6;
 const NAMED: u16 = CRITICAL_TAG | 7;
 const RECORD: u16 = CRITICAL_TAG | 8;
+const CRASHES: u16 = 9;
 
 /// Why bytes are no state that this build can go on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +58,10 @@ pub fn encode_state(state: &KeeperState) -> Vec<u8> {
         to.u32(state.starts);
         to.option(state.last_death, write_exit);
         to.u32(state.quick_deaths);
+    });
+    section(&mut body, CRASHES, |to| {
+        to.u32(state.crashes);
+        to.bool(state.exit_without_manager);
     });
     section(&mut body, PENDING, |to| {
         to.list(&state.pending, |to, pending| {
@@ -116,6 +121,8 @@ pub fn decode_state(bytes: &[u8]) -> Result<KeeperState, StateError> {
 #[derive(Default)]
 struct Parts {
     general: Option<General>,
+    crashes: u32,
+    exit_without_manager: bool,
     pending: Option<Vec<crate::message::Report>>,
     dirty: Option<Vec<SpawnId>>,
     manager: Option<ManagerState>,
@@ -148,6 +155,8 @@ impl Parts {
             starts: general.starts,
             last_death: general.last_death,
             quick_deaths: general.quick_deaths,
+            crashes: self.crashes,
+            exit_without_manager: self.exit_without_manager,
             pending: self.pending.ok_or(StateError::Missing("reports"))?,
             dirty: self.dirty.ok_or(StateError::Missing("notifications"))?,
             manager: self.manager.ok_or(StateError::Missing("manager"))?,
@@ -179,6 +188,10 @@ fn sections(body: &[u8]) -> Result<Parts, DecodeError> {
                     last_death: from.option("last_death", read_exit)?,
                     quick_deaths: from.u32()?,
                 });
+            }
+            CRASHES => {
+                parts.crashes = from.u32()?;
+                parts.exit_without_manager = from.bool("exit_without_manager")?;
             }
             PENDING => {
                 let read = |from: &mut Reader<'_>| {
@@ -283,7 +296,10 @@ fn read_program(from: &mut Reader<'_>) -> Result<ProgramState, DecodeError> {
 }
 
 fn write_record(record: &RecordState, to: &mut Writer) {
-    write_instance(&record.instance, to);
+    // With a length of its own: a later build may append to it.
+    let mut instance = Writer::default();
+    write_instance(&record.instance, &mut instance);
+    to.bytes(&instance.into_bytes());
     to.option(record.failure, write_error);
     to.u64(record.last_seq);
     to.bool(record.is_forgotten);
@@ -301,7 +317,7 @@ fn write_record(record: &RecordState, to: &mut Writer) {
 
 fn read_record(from: &mut Reader<'_>) -> Result<RecordState, DecodeError> {
     Ok(RecordState {
-        instance: read_instance(from)?,
+        instance: read_instance(&mut Reader::new(&from.bytes(MAX_STATE, "instance")?))?,
         failure: from.option("failure", read_error)?,
         last_seq: from.u64()?,
         is_forgotten: from.bool("is_forgotten")?,
@@ -360,6 +376,8 @@ mod tests {
             starts: 2,
             last_death: Some(Exit::Signal { signal: 9, core: false }),
             quick_deaths: 1,
+            crashes: 3,
+            exit_without_manager: true,
             manager: ManagerState {
                 pid: 43,
                 pidfd: 10,
