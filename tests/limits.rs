@@ -253,21 +253,20 @@ fn the_keeper_goes_last_the_manager_before_it_and_children_as_configured() {
     let own = svd_sys::process::oom_score_adj().unwrap();
     let may_lower = svd_sys::process::set_oom_score_adj(own - 1).is_ok();
     svd_sys::process::set_oom_score_adj(own).unwrap();
-    if !may_lower {
-        return skipped("a lower oom_score_adj needs CAP_SYS_RESOURCE");
-    }
+    // Without CAP_SYS_RESOURCE all have what svd was started with, or more.
+    let (keeper, manager_score, last) = if may_lower { (-1000, -900, -500) } else { (own, own, own) };
     // given
-    let app = App::start(
-        "process.plain = { run = [\"sleep\", \"1000\"] }\nprocess.first = { run = [\"sleep\", \"1000\"], oom_score_adj = 500 }
-         process.last = { run = [\"sleep\", \"1000\"], oom_score_adj = -500 }",
-    );
+    let app = App::start(&format!(
+        "[defaults]\nrun = [\"sleep\", \"1000\"]\n[process.plain]\n[process.first]\noom_score_adj = 500
+         [process.last]\noom_score_adj = {last}\n"
+    ));
     let score = |pid: i32| -> i32 { value(&format!("/proc/{pid}/oom_score_adj").into()).parse().unwrap() };
     let manager = |app: &App| i32::try_from(app.status()["svd"]["manager_pid"].as_i64().unwrap()).unwrap();
     let check = |app: &App| {
         app.wait("all", "ready");
-        assert_eq!((score(app.keeper()), score(manager(app))), (-1000, -900));
+        assert_eq!((score(app.keeper()), score(manager(app))), (keeper, manager_score));
         let children = ["plain.1", "first.1", "last.1"].map(|id| score(app.pid(id)));
-        assert_eq!(children, [own, 500, -500]);
+        assert_eq!(children, [own, 500, last]);
     };
     check(&app);
     // when, then: also by the next manager, and after a restart
@@ -384,4 +383,29 @@ read_only = [\"/\"]\nread_write = [\"{0}/data\"]\n",
     assert!(svctl(&["shutdown"]).status.success());
     assert_eq!(svd.wait().unwrap().code(), Some(0));
     std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn check_says_before_anything_is_started_that_a_host_has_no_limits() {
+    let may = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+    if !may.is_ok_and(|status| status.success()) {
+        return skipped("making the cgroups read-only needs root and unshare(1)");
+    }
+    let app = App::new("process.web = { run = [\"sleep\", \"1000\"], limits = { memory = \"64M\" } }");
+    // given: cgroups as most containers have them
+    let script =
+        "for dir in $(grep -o '/sys/fs/cgroup[^ ]*' /proc/mounts); do mount -o remount,bind,ro $dir || exit 9; done
+                  exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.current_dir(app.path("")).args(["--mount", "/bin/sh", "-c", script, "sh"]);
+    command.args([env!("CARGO_BIN_EXE_svd"), "check"]);
+    // when
+    let output = command.output().unwrap();
+    // then
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        said.contains("limits of web cannot be had on this host: ") && said.contains("mounted read-only"),
+        "{said}"
+    );
 }

@@ -5,7 +5,7 @@ mod app;
 mod apply;
 mod asks;
 mod boot;
-mod cgroups;
+pub mod cgroups;
 mod commits;
 mod drain;
 mod errands;
