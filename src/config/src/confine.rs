@@ -2,10 +2,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::document::Named;
 use crate::field::{Field, Section};
 use crate::plan::{ConfinePlan, LimitsPlan};
-use crate::process::{number, size};
+use crate::process::{Raw, number, size};
 use crate::report::{At, Report};
 use crate::resolve::Resolver;
 use crate::values;
@@ -138,14 +137,13 @@ fn clean(text: &str) -> Option<PathBuf> {
 
 impl Resolver<'_> {
     /// What each instance may use.
-    pub(crate) fn limits(&mut self, named: &Named) -> LimitsPlan {
-        let raw = &named.raw.limits;
+    pub(crate) fn limits(&mut self, label: &str, raw: &Raw) -> LimitsPlan {
+        let raw = &raw.limits;
         if let (Some(high), Some(memory)) = (&raw.memory_high, &raw.memory)
             && high.value > memory.value
         {
             let message = format!(
-                "\"memory_high\" in [process.{}.limits] is above memory: the kernel would kill before it slows down",
-                named.name.value
+                "\"memory_high\" in [{label}.limits] is above memory: the kernel would kill before it slows down"
             );
             self.report.problem_with(high.span, message, "write one that is below memory, or leave one of them out");
         }
@@ -159,8 +157,8 @@ impl Resolver<'_> {
     }
 
     /// What it may do less than svd.
-    pub(crate) fn confine(&mut self, named: &Named) -> ConfinePlan {
-        let (name, raw) = (&named.name.value, &named.raw.confine);
+    pub(crate) fn confine(&mut self, label: &str, raw: &Raw) -> ConfinePlan {
+        let raw = &raw.confine;
         let private_tmp = raw.private_tmp.as_ref().is_some_and(|private| private.value);
         let (fixed, free) =
             (raw.read_only.as_deref().unwrap_or_default(), raw.read_write.as_deref().unwrap_or_default());
@@ -168,7 +166,7 @@ impl Resolver<'_> {
             let below = |fixed: &At<PathBuf>| path.value.starts_with(&fixed.value) && path.value != fixed.value;
             if !fixed.iter().any(below) {
                 let message = format!(
-                    "{} in \"read_write\" in [process.{name}] is below no path of read_only, so it can be written to anyway",
+                    "{} in \"read_write\" in [{label}] is below no path of read_only, so it can be written to anyway",
                     path.value.display()
                 );
                 self.report.problem_with(path.span, message, "leave it out, or name what is above it in read_only");
@@ -177,7 +175,7 @@ impl Resolver<'_> {
         for path in fixed.iter().chain(free).filter(|_| private_tmp) {
             if TEMPORARY.iter().any(|dir| path.value.starts_with(dir)) {
                 let message = format!(
-                    "{} in [process.{name}] does not exist for it: private_tmp gives it an empty one in its place",
+                    "{} in [{label}] does not exist for it: private_tmp gives it an empty one in its place",
                     path.value.display()
                 );
                 self.report.problem_with(path.span, message, "leave one of the two out");

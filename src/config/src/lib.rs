@@ -18,6 +18,7 @@ mod files;
 mod fingerprint;
 mod glob;
 mod handoff;
+mod jobs;
 pub mod keys;
 mod listeners;
 mod man;
@@ -46,7 +47,7 @@ mod words;
 
 pub use check::CheckResult;
 pub use confine::TEMPORARY;
-pub use diff::{Change, ChangeKind, Effect, diff, needs_new_start};
+pub use diff::{Change, ChangeKind, Effect, JobChange, JobChangeKind, diff, diff_jobs, needs_new_start};
 pub use error::{Errors, Problem, Warning};
 pub use files::{Files, LoadOptions, ReadError, app_in, find, read};
 pub use fingerprint::fingerprint;

@@ -38,6 +38,7 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
             rlimits: Vec::new(),
             confine: ConfinePlan::default(),
             port,
+            input: None,
         },
         after: Vec::new(),
         oneshot: false,
@@ -52,6 +53,7 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
         },
         stop: vec![StopStep::Signal(15), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(9)],
         reload_signal: 1,
+        notify: NotifyPlan::default(),
         logs: LogPlan::Segments { segment: 64 << 20, max_size: 1 << 30 },
         listen: Vec::new(),
         handoff: Handoff::Auto,
@@ -80,6 +82,7 @@ fn the_short_form_gets_every_default() {
         environment: None,
         dir: "/srv/shop".into(),
         processes: vec![clock, web],
+        jobs: vec![],
         control,
     };
     assert_eq!(found, expected);
@@ -170,6 +173,7 @@ read_group = "svd-read"
             ],
             confine: ConfinePlan::default(),
             port: 8080,
+            input: None,
         },
         after: vec![
             Dependency { process: "migrate".to_owned(), condition: Condition::Completed },

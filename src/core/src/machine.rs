@@ -14,6 +14,7 @@ use crate::action::{Action, Fact, FactKind, Outcome};
 use crate::desired::{Change, Desired, Which};
 use crate::drain::DrainStepKind;
 use crate::event::{Adopted, Event, Origin, Wear};
+use crate::job::{Jobs, job_of};
 use crate::name::{InstanceName, OpId, SpawnId};
 use crate::ops::Op;
 use crate::service::{Cx, Life, Spawn};
@@ -36,6 +37,7 @@ pub struct Core {
     /// The code of the first essential instance that failed for good.
     pub(crate) essential: Option<u8>,
     pub(crate) now: Time,
+    pub(crate) jobs: Jobs,
     /// What is desired, or who has which place, has changed since it was last looked at.
     pub(crate) changed: bool,
     pub(crate) mode: Mode,
@@ -103,6 +105,7 @@ impl Core {
             ops: Vec::new(),
             essential: None,
             now: Time(0),
+            jobs: Jobs::default(),
             changed: false,
             mode: Mode::Normal,
         }
@@ -279,7 +282,7 @@ impl Core {
         match self.course {
             Course::Adopting { .. } | Course::Ending { .. } => true,
             // That something will be old one day is no work in progress.
-            Course::Running => !self.ops.is_empty() || self.next_step().is_some(),
+            Course::Running => !self.ops.is_empty() || self.is_run_busy() || self.next_step().is_some(),
             Course::Finished => false,
         }
     }
@@ -298,6 +301,9 @@ impl Core {
 
     /// What is to become of an instance as far as people and the config say.
     pub(crate) fn lasting_aim(&self, name: &Arc<str>, process: &Process, index: u32) -> Aim {
+        if job_of(name).is_some() {
+            return self.run_aim(name, index);
+        }
         let plan = match process.listing {
             Listing::Listed => Some(&*process.plan),
             Listing::Retired => None,
@@ -345,6 +351,7 @@ impl Core {
                 self.command(op, &command, out);
             }
             (Course::Running | Course::Ending { .. }, Event::Tick) => {}
+            (Course::Running | Course::Ending { .. }, Event::RunRecorded { run }) => self.recorded(run),
             (Course::Running | Course::Ending { .. }, Event::QueueEmpty { spawn }) => {
                 self.on(spawn, out, |s, cx| s.drained(cx, DrainStepKind::Queue));
             }
@@ -364,6 +371,9 @@ impl Core {
             (Course::Running | Course::Ending { .. }, Event::Ready { spawn }) => {
                 self.on(spawn, out, |s, cx| s.ready(cx))
             }
+            (Course::Running | Course::Ending { .. }, Event::Said { spawn, said }) => {
+                self.on(spawn, out, |s, cx| s.says(cx, said));
+            }
             (Course::Running | Course::Ending { .. }, Event::Stopping { spawn }) => {
                 self.on(spawn, out, |s, cx| s.leaving(cx))
             }
@@ -373,6 +383,7 @@ impl Core {
                     instance.idle_since = now;
                 }
                 self.on(spawn, out, |s, cx| s.tree_empty(cx));
+                self.empty_store(spawn, out);
             }
             (Course::Running | Course::Ending { .. }, Event::SpawnFailed { spawn, failure }) => {
                 let mut news = false;
@@ -440,6 +451,17 @@ impl Core {
         }
         self.on(id, out, |_, cx| cx.record(id, FactKind::Worn(text)));
         self.change(Change::Generation(name, next), out);
+    }
+
+    /// Nothing is left of a spawn: where its instance is not to run any more, what it has stored goes.
+    fn empty_store(&self, id: SpawnId, out: &mut Vec<Action>) {
+        let Some(name) = self.names.get(&id) else { return };
+        let Some(process) = self.processes.get(&name.process) else { return };
+        let Some(instance) = process.instances.get(&name.index) else { return };
+        let stopped = matches!(self.aim(&name.process, process, name.index), Aim::Stop(_));
+        if process.plan.notify.fd_store > 0 && stopped && instance.is_gone() {
+            out.push(Action::EmptyStore { instance: name.clone() });
+        }
     }
 
     /// A spawn's end was told: history learns what follows from it, and an essential one's failure is remembered.

@@ -1,8 +1,10 @@
 //! From numbers and paths to a process: the manager, and what the manager asks for.
 
 use crate::entry::{MANAGER_ARG, TRIAL_ARG, WIRE_FD};
-use crate::run::STATE_VARIABLE;
+use crate::run::{REFUSED_VARIABLE, STATE_VARIABLE};
 use crate::step::Start;
+use crate::stores::{Stored, announce};
+use std::borrow::Cow;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -58,7 +60,8 @@ impl Launcher {
         let started_with = process::oom_score_adj().ok();
         let oom = started_with.filter(|_| process::set_oom_score_adj(KEEPER_OOM).is_ok());
         let args = args.into_iter().filter_map(|arg| CString::new(arg.into_vec()).ok()).collect();
-        let variables = std::env::vars_os().filter(|(key, _)| key != STATE_VARIABLE && key != SAFE_MODE_VARIABLE);
+        let variables = std::env::vars_os()
+            .filter(|(key, _)| ![STATE_VARIABLE, REFUSED_VARIABLE, SAFE_MODE_VARIABLE].iter().any(|own| key == own));
         let env = variables.filter_map(|(key, value)| {
             let entry = [key.as_bytes(), b"=", value.as_bytes()].concat();
             CString::new(entry).ok()
@@ -140,12 +143,19 @@ impl Launcher {
         })
     }
 
-    /// Forks what a spec says, with the descriptors that came with it.
-    pub fn spawn(&self, spec: &SpawnSpec, attached: &[OwnedFd]) -> io::Result<Started> {
+    /// Forks what a spec says, with the descriptors that came with it and those of its store.
+    pub fn spawn(
+        &self,
+        spec: &SpawnSpec,
+        attached: &[OwnedFd],
+        stored: &[(Stored, BorrowedFd<'_>)],
+    ) -> io::Result<Started> {
         let path = c_string(&spec.path)?;
         let cwd = c_string(&spec.cwd)?;
         let argv = spec.argv.iter().map(|arg| c_string(arg)).collect::<io::Result<Vec<_>>>()?;
-        let env = spec.env.iter().map(|entry| c_string(entry)).collect::<io::Result<Vec<_>>>()?;
+        let told: Vec<Stored> = stored.iter().map(|(stored, _)| stored.clone()).collect();
+        let env = if told.is_empty() { Cow::Borrowed(&spec.env) } else { Cow::Owned(announce(&spec.env, &told)) };
+        let env = env.iter().map(|entry| c_string(entry)).collect::<io::Result<Vec<_>>>()?;
         let mut limits: Vec<(u32, Limit)> = Vec::new();
         if !spec.rlimits.iter().any(|limit| limit.resource == limits::NOFILE) {
             limits.extend(self.nofile.map(|limit| (limits::NOFILE, limit)));
@@ -165,6 +175,7 @@ impl Launcher {
                 | FdRole::Filter
                 | FdRole::Cgroup(_) => None,
             })
+            .chain((spec.store.as_ref().map_or(0, |store| store.first)..).zip(stored).map(|(to, (_, fd))| (*fd, to)))
             .collect();
         let filter = spec.fds.iter().zip(attached).find(|(role, _)| **role == FdRole::Filter).map(|(_, fd)| fd.as_fd());
         let is_cgroup = |role: &FdRole| matches!(role, FdRole::Cgroup(_));

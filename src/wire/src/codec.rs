@@ -1,8 +1,8 @@
 //! Messages to bytes and back.
 //!
 //! A packet is a header of 16 bytes, the fields of the message in their order, and a tail of tagged fields. All
-//! numbers are little-endian; strings and lists carry their length. Tagged fields of a later
-//! version are skipped, unless their tag has the critical bit, and so are whole messages of an unknown kind that are not
+//! numbers are little-endian; strings and lists carry their length. Tagged fields that a reader does not know
+//! are skipped, unless their tag has the critical bit, and so are whole messages of an unknown kind that are not
 //! critical. That is what lets a keeper live for months while managers change: a field that a later build adds to a message goes
 //! into its tail, under a tag of its own, also where it belongs to something inside it (as what a service has notified); a kind
 //! of message that a later build adds is sent only to a side that has said that it knows it, by a feature bit of HELLO.
@@ -101,8 +101,8 @@ pub fn encode_report(report: &Report, fds: usize) -> Result<Vec<u8>, EncodeError
 /// The request in one packet that arrived with `fds` descriptors.
 pub fn decode_request(packet: &[u8], fds: usize) -> Result<(Header, Request), DecodeError> {
     let (header, critical, mut body) = open(packet, fds)?;
-    let mut request = request::decode(header.kind, &mut body).map_err(|error| soften(error, critical))?;
-    tail(&mut body, |tag, field| request::read_tail(&mut request, tag, field))?;
+    let request = request::decode(header.kind, &mut body).map_err(|error| soften(error, critical))?;
+    skip_tail(&mut body)?;
     Ok((header, request))
 }
 
@@ -163,20 +163,27 @@ fn open(packet: &[u8], arrived: usize) -> Result<(Header, bool, Reader<'_>), Dec
 }
 
 fn skip_tail(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-    tail(reader, |_, _| Ok(false))
+    tail(reader, |_, _| Ok(Known::No))
 }
 
-/// Offers each tagged field to `known`, which says whether it knows it.
+/// Whether a reader knows a tag.
+enum Known {
+    Yes,
+    No,
+}
+
+/// Reads the tagged fields up to the end. What a later version has appended to a known field is not looked at.
 fn tail(
     reader: &mut Reader<'_>,
-    mut known: impl FnMut(u16, &[u8]) -> Result<bool, DecodeError>,
+    mut take: impl FnMut(u16, &mut Reader<'_>) -> Result<Known, DecodeError>,
 ) -> Result<(), DecodeError> {
     while reader.left() > 0 {
         let tag = reader.u16()?;
         let len = usize::try_from(reader.u32()?).map_err(|_| DecodeError::Length)?;
-        let field = reader.take(len)?;
-        if !known(tag, field)? && tag & CRITICAL_TAG != 0 {
-            return Err(DecodeError::UnknownField(tag));
+        let mut field = Reader::new(reader.take(len)?);
+        match take(tag, &mut field)? {
+            Known::No if tag & CRITICAL_TAG != 0 => return Err(DecodeError::UnknownField(tag)),
+            Known::No | Known::Yes => {}
         }
     }
     Ok(())

@@ -29,6 +29,7 @@ pub fn process(name: &str) -> ProcessPlan {
             rlimits: vec![],
             confine: Default::default(),
             port: 5000,
+            input: None,
         },
         after: vec![],
         oneshot: false,
@@ -43,6 +44,7 @@ pub fn process(name: &str) -> ProcessPlan {
         },
         stop: vec![StopStep::Signal(15), StopStep::Wait(ms(2000)), StopStep::Signal(9)],
         reload_signal: 1,
+        notify: NotifyPlan::default(),
         logs: LogPlan::Null,
         listen: Vec::new(),
         handoff: Handoff::Auto,
@@ -98,7 +100,7 @@ pub fn plan(processes: Vec<ProcessPlan>) -> Arc<Plan> {
         read_group: None,
         without_manager: svd_config::plan::WithoutManager::Keep,
     };
-    Arc::new(Plan { app: "app".to_owned(), environment: None, dir: "/".into(), processes, control })
+    Arc::new(Plan { app: "app".to_owned(), environment: None, dir: "/".into(), processes, jobs: Vec::new(), control })
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];

@@ -1,6 +1,7 @@
 //! The life of the manager process: started, live, told to die, dead, started again.
 
 use super::requests::STOP_WITHOUT_MANAGER;
+use super::upgrade::By;
 use super::{Effect, Start, heard, is_stop, upgrade};
 use crate::table::{Conversation, Manager, Mode, Ping, Table, Told};
 use svd_sys::clock::Now;
@@ -18,7 +19,7 @@ const FIRST_BACKOFF: u64 = SECOND / 10;
 /// No restart waits longer.
 const LAST_BACKOFF: u64 = 30 * SECOND;
 /// So many managers in a row that crashed, and the next one is started in safe mode.
-const CRASHES: u32 = 5;
+pub(super) const CRASHES: u32 = 5;
 /// So many managers in a row that did not become live, and the keeper says that it has none, or gives up where it was told to.
 const MAX_FAILURES: u32 = 10;
 /// How long main processes have when the keeper stops by itself.
@@ -63,7 +64,7 @@ pub(super) fn started(table: &mut Table, pid: i32, now: Now) -> Vec<Effect> {
 }
 
 pub(super) fn not_started(table: &mut Table, now: Now) -> Vec<Effect> {
-    match upgrade::manager_gone(table, None) {
+    match upgrade::manager_gone(table, None, By::Itself) {
         Some(effects) => next_at_once(table, effects, now),
         None => {
             table.crashes = table.crashes.saturating_add(1);
@@ -86,24 +87,31 @@ pub(super) fn died(table: &mut Table, exit: Exit, now: Now) -> Vec<Effect> {
     // One that is killed while all was well with it is somebody else's doing: a person, or the kernel for want of memory.
     // That its socket has closed may be seen before its end is; where the keeper itself has killed it no KILL is due any more.
     let is_alone = matches!(table.manager, Manager::Up { .. } | Manager::Dying { kill_at: Some(_), .. });
-    let is_killed = is_alone && matches!(exit, Exit::Signal { signal: KILL, .. });
+    let by = match exit {
+        Exit::Signal { signal: KILL, .. } if is_alone => By::Others,
+        Exit::Signal { .. } | Exit::Code(_) | Exit::Unknown => By::Itself,
+    };
     table.last_death = Some(exit);
+    let stop = |report: &Report| matches!(report, Report::SignalReceived { signal, .. } if is_stop(*signal));
+    if table.mode == Mode::Serving && table.pending.iter().any(stop) {
+        table.stop_by.get_or_insert(now.mono_ns.saturating_add(STOP_WITHOUT_MANAGER));
+    }
     let mut effects = vec![Effect::CloseLink];
     if table.mode == Mode::Serving && !table.ever_live && table.records.is_empty() {
         // It could not even begin, as with a config error, and has said why. There is nothing to keep.
         effects.extend(end(table, exit_code(exit), now));
     } else if table.mode == Mode::Serving
-        && let Some(more) = upgrade::manager_gone(table, Some(exit))
+        && let Some(more) = upgrade::manager_gone(table, Some(exit), by)
     {
         effects.extend(next_at_once(table, more, now));
     } else if table.mode == Mode::Serving {
         effects.push(Effect::Say(format!("the manager ended ({}); its processes go on", describe(exit))));
-        let stop = |report: &Report| matches!(report, Report::SignalReceived { signal, .. } if is_stop(*signal));
-        if table.pending.iter().any(stop) {
-            table.stop_by.get_or_insert(now.mono_ns.saturating_add(STOP_WITHOUT_MANAGER));
-        }
-        if !is_killed {
+        if by == By::Itself {
             table.crashes = table.crashes.saturating_add(1);
+            // One that becomes live and crashes, in safe mode too, keeps nothing running either.
+            if table.crashes > CRASHES && live_since.is_some() {
+                table.failures = table.failures.saturating_add(1);
+            }
         }
         effects.extend(failed(table, live_since, now));
     }
@@ -120,6 +128,7 @@ fn failed(table: &mut Table, live_since: Option<u64>, now: Now) -> Vec<Effect> {
         Some(lived) if lived > LONG_LIFE => {
             table.quick_deaths = 0;
             table.crashes = 0;
+            table.failures = 0;
         }
         Some(lived) if lived > SHORT_LIFE => table.quick_deaths = table.quick_deaths.min(1),
         Some(_) => {}

@@ -44,7 +44,7 @@ impl Sim {
             more.extend(step(&mut self.table, answer, self.now));
         }
         effects.extend(more);
-        while let Some(message) = outbox::next(&self.table) {
+        while let Some(message) = outbox::next(&self.table, self.now.mono_ns) {
             outbox::sent(&mut self.table, message.item, self.now);
             self.said.push(message.report);
         }
@@ -486,6 +486,10 @@ fn an_upgrade_is_no_death_and_the_next_manager_is_due_at_once() {
     assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
     assert_eq!(sim.now.mono_ns, 1_000_000_000, "without a pause");
     sim.become_live();
+    assert!(matches!(sim.table.upgrade, Upgrade::Switching { .. }), "it has done nothing yet");
+    sim.at(1, Input::Tick);
+    assert_eq!(sim.said.iter().filter(|report| **report == Report::Ping).count(), 1);
+    sim.ask(Request::Pong);
     assert_eq!((sim.outcome(), sim.table.quick_deaths), (&UpgradeOutcome::ManagerRuns, 0));
 }
 
@@ -512,6 +516,37 @@ fn a_new_manager_that_is_late_or_dies_gives_way_to_the_former_program() {
         assert!(matches!(sim.outcome(), UpgradeOutcome::ManagerRefused { .. }));
         assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
     }
+}
+
+#[test]
+fn a_new_manager_that_becomes_live_and_then_crashes_or_hangs_gives_way_too() {
+    for hangs in [false, true] {
+        let mut sim = Sim::live();
+        sim.upgrade_manager();
+        sim.manager_dies(Exit::Code(0));
+        sim.next();
+        sim.become_live();
+        if hangs {
+            assert!(sim.next().contains(&Effect::SignalManager(ABRT)), "it was asked and did not answer");
+        }
+        assert!(sim.manager_dies(CRASH).contains(&Effect::TakeProgramBack));
+        assert!(matches!(sim.outcome(), UpgradeOutcome::ManagerRefused { .. }));
+    }
+}
+
+#[test]
+fn a_new_manager_that_somebody_else_kills_is_tried_again_but_not_for_ever() {
+    let mut sim = Sim::live();
+    sim.upgrade_manager();
+    sim.manager_dies(Exit::Code(0));
+    for _ in 0..3 {
+        sim.next();
+        sim.become_live();
+        let effects = sim.manager_dies(Exit::Signal { signal: KILL, core: false });
+        assert!(!effects.contains(&Effect::TakeProgramBack), "{effects:?}");
+    }
+    sim.next();
+    assert!(sim.manager_dies(Exit::Signal { signal: KILL, core: false }).contains(&Effect::TakeProgramBack));
 }
 
 #[test]

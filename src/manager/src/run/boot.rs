@@ -13,6 +13,7 @@ use svd_config::plan::{ControlPlan, WithoutManager};
 use svd_core::{Command, Core, Mode, SpawnId};
 use svd_sys::lock::{LockError, lock_file};
 use svd_wire::{FEATURE_SAFE_MODE, Life, Request, SAFE_MODE_VARIABLE};
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
@@ -22,6 +23,7 @@ use super::intercepted::{LEDGER, held_ledger};
 use super::limits::Fitting;
 use super::place::{Place, RootAsked};
 use super::recycle::MemoryWatch;
+use super::reload::Reloads;
 use super::reports::exit_status;
 use super::settings::{Setting, Settings};
 use super::spawns::Spawns;
@@ -29,6 +31,7 @@ use super::sweep::Sweeper;
 use super::terminal::Terminal;
 use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
+use super::wall::{WallClock, wall};
 use crate::ask::Handle;
 use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
@@ -36,7 +39,7 @@ use crate::listen::{Key, Listeners};
 use crate::logs::{Logs, Printed};
 use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
 use crate::seam::{Configs, Found, Inventory, Link, LinkError, Tag, config_name, config_number, wish_from_memfd};
-use crate::store::{NewEvent, Place as StorePlace, Store};
+use crate::store::{NewEvent, Place as StorePlace, Store, StoreError};
 
 /// Name under which the keeper holds the control socket's listener. The keeper watches it to know that a manager is wanted.
 const CONTROL: &str = "control";
@@ -208,15 +211,7 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     if let Some(printed) = &printed {
         link.send(&Request::Hold { name: PRINTED.into() }, vec![printed.share().map_err(io)?])?;
     }
-    let cgroups = match inventory.keeper_features & svd_wire::FEATURE_CONFINE {
-        0 => Cgroups::unprepared(),
-        _ => Cgroups::prepare(inventory.keeper_pid, &setting.plan.app, &place.root),
-    };
-    for process in &setting.plan.processes {
-        for what in cgroups.lacks(&process.limits) {
-            crate::say::line(&format!("svd: {}: {what}; it runs without", process.name));
-        }
-    }
+    let cgroups = super::limits::ground(inventory, &setting.plan, &place.root);
     link.send(&Request::Hold { name: CGROUPS.into() }, vec![cgroups.to_memfd().map_err(io)?])?;
     // Last: a successor that finds the config finds everything.
     let name = config_name(setting.number);
@@ -317,8 +312,7 @@ async fn take_over(
     // The keeper was told before the store was: it knows at least as much, also where the database was taken away.
     let desired = held.unwrap_or(stored);
     let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
-    let cgroups = inventory.named.remove(CGROUPS).and_then(|memfd| Cgroups::from_memfd(memfd).ok());
-    let cgroups = cgroups.unwrap_or_else(Cgroups::unprepared);
+    let cgroups = Cgroups::taken_over(inventory.named.remove(CGROUPS));
     Ok(Ground { settings, listeners, place, groups, control, printed, cgroups, store, desired, warnings, obsolete })
 }
 
@@ -375,15 +369,20 @@ fn noted(printed: io::Result<Printed>) -> Option<Printed> {
 async fn open_store(place: &Place, boot: [u8; 16]) -> Result<(Store, svd_core::Desired, Vec<String>), BootError> {
     let file = StorePlace::File(place.root.join("state.db"));
     let (store, loaded) = Store::open(file).map_err(|error| BootError::Other(error.to_string()))?;
-    let desired = match store.begin(boot).await {
-        Ok(Ok(desired)) => desired,
-        Ok(Err(error)) => return Err(BootError::Other(error.to_string())),
-        Err(_ended) => return Err(BootError::Other("the store has ended".into())),
-    };
+    let desired = stored(store.begin(boot).await)?;
     for warning in &loaded.warnings {
         crate::say::line(&format!("svd: {warning}"));
     }
     Ok((store, desired, loaded.warnings))
+}
+
+/// What the store has answered.
+fn stored<T>(answer: Result<Result<T, StoreError>, RecvError>) -> Result<T, BootError> {
+    match answer {
+        Ok(Ok(stored)) => Ok(stored),
+        Ok(Err(error)) => Err(BootError::Other(error.to_string())),
+        Err(_ended) => Err(BootError::Other("the store has ended".into())),
+    }
 }
 
 /// History is kept in memory.
@@ -464,6 +463,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
     let terminal = Terminal::start(args.log_format, &settings.in_force().plan, &logs, printed, events.subscribe());
     let handle = Handle { asks, events: events.clone(), version: version_in };
     let access = Access { own_uid: svd_sys::process::uid(), socket_group: groups.socket, read_group: groups.read };
+    let jobs = stored(store.jobs().await)?;
     let api = ApiState { handle, store: store.clone(), access, logs: logs.clone() };
     control.set_nonblocking(true).map_err(|error| BootError::Link(error.into()))?;
     let api = tokio::spawn(http::serve(control, api, api_end));
@@ -499,6 +499,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         weights: BTreeMap::new(),
         names: BTreeMap::new(),
         knocks: VecDeque::new(),
+        reloads: Reloads::default(),
         ledger: inventory.named.remove(LEDGER).and_then(held_ledger),
         not_intercepted: BTreeMap::new(),
         cgroups: Arc::new(cgroups),
@@ -521,7 +522,8 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         watched: Watched::Off,
         stopping: Stopping::No,
         wish: Wish::Changed,
-        upgrade: Upgrade::default(),
+        upgrade: Upgrade::below(inventory.keeper_features),
+        wall: WallClock::default(),
     };
     let mode = safe_mode();
     app.core.set_mode(mode);
@@ -535,6 +537,8 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
             ..NewEvent::default()
         });
     }
+    let zones = plan::zones(app.core.plan());
+    app.core.load_jobs(jobs, zones, wall());
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {
         app.adopt(found)?;

@@ -1,7 +1,7 @@
 //! Limits of instances on their way to the kernel, what cannot be had of them, and ends for lack of memory told apart.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use svd_config::plan::{LimitsPlan, ProcessPlan};
@@ -13,6 +13,7 @@ use super::app::App;
 use super::cgroups::{self, Entered, Ground};
 use super::reports::exit_status;
 use super::spawns::Spawn;
+use crate::seam::Inventory;
 use crate::store::NewEvent;
 
 const KILL: i32 = 9;
@@ -84,8 +85,8 @@ impl App {
     /// What is lacking on this host of what the plan in force asks for.
     pub(super) fn look_for_lacks(&mut self) {
         let plan = self.core.plan().clone();
-        self.lacks.retain(|process, _| plan.process(process).is_some());
-        for process in &plan.processes {
+        self.lacks.retain(|process, _| plan.program(process).is_some());
+        for process in programs(&plan) {
             let lacking = self.cgroups.lacks(&process.limits);
             self.note_lacks(&process.name, lacking);
         }
@@ -213,8 +214,27 @@ impl App {
         let lacks = |process: &ProcessPlan| -> Vec<String> {
             self.cgroups.lacks(&process.limits).iter().map(|what| format!("! {}: {what}", process.name)).collect()
         };
-        plan.processes.iter().flat_map(lacks).collect()
+        programs(plan).flat_map(lacks).collect()
     }
+}
+
+/// Where the first manager makes cgroups; says at once what cannot be had there.
+pub fn ground(inventory: &Inventory, plan: &svd_config::Plan, root: &Path) -> Ground {
+    let ground = match inventory.keeper_features & FEATURE_CONFINE {
+        0 => Ground::unprepared(),
+        _ => Ground::prepare(inventory.keeper_pid, &plan.app, root),
+    };
+    for process in programs(plan) {
+        for what in ground.lacks(&process.limits) {
+            crate::say::line(&format!("svd: {}: {what}; it runs without", process.name));
+        }
+    }
+    ground
+}
+
+/// Processes, and what jobs run.
+pub fn programs(plan: &svd_config::Plan) -> impl Iterator<Item = &ProcessPlan> {
+    plan.processes.iter().chain(plan.jobs.iter().map(|job| &job.process))
 }
 
 /// A spawn, its cgroup, the limits it had where that is known, and those it gets.

@@ -33,6 +33,8 @@ impl App {
         match action {
             Action::Spawn { spawn, instance, lineage } => self.spawn(spawn, instance, lineage),
             Action::Probe { spawn } => self.probe(spawn),
+            Action::Recall { spawn } => self.recall(spawn),
+            Action::EmptyStore { instance } => self.empty_store(&instance),
             Action::Signal { spawn, signal } => {
                 if signal == KILL
                     && let Some(known) = self.spawns.get_mut(&spawn)
@@ -64,6 +66,18 @@ impl App {
             }
             Action::Record(fact) => {
                 self.record(fact);
+                Ok(())
+            }
+            Action::Jobs(change) => {
+                self.store_job(change);
+                Ok(())
+            }
+            Action::RunNews(news) => {
+                self.run_news(&news);
+                Ok(())
+            }
+            Action::Ran { op, run } => {
+                self.ran(op, &run);
                 Ok(())
             }
             Action::Done { op, outcome } => {
@@ -98,6 +112,7 @@ impl App {
             inherited: &snapshot.sources.inherited,
             control: &dirs.control,
             notify_dir: &dirs.notify,
+            keeper: self.keeper.features,
             listeners: &self.listeners,
         }
     }
@@ -113,7 +128,7 @@ impl App {
         let tag = Purpose::Instance(lineage);
         let mut known = Spawn::new(instance.clone(), self.cookie(spawn.0), slot);
         let by_itself =
-            plan.process(&instance.process).is_some_and(|process| self.cgroups.counts_ooms(&process.limits));
+            plan.program(&instance.process).is_some_and(|process| self.cgroups.counts_ooms(&process.limits));
         known.ooms_before = if by_itself { None } else { self.own_ooms.now() };
         let mut tag = Tag {
             instance: instance.clone(),
@@ -122,7 +137,7 @@ impl App {
             listens: None,
             ooms: known.ooms_before,
         };
-        let Some(process) = plan.process(&instance.process) else {
+        let Some(process) = plan.program(&instance.process) else {
             self.spawns.insert(spawn, known);
             let failure = SpawnFailure { message: "it is not in the config".into(), code: 111, transient: false };
             self.queue.push_back(Event::SpawnFailed { spawn, failure });
@@ -195,7 +210,8 @@ impl App {
             false => Filter::AsAsked,
         };
         let dirs = self.dirs();
-        let start = Start { instance: &spawn.instance, cookie: &spawn.cookie, tag, slot: spawn.slot, filter };
+        let more = self.run_variables(&spawn.instance);
+        let start = Start { instance: &spawn.instance, cookie: &spawn.cookie, tag, slot: spawn.slot, filter, more };
         Ok(self.surroundings(plan, &dirs).launch(process, start))
     }
 
@@ -277,6 +293,8 @@ impl App {
         known.probing = true;
         let index = known.instance.index;
         let evidence = match &process.ready.by {
+            // Its end will be told.
+            ReadyBy::Ended => return Ok(()),
             ReadyBy::Started => {
                 self.queue.push_back(Event::Ready { spawn });
                 return Ok(());
@@ -368,6 +386,7 @@ impl App {
             FactKind::Starting
             | FactKind::Ready(_)
             | FactKind::ReadyTimeout(_)
+            | FactKind::TimedOut(_)
             | FactKind::Backoff(..)
             | FactKind::Failed(_)
             | FactKind::CountsAsReady(_)
@@ -377,6 +396,8 @@ impl App {
             | FactKind::DrainTimeout(_)
             | FactKind::Unhealthy(_)
             | FactKind::Recovered
+            | FactKind::Hung(_)
+            | FactKind::MainNamed(_)
             | FactKind::Worn(_)
             | FactKind::RolledBack(_)
             | FactKind::Completed
@@ -431,6 +452,7 @@ impl App {
             fact.kind,
             FactKind::StartFailed(_)
                 | FactKind::ReadyTimeout(_)
+                | FactKind::TimedOut(_)
                 | FactKind::Failed(_)
                 | FactKind::Stuck
                 | FactKind::RolledBack(_)
@@ -507,7 +529,8 @@ impl App {
         if let Some(reply) = op.reply {
             let evidence = if is_failure { evidence(op.evidence) } else { Vec::new() };
             let (outcome, changes, problems) = (word, op.changes, Vec::new());
-            self.commits.reply((reply, api::CommandResult { outcome, message, changes, problems, evidence }));
+            self.commits
+                .reply((reply, api::CommandResult { outcome, message, changes, problems, evidence, run: None }));
         }
     }
 }
@@ -522,11 +545,14 @@ fn evidence(names: BTreeSet<String>) -> Vec<String> {
 fn is_asked(kind: &FactKind) -> bool {
     match kind {
         FactKind::Starting | FactKind::Scaled { .. } | FactKind::ShuttingDown | FactKind::Draining(_) => true,
-        FactKind::Stopping(reason) => !matches!(reason, Reason::ReadyTimeout(_) | Reason::BySelf),
+        FactKind::Stopping(reason) => {
+            !matches!(reason, Reason::ReadyTimeout(_) | Reason::TimedOut(_) | Reason::BySelf | Reason::Hung(_))
+        }
         FactKind::Started(_)
         | FactKind::Ready(_)
         | FactKind::StartFailed(_)
         | FactKind::ReadyTimeout(_)
+        | FactKind::TimedOut(_)
         | FactKind::Exited(_)
         | FactKind::Backoff(..)
         | FactKind::Failed(_)
@@ -536,6 +562,8 @@ fn is_asked(kind: &FactKind) -> bool {
         | FactKind::DrainTimeout(_)
         | FactKind::Unhealthy(_)
         | FactKind::Recovered
+        | FactKind::Hung(_)
+        | FactKind::MainNamed(_)
         | FactKind::Worn(_)
         | FactKind::RolledBack(_)
         | FactKind::Completed

@@ -22,7 +22,6 @@ pub(super) fn encode(request: &Request, to: &mut Writer) -> u16 {
         Request::Spawn { spawn, spec } => {
             to.u64(spawn.0);
             spec::write(spec, to);
-            spec::write_tail(spec, to);
             3
         }
         Request::SpawnMemfd { spawn, len } => {
@@ -70,6 +69,14 @@ pub(super) fn encode(request: &Request, to: &mut Writer) -> u16 {
             to.u8(*code);
             14
         }
+        Request::Recall { spawn } => {
+            to.u64(spawn.0);
+            20
+        }
+        Request::Empty { store } => {
+            to.bytes(store.as_bytes());
+            21
+        }
         Request::UpgradeManager { note } => {
             to.bytes(note);
             15
@@ -107,20 +114,14 @@ pub(super) fn decode(kind: u16, from: &mut Reader<'_>) -> Result<Request, Decode
         12 => Request::Watch { on: from.bool("on")? },
         13 => Request::Pong,
         14 => Request::Exit { code: from.u8()? },
+        20 => Request::Recall { spawn: SpawnId(from.u64()?) },
+        21 => Request::Empty { store: name(from)? },
         15 => Request::UpgradeManager { note: from.bytes(MAX_TAG, "note")? },
         16 => Request::UpgradeKeeper { note: from.bytes(MAX_TAG, "note")? },
         17 => Request::UpgradeSeen,
         18 => Request::WithoutManager { exit: from.bool("exit")? },
         other => return Err(DecodeError::UnknownKind(other)),
     })
-}
-
-/// Takes a field of the tail in; `false` where it is not known.
-pub(super) fn read_tail(request: &mut Request, tag: u16, field: &[u8]) -> Result<bool, DecodeError> {
-    match request {
-        Request::Spawn { spec, .. } => spec::read_tail(spec, tag, field),
-        _ => Ok(false),
-    }
 }
 
 fn signal(from: &mut Reader<'_>) -> Result<i32, DecodeError> {

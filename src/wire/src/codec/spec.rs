@@ -1,31 +1,34 @@
 //! A spawn spec as bytes: within a message, or alone in a memfd.
 
-use super::DecodeError;
 use super::bytes::{Reader, Writer};
-use crate::spec::{Confinement, Credentials, FdRole, Rlimit, SpawnSpec, SpecError};
-use crate::{MAX_FDS, MAX_TAG};
+use super::{DecodeError, Known};
+use crate::spec::{Confinement, Credentials, FdRole, Rlimit, SpawnSpec, SpecError, StoreSpec};
+use crate::{MAX_FDS, MAX_NAME, MAX_STORED, MAX_TAG};
 use std::collections::HashSet;
 
 /// The largest string in a spec; the kernel takes 128 KiB each (MAX_ARG_STRLEN).
 const MAX_STRING: usize = 128 * 1024;
+
 /// The most paths of one kind in a confinement.
 const MAX_PATHS: usize = 256;
-/// The tag of the confinement in the tail: a keeper that does not know it must not start the process without.
-const CONFINEMENT: u16 = super::CRITICAL_TAG | 1;
+
+/// Tag of the store.
+const STORE: u16 = 1;
+/// Tag of the confinement: a keeper that does not know it must not start the process without.
+const CONFINEMENT: u16 = super::CRITICAL_TAG | 2;
 
 /// A spec as the bytes of a memfd.
 pub fn encode_spec(spec: &SpawnSpec) -> Vec<u8> {
     let mut writer = Writer::default();
     write(spec, &mut writer);
-    write_tail(spec, &mut writer);
     writer.into_bytes()
 }
 
 /// The spec in the bytes of a memfd.
 pub fn decode_spec(bytes: &[u8]) -> Result<SpawnSpec, DecodeError> {
     let mut reader = Reader::new(bytes);
-    let mut spec = read(&mut reader)?;
-    super::tail(&mut reader, |tag, field| read_tail(&mut spec, tag, field))?;
+    let spec = read(&mut reader)?;
+    super::skip_tail(&mut reader)?;
     Ok(spec)
 }
 
@@ -64,6 +67,9 @@ impl SpawnSpec {
         if self.tag.len() > MAX_TAG {
             return Err(SpecError::TooLarge("tag"));
         }
+        if self.store.as_ref().is_some_and(|store| store.limit > MAX_STORED || store.name.len() > MAX_NAME) {
+            return Err(SpecError::TooLarge("store"));
+        }
         if self.fds.len() >= MAX_FDS {
             return Err(SpecError::TooLarge("fds"));
         }
@@ -95,10 +101,44 @@ pub(super) fn write(spec: &SpawnSpec, to: &mut Writer) {
         to.u64(limit.hard);
     });
     to.list(&spec.fds, |to, role| write_role(*role, to));
+    to.tagged(STORE, spec.store.as_ref(), write_store);
+    let confinement = Some(&spec.confinement).filter(|confinement| **confinement != Confinement::default());
+    to.tagged(CONFINEMENT, confinement, write_confinement);
+}
+
+fn write_confinement(to: &mut Writer, confinement: &Confinement) {
+    to.option(confinement.capabilities, Writer::u64);
+    to.bool(confinement.no_new_privs);
+    to.bool(confinement.private_tmp);
+    to.list(&confinement.read_only, |to, path| to.bytes(path));
+    to.list(&confinement.read_write, |to, path| to.bytes(path));
+}
+
+fn read_confinement(from: &mut Reader<'_>) -> Result<Confinement, DecodeError> {
+    let confinement = Confinement {
+        capabilities: from.option("capabilities", Reader::u64)?,
+        no_new_privs: from.bool("no_new_privs")?,
+        private_tmp: from.bool("private_tmp")?,
+        read_only: from.list(4, |from| from.bytes(MAX_STRING, "read_only"))?,
+        read_write: from.list(4, |from| from.bytes(MAX_STRING, "read_write"))?,
+    };
+    // What a later build adds here would take something away from the process, too.
+    if from.left() == 0 { Ok(confinement) } else { Err(DecodeError::Value("confinement")) }
+}
+
+pub(super) fn write_store(to: &mut Writer, store: &StoreSpec) {
+    to.bytes(store.name.as_bytes());
+    to.u32(store.limit);
+    to.u32(store.first);
+}
+
+pub(super) fn read_store(from: &mut Reader<'_>) -> Result<StoreSpec, DecodeError> {
+    let store = StoreSpec { name: from.text(MAX_NAME, "store")?, limit: from.u32()?, first: from.u32()? };
+    if store.limit > MAX_STORED { Err(DecodeError::Value("store")) } else { Ok(store) }
 }
 
 pub(super) fn read(from: &mut Reader<'_>) -> Result<SpawnSpec, DecodeError> {
-    Ok(SpawnSpec {
+    let mut spec = SpawnSpec {
         tag: from.bytes(MAX_TAG, "tag")?,
         path: from.bytes(MAX_STRING, "path")?,
         argv: from.list(4, |from| from.bytes(MAX_STRING, "argv"))?,
@@ -112,40 +152,19 @@ pub(super) fn read(from: &mut Reader<'_>) -> Result<SpawnSpec, DecodeError> {
         })?,
         rlimits: from.list(20, |from| Ok(Rlimit { resource: from.u32()?, soft: from.u64()?, hard: from.u64()? }))?,
         fds: from.list(1, read_role)?,
+        store: None,
         confinement: Confinement::default(),
-    })
-}
-
-/// What stands in the tail of the message, or of the memfd.
-pub(super) fn write_tail(spec: &SpawnSpec, to: &mut Writer) {
-    let Confinement { capabilities, no_new_privs, private_tmp, read_only, read_write } = &spec.confinement;
-    if spec.confinement == Confinement::default() {
-        return;
-    }
-    let mut field = Writer::default();
-    field.option(*capabilities, Writer::u64);
-    field.bool(*no_new_privs);
-    field.bool(*private_tmp);
-    field.list(read_only, |to, path| to.bytes(path));
-    field.list(read_write, |to, path| to.bytes(path));
-    to.u16(CONFINEMENT);
-    to.bytes(&field.into_bytes());
-}
-
-/// Takes a field of the tail in; `false` where it is not known.
-pub(super) fn read_tail(spec: &mut SpawnSpec, tag: u16, field: &[u8]) -> Result<bool, DecodeError> {
-    if tag != CONFINEMENT {
-        return Ok(false);
-    }
-    let mut from = Reader::new(field);
-    spec.confinement = Confinement {
-        capabilities: from.option("capabilities", Reader::u64)?,
-        no_new_privs: from.bool("no_new_privs")?,
-        private_tmp: from.bool("private_tmp")?,
-        read_only: from.list(4, |from| from.bytes(MAX_STRING, "read_only"))?,
-        read_write: from.list(4, |from| from.bytes(MAX_STRING, "read_write"))?,
     };
-    if from.left() == 0 { Ok(true) } else { Err(DecodeError::Length) }
+    // A spec is the last that a message has, so the tail of the message is its own.
+    super::tail(from, |tag, field| {
+        match tag {
+            STORE => spec.store = Some(read_store(field)?),
+            CONFINEMENT => spec.confinement = read_confinement(field)?,
+            _ => return Ok(Known::No),
+        }
+        Ok(Known::Yes)
+    })?;
+    Ok(spec)
 }
 
 pub(super) fn write_role(role: FdRole, to: &mut Writer) {
