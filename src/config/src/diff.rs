@@ -180,6 +180,11 @@ fn changed_keys(old: &ProcessPlan, new: &ProcessPlan) -> Vec<String> {
         ("update.canary", old.update.canary != new.update.canary),
         ("recycle.memory", old.recycle.memory != new.recycle.memory),
         ("recycle.age", old.recycle.age != new.recycle.age),
+        ("limits.memory", old.limits.memory != new.limits.memory),
+        ("limits.memory_high", old.limits.memory_high != new.limits.memory_high),
+        ("limits.cpu", old.limits.cpu != new.limits.cpu),
+        ("limits.pids", old.limits.pids != new.limits.pids),
+        ("limits.io_weight", old.limits.io_weight != new.limits.io_weight),
     ];
     keys.extend(differing(&others));
     match (&old.health, &new.health) {
@@ -254,6 +259,11 @@ fn changed_exec(old: &ExecPlan, new: &ExecPlan) -> Vec<String> {
         ("oom_score_adj", old.oom_score_adj != new.oom_score_adj),
         ("keep_env", old.keep_env != new.keep_env),
         ("rlimits", old.rlimits != new.rlimits),
+        ("capabilities", old.confine.capabilities != new.confine.capabilities),
+        ("no_new_privs", old.confine.no_new_privs != new.confine.no_new_privs),
+        ("private_tmp", old.confine.private_tmp != new.confine.private_tmp),
+        ("read_only", old.confine.read_only != new.confine.read_only),
+        ("read_write", old.confine.read_write != new.confine.read_write),
     ];
     let mut keys = differing(&keys);
     let names: BTreeMap<&String, ()> = old.env.keys().chain(new.env.keys()).map(|name| (name, ())).collect();

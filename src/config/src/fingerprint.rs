@@ -3,7 +3,7 @@
 //! Instances remember it across crashes and upgrades of svd, so it may not depend on a compiler, a library or the
 //! order of a struct: what is hashed is written out here, every part with a tag and its length, by FNV-1a with 64 bits.
 
-use crate::plan::{Handoff, ListenAddress, ListenerPlan, LogPlan, ProcessPlan, ReadyBy, Run, Traffic};
+use crate::plan::{ConfinePlan, Handoff, ListenAddress, ListenerPlan, LogPlan, ProcessPlan, ReadyBy, Run, Traffic};
 
 /// The fingerprint of a process. Two plans of a process with the same one can share running instances.
 pub fn fingerprint(process: &ProcessPlan) -> u64 {
@@ -24,6 +24,17 @@ pub fn fingerprint(process: &ProcessPlan) -> u64 {
     hash.list("keep_env", exec.keep_env.iter().map(String::as_str));
     let limits: Vec<String> = exec.rlimits.iter().map(|l| format!("{}={}:{}", l.resource, l.soft, l.hard)).collect();
     hash.list("rlimits", limits.iter().map(String::as_str));
+    // Nothing about it where nothing is said: those who were started before svd knew it keep their number.
+    let confine = &exec.confine;
+    if *confine != ConfinePlan::default() {
+        hash.option("capabilities", confine.capabilities.map(|bits| bits.to_string()).as_deref());
+        hash.text("confine", &format!("{} {}", confine.no_new_privs, confine.private_tmp));
+        for (tag, paths) in [("read_only", &confine.read_only), ("read_write", &confine.read_write)] {
+            let paths: Vec<String> =
+                paths.iter().map(|path| path.as_os_str().as_encoded_bytes().escape_ascii().to_string()).collect();
+            hash.list(tag, paths.iter().map(String::as_str));
+        }
+    }
     if process.port_listener().is_none() {
         hash.text("port", &exec.port.to_string());
     }

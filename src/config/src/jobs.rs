@@ -8,8 +8,8 @@ use crate::document::Named;
 use crate::environment::{self, Known, OF_RUNS};
 use crate::field::{Field, Section};
 use crate::plan::{
-    CatchUp, CatchUpMode, Handoff, HistoryPlan, JOB, JobPlan, Late, LogPlan, Overlap, ProcessPlan, ReadyBy, ReadyPlan,
-    RecyclePlan, RestartLimit, RestartPlan, RestartWhen, Run, SchedulePlan, SuccessExit, UpdatePlan,
+    CatchUp, CatchUpMode, ExecPlan, Handoff, HistoryPlan, JOB, JobPlan, Late, LogPlan, Overlap, ProcessPlan, ReadyBy,
+    ReadyPlan, RecyclePlan, RestartLimit, RestartPlan, RestartWhen, Run, SchedulePlan, SuccessExit, UpdatePlan,
 };
 use crate::process::{self, Raw, RawRun, number};
 use crate::report::{At, Report, Span};
@@ -143,6 +143,8 @@ impl RawJob {
             env_file: defaults.env_file,
             keep_env: defaults.keep_env,
             rlimits: defaults.rlimits,
+            limits: defaults.limits,
+            confine: defaults.confine,
             ..Raw::default()
         };
         self.process = self.process.over(&taken);
@@ -213,10 +215,14 @@ impl Resolver<'_> {
         let stop = self.stop(&Named { name: named.name.clone(), raw: raw.process.clone() });
         let (backoff_min, backoff_max) = raw.backoff.unwrap_or((Duration::from_secs(10), Duration::from_secs(300)));
         let retries = raw.attempts.as_ref().map_or(0, |attempts| attempts.value);
+        let label = format!("job.{name}");
+        let limits = self.limits(&label, &raw.process);
+        let confine = self.confine(&label, &raw.process);
+        let input = raw.stdin.as_ref().map(|text| text.value.clone());
         let process = ProcessPlan {
             name: format!("{JOB}{name}"),
             count: 0,
-            exec: self.exec(&raw.process, run?, env, 0, raw.stdin.as_ref().map(|text| text.value.clone())),
+            exec: ExecPlan { confine, ..self.exec(&raw.process, run?, env, 0, input) },
             after: Vec::new(),
             oneshot: true,
             essential: false,
@@ -242,6 +248,7 @@ impl Resolver<'_> {
             quiet: None,
             drained: None,
             recycle: RecyclePlan::default(),
+            limits,
             notify: crate::plan::NotifyPlan::default(),
         };
         let value =

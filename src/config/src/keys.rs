@@ -512,6 +512,117 @@ handoff = \"env:NGINX\"",
         applies: Applies::Restart,
     },
     Key {
+        path: "process.*.capabilities",
+        kinds: &[Kind::Texts],
+        default: "what the kernel makes of its user: all of svd's for root, none for others",
+        allowed: "an array of capabilities such as \"NET_BIND_SERVICE\"",
+        doc: "It has exactly these capabilities (see capabilities(7)), whoever its user is, and can get no others: they are its \
+              permitted, effective, inheritable, ambient and bounding set. [] leaves it none. svd itself must have those that are \
+              named, and CAP_SETPCAP. Where they cannot be set, the start fails.",
+        example: "user = \"www-data\"
+capabilities = [\"NET_BIND_SERVICE\"]",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.no_new_privs",
+        kinds: &[Kind::Bool],
+        default: "false",
+        allowed: "true or false",
+        doc: "Programs that it starts gain no privileges: set-user-ID bits and file capabilities have no effect.",
+        example: "no_new_privs = true",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.private_tmp",
+        kinds: &[Kind::Bool],
+        default: "false",
+        allowed: "true or false",
+        doc: "Each start has an empty /tmp and /var/tmp of its own, in memory, which are gone when it ends. It needs \
+              CAP_SYS_ADMIN; where that is missing, the start fails. Not with a working directory or svd's own files below /tmp.",
+        example: "private_tmp = true",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.read_only",
+        kinds: &[Kind::Texts],
+        default: "[]",
+        allowed: "an array of absolute paths",
+        doc: "It cannot write to these paths, nor to what is below them or mounted there; \"/\" is everything. A process with \
+              CAP_SYS_ADMIN can undo it. It needs CAP_SYS_ADMIN for svd and Linux 5.12; where these are missing or a path does not \
+              exist, the start fails.",
+        example: "read_only = [\"/\"]
+read_write = [\"/var/lib/shop\"]",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.read_write",
+        kinds: &[Kind::Texts],
+        default: "[]",
+        allowed: "an array of absolute paths",
+        doc: "Paths below those of read_only that stay as they are: what could be written to can be. With private_tmp, /tmp is \
+              writable in any case.",
+        example: "read_only = [\"/srv\"]
+read_write = [\"/srv/shop/uploads\"]",
+        applies: Applies::Restart,
+    },
+    Key {
+        path: "process.*.limits",
+        kinds: &[Kind::Group],
+        default: "{}",
+        allowed: "a table with memory, memory_high, cpu, pids and io_weight",
+        doc: "What each instance may use, with all processes below it, by a cgroup of its own. It needs cgroups that svd may write \
+              to: as root, or in a systemd unit with Delegate=yes. Where one of them cannot be had, the instance runs without it, and \
+              svd says so at its start, in status, in why and in doctor. With version 1 of cgroups there are memory, cpu and pids.",
+        example: "limits = { memory = \"512M\", memory_high = \"400M\", cpu = \"150%\", pids = 200 }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.limits.memory",
+        kinds: &[Kind::Text, Kind::Int(1_048_576, 1 << 50)],
+        default: "none",
+        allowed: "a size from \"1M\" to \"1024T\"",
+        doc: "So much memory, page cache included. When nothing can be freed any more, the kernel kills a process of the instance; \
+              an end by that is told as oom.",
+        example: "limits = { memory = \"512M\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.limits.memory_high",
+        kinds: &[Kind::Text, Kind::Int(1_048_576, 1 << 50)],
+        default: "none",
+        allowed: "a size from \"1M\" to \"1024T\", not above limits.memory",
+        doc: "Above so much memory the instance is slowed down and its memory reclaimed; nobody is killed.",
+        example: "limits = { memory_high = \"400M\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.limits.cpu",
+        kinds: &[Kind::Text],
+        default: "none",
+        allowed: "a share from \"1%\" to \"100000%\", 100% being one core",
+        doc: "So much processor time, in each tenth of a second.",
+        example: "limits = { cpu = \"150%\" }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.limits.pids",
+        kinds: &[Kind::Int(1, 4_194_304)],
+        default: "none",
+        allowed: "a whole number from 1 to 4194304",
+        doc: "So many processes and threads; further ones cannot be started (EAGAIN).",
+        example: "limits = { pids = 200 }",
+        applies: Applies::Live,
+    },
+    Key {
+        path: "process.*.limits.io_weight",
+        kinds: &[Kind::Int(1, 10_000)],
+        default: "100",
+        allowed: "a whole number from 1 to 10000",
+        doc: "Its share of a busy disk, compared with the 100 of others. It has an effect where the disk's scheduler knows weights.",
+        example: "limits = { io_weight = 50 }",
+        applies: Applies::Live,
+    },
+    Key {
         path: "process.*.after",
         kinds: &[Kind::Texts, Kind::Map(&[Kind::OneOf(&["started", "ready", "completed"])])],
         default: "[]",
@@ -1260,6 +1371,117 @@ timezone = \"Europe/Berlin\"",
         doc: "Resource limits in the kernel's units (see setrlimit(2)): as, core, cpu, data, fsize, locks, memlock, \
               msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending, stack.",
         example: "rlimits = { nofile = 65536, core = \"0\", stack = \"8388608:unlimited\" }",
+        applies: Applies::NextRun,
+    },
+    Key {
+        path: "job.*.capabilities",
+        kinds: &[Kind::Texts],
+        default: "what the kernel makes of its user: all of svd's for root, none for others",
+        allowed: "an array of capabilities such as \"NET_BIND_SERVICE\"",
+        doc: "It has exactly these capabilities (see capabilities(7)), whoever its user is, and can get no others: they are its \
+              permitted, effective, inheritable, ambient and bounding set. [] leaves it none. svd itself must have those that are \
+              named, and CAP_SETPCAP. Where they cannot be set, the start fails.",
+        example: "user = \"www-data\"
+capabilities = [\"NET_BIND_SERVICE\"]",
+        applies: Applies::NextRun,
+    },
+    Key {
+        path: "job.*.no_new_privs",
+        kinds: &[Kind::Bool],
+        default: "false",
+        allowed: "true or false",
+        doc: "Programs that it starts gain no privileges: set-user-ID bits and file capabilities have no effect.",
+        example: "no_new_privs = true",
+        applies: Applies::NextRun,
+    },
+    Key {
+        path: "job.*.private_tmp",
+        kinds: &[Kind::Bool],
+        default: "false",
+        allowed: "true or false",
+        doc: "Each attempt has an empty /tmp and /var/tmp of its own, in memory, which are gone when it ends. It needs \
+              CAP_SYS_ADMIN; where that is missing, the start fails. Not with a working directory or svd's own files below /tmp.",
+        example: "private_tmp = true",
+        applies: Applies::NextRun,
+    },
+    Key {
+        path: "job.*.read_only",
+        kinds: &[Kind::Texts],
+        default: "[]",
+        allowed: "an array of absolute paths",
+        doc: "It cannot write to these paths, nor to what is below them or mounted there; \"/\" is everything. A process with \
+              CAP_SYS_ADMIN can undo it. It needs CAP_SYS_ADMIN for svd and Linux 5.12; where these are missing or a path does not \
+              exist, the start fails.",
+        example: "read_only = [\"/\"]
+read_write = [\"/var/lib/shop\"]",
+        applies: Applies::NextRun,
+    },
+    Key {
+        path: "job.*.read_write",
+        kinds: &[Kind::Texts],
+        default: "[]",
+        allowed: "an array of absolute paths",
+        doc: "Paths below those of read_only that stay as they are: what could be written to can be. With private_tmp, /tmp is \
+              writable in any case.",
+        example: "read_only = [\"/srv\"]
+read_write = [\"/srv/shop/uploads\"]",
+        applies: Applies::NextRun,
+    },
+    Key {
+        path: "job.*.limits",
+        kinds: &[Kind::Group],
+        default: "{}",
+        allowed: "a table with memory, memory_high, cpu, pids and io_weight",
+        doc: "What each run may use, with all processes below it, by a cgroup of its own. It needs cgroups that svd may write \
+              to: as root, or in a systemd unit with Delegate=yes. Where one of them cannot be had, it runs without, and \
+              svd says so at its start, in status and in doctor. With version 1 of cgroups there are memory, cpu and pids.",
+        example: "limits = { memory = \"512M\", memory_high = \"400M\", cpu = \"150%\", pids = 200 }",
+        applies: Applies::NextRun,
+    },
+    Key {
+        path: "job.*.limits.memory",
+        kinds: &[Kind::Text, Kind::Int(1_048_576, 1 << 50)],
+        default: "none",
+        allowed: "a size from \"1M\" to \"1024T\"",
+        doc: "So much memory, page cache included. When nothing can be freed any more, the kernel kills a process of the run; \
+              an end by that is told as oom.",
+        example: "limits = { memory = \"512M\" }",
+        applies: Applies::NextRun,
+    },
+    Key {
+        path: "job.*.limits.memory_high",
+        kinds: &[Kind::Text, Kind::Int(1_048_576, 1 << 50)],
+        default: "none",
+        allowed: "a size from \"1M\" to \"1024T\", not above limits.memory",
+        doc: "Above so much memory the run is slowed down and its memory reclaimed; nobody is killed.",
+        example: "limits = { memory_high = \"400M\" }",
+        applies: Applies::NextRun,
+    },
+    Key {
+        path: "job.*.limits.cpu",
+        kinds: &[Kind::Text],
+        default: "none",
+        allowed: "a share from \"1%\" to \"100000%\", 100% being one core",
+        doc: "So much processor time, in each tenth of a second.",
+        example: "limits = { cpu = \"150%\" }",
+        applies: Applies::NextRun,
+    },
+    Key {
+        path: "job.*.limits.pids",
+        kinds: &[Kind::Int(1, 4_194_304)],
+        default: "none",
+        allowed: "a whole number from 1 to 4194304",
+        doc: "So many processes and threads; further ones cannot be started (EAGAIN).",
+        example: "limits = { pids = 200 }",
+        applies: Applies::NextRun,
+    },
+    Key {
+        path: "job.*.limits.io_weight",
+        kinds: &[Kind::Int(1, 10_000)],
+        default: "100",
+        allowed: "a whole number from 1 to 10000",
+        doc: "Its share of a busy disk, compared with the 100 of others. It has an effect where the disk's scheduler knows weights.",
+        example: "limits = { io_weight = 50 }",
         applies: Applies::NextRun,
     },
 ];

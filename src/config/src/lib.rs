@@ -7,6 +7,7 @@
 mod address;
 mod advice;
 mod check;
+mod confine;
 mod diff;
 mod document;
 mod envfile;
@@ -45,6 +46,7 @@ mod wanted;
 mod words;
 
 pub use check::CheckResult;
+pub use confine::TEMPORARY;
 pub use diff::{Change, ChangeKind, Effect, JobChange, JobChangeKind, diff, diff_jobs, needs_new_start};
 pub use error::{Errors, Problem, Warning};
 pub use files::{Files, LoadOptions, ReadError, app_in, find, read};

@@ -93,6 +93,8 @@ pub struct ProcessPlan {
     pub drained: Option<DrainedPlan>,
     /// When an instance is replaced although it is well.
     pub recycle: RecyclePlan,
+    /// What each of its instances may use.
+    pub limits: LimitsPlan,
 }
 
 /// What is heard over `$NOTIFY_SOCKET` and expected there.
@@ -295,6 +297,36 @@ pub struct RecyclePlan {
     pub age: Option<Duration>,
 }
 
+/// What a process and all that it starts may use together, by its cgroup. Nothing given: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsPlan {
+    /// Bytes; above, somebody of it is killed.
+    pub memory: Option<u64>,
+    /// Bytes; above, it is slowed down.
+    pub memory_high: Option<u64>,
+    /// Processor time in percent of one core.
+    pub cpu: Option<u32>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+    /// Its share of a busy disk, 1 to 10000; others have 100.
+    pub io_weight: Option<u16>,
+}
+
+/// What a process may do less than svd. Nothing given: nothing less.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfinePlan {
+    /// Exactly these capabilities, in the kernel's bits; `None`: what the kernel makes of its user.
+    pub capabilities: Option<u64>,
+    /// Programs that it starts gain no privileges.
+    pub no_new_privs: bool,
+    /// A /tmp and a /var/tmp of its own.
+    pub private_tmp: bool,
+    /// Absolute paths that it cannot write to, parents before children.
+    pub read_only: Vec<PathBuf>,
+    /// Absolute paths below those that it can write to, parents before children.
+    pub read_write: Vec<PathBuf>,
+}
+
 /// What is started and with what. Its `Debug` shows the names of the variables, never their values.
 #[derive(Clone, PartialEq)]
 pub struct ExecPlan {
@@ -319,6 +351,8 @@ pub struct ExecPlan {
     pub keep_env: Vec<String>,
     /// Resource limits, in the kernel's numbers.
     pub rlimits: Vec<RlimitPlan>,
+    /// What it may do less than svd.
+    pub confine: ConfinePlan,
     /// `PORT` of instance 1; instance n gets `port + n - 1`. A process with a TCP listener is told that one's port instead,
     /// all its instances alike.
     pub port: u16,
@@ -339,6 +373,7 @@ impl fmt::Debug for ExecPlan {
             .field("env", &self.env.keys().collect::<Vec<_>>())
             .field("keep_env", &self.keep_env)
             .field("rlimits", &self.rlimits)
+            .field("confine", &self.confine)
             .field("port", &self.port)
             .field("input", &self.input.as_ref().map(String::len))
             .finish()

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::confine::{self, RawConfine, RawLimits};
 use crate::field::{Field, Section};
 use crate::plan::{Condition, Handoff, Late, RestartLimit, RestartWhen, RlimitPlan, StopStep, SuccessExit, Traffic};
 use crate::presets::{self, Preset};
@@ -50,6 +51,8 @@ pub(crate) struct Raw {
     pub quiet: Option<At<i32>>,
     pub drained: Option<At<RawDrained>>,
     pub recycle: RawRecycle,
+    pub limits: RawLimits,
+    pub confine: RawConfine,
 }
 
 /// A command as it was written.
@@ -175,6 +178,8 @@ impl Raw {
             quiet: self.quiet.or(low.quiet),
             drained: self.drained.or(low.drained),
             recycle: self.recycle.over(low.recycle),
+            limits: self.limits.over(low.limits),
+            confine: self.confine.over(low.confine),
         }
     }
 
@@ -215,6 +220,8 @@ impl Raw {
             quiet: get("quiet").and_then(|f| quiet(&f, report)),
             drained: get("drained").and_then(|f| rolling::drained(&f, report)),
             recycle: get("recycle").map(|f| rolling::recycle(&f, report)).unwrap_or_default(),
+            limits: get("limits").map(|f| confine::limits(&f, report)).unwrap_or_default(),
+            confine: confine::read(section, report),
         }
     }
 

@@ -11,9 +11,9 @@ use crate::error::{Errors, Warning};
 use crate::listeners::{self, Base, Prepared};
 use crate::order;
 use crate::plan::{
-    ControlPlan, Dependency, ExecPlan, Handoff, JobPlan, Late, ListenAddress, ListenerPlan, LogPlan, NotifyPlan, Plan,
-    ProcessPlan, ReadyBy, ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
-    WithoutManager,
+    ConfinePlan, ControlPlan, Dependency, ExecPlan, Handoff, JobPlan, Late, ListenAddress, ListenerPlan, LogPlan,
+    NotifyPlan, Plan, ProcessPlan, ReadyBy, ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep,
+    SuccessExit, WithoutManager,
 };
 use crate::ports;
 use crate::process::{Raw, RawEvidence, RawRun};
@@ -207,7 +207,10 @@ impl Resolver<'_> {
         let stop = self.stop(named);
         let recycle = self.recycle(named);
         let notify = notify(raw);
-        let exec = self.exec(raw, run?, env, port, None);
+        let label = format!("process.{}", name.value);
+        let limits = self.limits(&label, raw);
+        let confine = self.confine(&label, raw);
+        let exec = ExecPlan { confine, ..self.exec(raw, run?, env, port, None) };
         let after = raw.after.as_deref().unwrap_or_default().iter();
         let plan = ProcessPlan {
             name: name.value.clone(),
@@ -231,6 +234,7 @@ impl Resolver<'_> {
             quiet: raw.quiet.as_ref().map(|q| q.value),
             drained: drained?,
             recycle,
+            limits,
         };
         let keys = match self.sources.main.kind {
             SourceKind::Toml => Keys::All,
@@ -267,6 +271,7 @@ impl Resolver<'_> {
                 limits.sort_by_key(|l| l.resource);
                 limits
             },
+            confine: ConfinePlan::default(),
             port,
             input,
         }

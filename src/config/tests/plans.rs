@@ -36,6 +36,7 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
             env: BTreeMap::new(),
             keep_env: texts(KEEP),
             rlimits: Vec::new(),
+            confine: ConfinePlan::default(),
             port,
             input: None,
         },
@@ -61,6 +62,7 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
         quiet: None,
         drained: None,
         recycle: RecyclePlan::default(),
+        limits: LimitsPlan::default(),
     }
 }
 
@@ -169,6 +171,7 @@ read_group = "svd-read"
                 RlimitPlan { resource: 4, soft: 0, hard: 0 },
                 RlimitPlan { resource: 7, soft: 65536, hard: 65536 },
             ],
+            confine: ConfinePlan::default(),
             port: 8080,
             input: None,
         },

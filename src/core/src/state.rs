@@ -64,6 +64,8 @@ pub enum ExitStatus {
         /// A core was dumped.
         core: bool,
     },
+    /// By the kernel's KILL, for lack of memory.
+    OutOfMemory,
     /// Nobody can tell.
     Unknown,
 }
@@ -76,6 +78,7 @@ impl fmt::Display for ExitStatus {
                 let dumped = if *core { " (core dumped)" } else { "" };
                 write!(f, "ended by signal {}{dumped}", svd_config::signal_name(*signal))
             }
+            ExitStatus::OutOfMemory => write!(f, "killed by the kernel for lack of memory (oom)"),
             ExitStatus::Unknown => write!(f, "ended, status unknown"),
         }
     }

@@ -301,6 +301,7 @@ pub(crate) fn unknown_process(name: &str) -> ProcessPlan {
             env: BTreeMap::new(),
             keep_env: Vec::new(),
             rlimits: Vec::new(),
+            confine: Default::default(),
             port: 0,
             input: None,
         },
@@ -326,5 +327,6 @@ pub(crate) fn unknown_process(name: &str) -> ProcessPlan {
         quiet: None,
         drained: None,
         recycle: RecyclePlan::default(),
+        limits: Default::default(),
     }
 }

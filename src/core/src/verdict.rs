@@ -113,6 +113,7 @@ pub(crate) fn exit_code(end: &End) -> u8 {
         End::Exited { exit: ExitStatus::Signal { signal, .. }, .. } => {
             u8::try_from(*signal).unwrap_or(0).checked_add(128).unwrap_or(1)
         }
+        End::Exited { exit: ExitStatus::OutOfMemory, .. } => 137,
         End::Exited { exit: ExitStatus::Unknown, .. } | End::NeverReady { .. } | End::Hung { .. } => 1,
     };
     code.max(1)

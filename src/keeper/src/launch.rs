@@ -9,6 +9,7 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use svd_sys::confine::Confine;
 use svd_sys::limits::{self, Limit};
 use svd_sys::packet::PacketSocket;
 use svd_sys::spawn::{self, Child, Identity, Others, Program, Session, Started};
@@ -137,6 +138,8 @@ impl Launcher {
             session: Session::Own,
             die_with: self.die_with,
             filter: None,
+            cgroups: &[],
+            confine: Default::default(),
         })
     }
 
@@ -169,11 +172,25 @@ impl Launcher {
                 | FdRole::Ready
                 | FdRole::Notify
                 | FdRole::Intercept
-                | FdRole::Filter => None,
+                | FdRole::Filter
+                | FdRole::Cgroup(_) => None,
             })
             .chain((spec.store.as_ref().map_or(0, |store| store.first)..).zip(stored).map(|(to, (_, fd))| (*fd, to)))
             .collect();
         let filter = spec.fds.iter().zip(attached).find(|(role, _)| **role == FdRole::Filter).map(|(_, fd)| fd.as_fd());
+        let is_cgroup = |role: &FdRole| matches!(role, FdRole::Cgroup(_));
+        let cgroups: Vec<BorrowedFd<'_>> =
+            spec.fds.iter().zip(attached).filter(|(role, _)| is_cgroup(role)).map(|(_, fd)| fd.as_fd()).collect();
+        let given = &spec.confinement;
+        let strings = |paths: &[Vec<u8>]| paths.iter().map(|path| c_string(path)).collect::<io::Result<Vec<_>>>();
+        let (read_only, read_write) = (strings(&given.read_only)?, strings(&given.read_write)?);
+        let confine = Confine {
+            capabilities: given.capabilities,
+            no_new_privs: given.no_new_privs,
+            private_tmp: given.private_tmp,
+            read_only: &read_only,
+            read_write: &read_write,
+        };
         spawn::start(&Child {
             program: Program::Path(&path),
             argv: &argv,
@@ -190,6 +207,8 @@ impl Launcher {
             session: Session::Own,
             die_with: self.die_with,
             filter,
+            cgroups: &cgroups,
+            confine,
         })
     }
 }
@@ -207,6 +226,9 @@ pub fn spawn_error(stage: spawn::Stage, errno: i32) -> SpawnError {
         spawn::Stage::Directory => Stage::Directory,
         spawn::Stage::Descriptors => Stage::Descriptors,
         spawn::Stage::Exec => Stage::Exec,
+        spawn::Stage::Cgroup => Stage::Cgroup,
+        spawn::Stage::Mounts => Stage::Mounts,
+        spawn::Stage::Capabilities => Stage::Capabilities,
     };
     SpawnError { stage, errno }
 }

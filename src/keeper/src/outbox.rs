@@ -3,7 +3,7 @@
 
 use crate::table::{Conversation, Handover, Instant, Manager, Ping, Record, Table, Told, Upgrade};
 use svd_sys::clock::Now;
-use svd_wire::{FEATURE_NOTIFY, FEATURE_SAFE_MODE, FEATURE_UPGRADE, FdRole, Phase, Report, SpawnId, UpgradeOutcome};
+use svd_wire::{FEATURE_UPGRADE, FEATURES, FdRole, Life, Phase, Report, SpawnId, UpgradeOutcome};
 
 /// A descriptor that goes with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,8 @@ pub fn next(table: &Table, now: Instant) -> Option<Message> {
     let index = usize::try_from(talk.sent_through.saturating_sub(table.acked_through())).ok()?;
     if let Some(report) = table.pending.get(index) {
         let item = Item::Numbered(talk.sent_through.saturating_add(1));
-        return Some(Message { report: report.clone(), fds: numbered_fds(table, report), item });
+        let fds = numbered_fds(table, report);
+        return Some(Message { report: known_to(report.clone(), talk.features), fds, item });
     }
     if talk.upgrade == Told::No && talk.features & FEATURE_UPGRADE != 0 {
         return Some(Message { report: upgraded(&table.upgrade), fds: Vec::new(), item: Item::Upgraded });
@@ -113,6 +114,21 @@ fn upgraded(upgrade: &Upgrade) -> Report {
     Report::Upgraded { note: note.clone(), outcome, build: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
+/// A failure in words that a manager with these features knows: one of an older build may come after a start that it could
+/// not have asked for.
+fn known_to(mut report: Report, features: u64) -> Report {
+    match &mut report {
+        Report::SpawnFailed { error, .. } => error.stage = error.stage.known_to(features),
+        Report::Instance(instance) => {
+            if let Life::Failed { error, .. } = &mut instance.life {
+                error.stage = error.stage.known_to(features);
+            }
+        }
+        _ => {}
+    }
+    report
+}
+
 /// The pidfd goes along as long as the process is not reaped.
 fn numbered_fds(table: &Table, report: &Report) -> Vec<FdRef> {
     match report {
@@ -129,7 +145,8 @@ fn handover(table: &Table, talk: &Conversation, part: &Handover) -> (Report, Vec
         Handover::Held(name) => (Report::Held { name: name.clone() }, vec![FdRef::Named(name.clone())]),
         Handover::Instance(spawn) => match table.records.get(spawn) {
             Some(record) => {
-                (Report::Instance(Box::new(record.instance(*spawn, &table.stores))), instance_fds(*spawn, record))
+                let report = Report::Instance(Box::new(record.instance(*spawn, &table.stores)));
+                (known_to(report, talk.features), instance_fds(*spawn, record))
             }
             // Records are only dropped for a live manager, and it is live only after the handover.
             None => (Report::Ping, Vec::new()),
@@ -146,7 +163,7 @@ fn instance_fds(spawn: SpawnId, record: &Record) -> Vec<FdRef> {
 fn welcome(table: &Table, talk: &Conversation) -> Report {
     Report::Welcome {
         version: talk.version,
-        features: FEATURE_UPGRADE | FEATURE_SAFE_MODE | FEATURE_NOTIFY,
+        features: FEATURES,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         boot: table.boot,
         keeper_pid: table.keeper_pid,

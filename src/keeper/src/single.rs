@@ -135,6 +135,8 @@ impl Single {
             session: if foreground { Session::Foreground } else { Session::Group },
             die_with: None,
             filter: None,
+            cgroups: &[],
+            confine: Default::default(),
         })?;
         Ok(Single { signals, epoll, started })
     }

@@ -279,6 +279,8 @@ fn a_program_that_cannot_read_the_state_after_all_gives_way_to_the_former_one_wi
         session: spawn::Session::Own,
         die_with: None,
         filter: None,
+        cgroups: &[],
+        confine: Default::default(),
     })
     .unwrap();
     drop(out_in);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use svd_sys::spawn::{self, Child, Others, Program, Session};
 use svd_sys::{fd, pidfd, signal, wait};
-use svd_wire::{FEATURE_UPGRADE, PROTOCOL_MAX, PROTOCOL_MIN, STATE_VERSION};
+use svd_wire::{FEATURES, PROTOCOL_MAX, PROTOCOL_MIN, STATE_VERSION};
 
 /// How long a program may take to say what it is.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ impl Build {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: (PROTOCOL_MIN, PROTOCOL_MAX),
             state: STATE_VERSION,
-            features: FEATURE_UPGRADE,
+            features: FEATURES,
         }
     }
 
@@ -90,6 +90,8 @@ fn ask(program: &OwnedFd) -> io::Result<Result<Vec<u8>, String>> {
         session: Session::Own,
         die_with: Some(svd_sys::process::pid()),
         filter: None,
+        cgroups: &[],
+        confine: Default::default(),
     })?;
     drop(out_in);
     let ended = fd::wait_readable(started.pidfd.as_fd(), ANSWER)?;

@@ -5,6 +5,7 @@ use std::io::Write;
 use svd_config::CheckResult;
 
 use crate::cli::{CheckArgs, RunArgs};
+use crate::doctor::confined;
 use crate::plan::{self, LoadError};
 
 /// Prints what is found. 0: the config is good; 2: it is not.
@@ -37,7 +38,13 @@ fn judge(args: &CheckArgs) -> Result<CheckResult, LoadError> {
         ..RunArgs::default()
     };
     let loaded = plan::from_disk(&run, &inherited.collect())?;
-    Ok(CheckResult::good(&loaded.sources.main.path, &loaded.plan, loaded.warnings))
+    let mut warnings = loaded.warnings;
+    if let confined::Limits::None(why) = confined::limits() {
+        // Where only this place has none, the one where svd will run may have some.
+        let limited = loaded.plan.processes.iter().filter(|process| process.limits != Default::default());
+        warnings.extend(limited.map(|process| format!("limits of {} cannot be had on this host: {why}", process.name)));
+    }
+    Ok(CheckResult::good(&loaded.sources.main.path, &loaded.plan, warnings))
 }
 
 /// A reader that has closed its end has seen what it wanted.

@@ -4,15 +4,16 @@
 //! that has state (libc's setuid would signal threads that do not exist here). All signals are blocked on entry and
 //! stay so until the last step, so that no handler of ours can run in it.
 //!
-//! Order: session, dispositions, descriptors, filter, limits, user, parent check, directory, mark, mask, exec. Descriptors
-//! come before limits, which may be lower than the numbers they pass through, and so does the filter, whose listener is
+//! Order: session, dispositions, cgroups, oom_score_adj, mounts, descriptors, filter, limits, bounding set, user, capabilities,
+//! parent check, directory, mark, mask, exec. Cgroups and mounts come first, while their descriptors are where they were and
+//! /proc can be written to, and so that what the rest costs is counted; descriptors come before limits, which may be lower than the numbers they pass through, and so does the filter, whose listener is
 //! one; the filter before the user, who may not be allowed to install one; the directory comes after the user, who
-//! must be able to enter it; the death signal after the user, since changing the user clears it (prctl(2)).
+//! must be able to enter it; the death signal after user and capabilities, since changing those clears it (prctl(2)).
 
-use crate::filter;
 use crate::limits::Limit;
 use crate::signal;
 use crate::spawn::{Child, FAILURE, MARK, Others, Program, SLOT_ROOM, Session, Stage, decimal, stage_number};
+use crate::{confine, filter};
 use std::os::fd::{AsRawFd, RawFd};
 
 /// A descriptor on its way to its number in the child.
@@ -43,6 +44,8 @@ pub(crate) struct Image<'a> {
     pub(crate) pinned: RawFd,
     /// The socket for the filter's listener above all targets; written by the child.
     pub(crate) filter: RawFd,
+    /// Places for what [`confine::mounts`] opens.
+    pub(crate) copies: &'a mut [RawFd],
 }
 
 type Failure = (Stage, i32);
@@ -81,12 +84,20 @@ unsafe fn become_program(image: &mut Image<'_>) -> Result<std::convert::Infallib
         for number in 1..=signal::MAX {
             let _kill_and_stop_refuse = signal::set_default(number);
         }
-        place(image)?;
-        if child.filter.is_some() {
-            filter::install(image.filter).map_err(|errno| (Stage::Descriptors, errno))?;
+        for procs in child.cgroups {
+            // 0 is the writer itself.
+            let written = libc::write(procs.as_raw_fd(), c"0".as_ptr().cast(), 1);
+            if written < 0 {
+                return Err(last(Stage::Cgroup));
+            }
         }
         if !image.oom_text.is_empty() {
             write_oom(image.oom_text)?;
+        }
+        confine::mounts(&child.confine, image.copies).map_err(|errno| (Stage::Mounts, errno))?;
+        place(image)?;
+        if child.filter.is_some() {
+            filter::install(image.filter).map_err(|errno| (Stage::Descriptors, errno))?;
         }
         if let Some(nice) = child.nice {
             check(libc::setpriority(libc::PRIO_PROCESS, 0, nice), Stage::Limits)?;
@@ -98,12 +109,22 @@ unsafe fn become_program(image: &mut Image<'_>) -> Result<std::convert::Infallib
         if let Some(umask) = child.umask {
             libc::umask(umask);
         }
+        let refused = |errno| (Stage::Capabilities, errno);
+        if let Some(capabilities) = child.confine.capabilities {
+            confine::bound(capabilities).map_err(refused)?;
+        }
         if let Some(identity) = child.identity {
             let groups = identity.groups;
             check_long(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()), Stage::Credentials)?;
             let (gid, uid) = (identity.gid, identity.uid);
             check_long(libc::syscall(libc::SYS_setresgid, gid, gid, gid), Stage::Credentials)?;
             check_long(libc::syscall(libc::SYS_setresuid, uid, uid, uid), Stage::Credentials)?;
+        }
+        if let Some(capabilities) = child.confine.capabilities {
+            confine::take(capabilities).map_err(refused)?;
+        }
+        if child.confine.no_new_privs {
+            confine::no_new_privs().map_err(refused)?;
         }
         if let Some(parent) = child.die_with {
             check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0), Stage::Credentials)?;

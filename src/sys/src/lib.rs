@@ -3,8 +3,8 @@
 //! It knows the kernel and nothing of services, messages or configuration. Every function returns the kernel's own
 //! errno as an `io::Error` and never panics; nothing here waits unless its name or description says so.
 //!
-//! - Starting and ending: [`spawn`] (with `child.rs` between fork and exec, and `filter.rs` for its system call filter), [`wait`],
-//!   [`pidfd`], [`signal`], [`tree`].
+//! - Starting and ending: [`spawn`] (with `child.rs` and [`confine`] between fork and exec, and `filter.rs` for its system call filter), [`wait`],
+//!   [`pidfd`], [`signal`], [`tree`], and [`cgroup`] for limits.
 //! - Taking traffic: [`listen`] makes the sockets, [`gate`] directs connections among those of one address,
 //!   [`handshakes`] tells what is still under way, [`owner`] and [`accepted`] who has a port or a connection.
 //! - Programs that bind for themselves: [`intercept`], with its ledger of calls without an answer.
@@ -23,8 +23,10 @@
 )]
 
 pub mod accepted;
+pub mod cgroup;
 mod child;
 pub mod clock;
+pub mod confine;
 pub mod conversations;
 pub mod dgram;
 pub mod epoll;

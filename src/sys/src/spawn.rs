@@ -5,6 +5,7 @@
 //! come from a small process; the cost of a fork grows with the memory of the forker.
 
 use crate::child::{self, Image, Move};
+use crate::confine::Confine;
 use crate::cvt::{cvt_long, errno};
 use crate::limits::Limit;
 use crate::{fd, pidfd};
@@ -30,6 +31,12 @@ pub enum Stage {
     Descriptors,
     /// `execve(2)`.
     Exec,
+    /// Entering its cgroups.
+    Cgroup,
+    /// A mount namespace of its own, and what is mounted there.
+    Mounts,
+    /// Its capabilities and no_new_privs.
+    Capabilities,
 }
 
 /// What to run.
@@ -107,6 +114,10 @@ pub struct Child<'a> {
     /// The child's end of [`crate::intercept::channel`], where its bind(2), listen(2) and shutdown(2) calls are to be told to whoever
     /// reads the other end.
     pub filter: Option<BorrowedFd<'a>>,
+    /// `cgroup.procs` of the cgroups that it enters, open for writing.
+    pub cgroups: &'a [BorrowedFd<'a>],
+    /// What it may do less than we.
+    pub confine: Confine<'a>,
 }
 
 /// A process that was forked.
@@ -214,6 +225,9 @@ pub(crate) fn stage_number(stage: Stage) -> u8 {
         Stage::Directory => 4,
         Stage::Descriptors => 5,
         Stage::Exec => 6,
+        Stage::Cgroup => 7,
+        Stage::Mounts => 8,
+        Stage::Capabilities => 9,
     }
 }
 
@@ -224,6 +238,9 @@ fn stage_of(number: u8) -> Stage {
         3 => Stage::Credentials,
         4 => Stage::Directory,
         5 => Stage::Descriptors,
+        7 => Stage::Cgroup,
+        8 => Stage::Mounts,
+        9 => Stage::Capabilities,
         _ => Stage::Exec,
     }
 }
@@ -261,6 +278,7 @@ pub fn start(child: &Child<'_>) -> io::Result<Started> {
     let above = moves.iter().map(|placed| placed.target).max().unwrap_or(2).max(2).checked_add(1);
     let above = above.ok_or_else(|| errno(libc::EBADF))?;
     let gaps: Vec<RawFd> = (3..above).filter(|number| !moves.iter().any(|placed| placed.target == *number)).collect();
+    let mut copies = vec![-1; child.confine.copies()];
     let mut oom_buffer = [0; PID_ROOM];
     let oom_text = child.oom_score_adj.map(|value| decimal(value, &mut oom_buffer)).unwrap_or_default();
 
@@ -276,6 +294,7 @@ pub fn start(child: &Child<'_>) -> io::Result<Started> {
         status: status_in.as_raw_fd(),
         pinned: -1,
         filter: -1,
+        copies: &mut copies,
     };
     let mut raw_pidfd: RawFd = -1;
     // clone(2) rather than clone3: the same for our flags, and old seccomp filters know it. The order of the first
@@ -372,6 +391,8 @@ mod tests {
             session: Session::Own,
             die_with: None,
             filter: None,
+            cgroups: &[],
+            confine: Confine::default(),
         }
     }
 
@@ -479,6 +500,8 @@ mod tests {
                 session: Session::Own,
                 die_with: None,
                 filter: None,
+                cgroups: &[],
+                confine: Confine::default(),
             };
             change(&mut child, &missing, &low);
             let mut started = start(&child).unwrap();
@@ -515,6 +538,94 @@ mod tests {
             text,
             "Uid:\t54321\t54321\t54321\t54321\nGid:\t54322\t54322\t54322\t54322\nGroups:\t7 8 \nCapEff:\t0000000000000000\n"
         );
+    }
+
+    const STATUS: &str = "grep -E '^(Uid|Cap|NoNewPrivs)' /proc/self/status";
+    const NET_BIND_SERVICE: u64 = 1 << 10;
+
+    fn is_root() -> bool {
+        let root = crate::process::uid() == 0;
+        if !root {
+            eprintln!("SKIPPED: it needs root");
+        }
+        root
+    }
+
+    #[test]
+    fn a_child_has_exactly_its_capabilities_and_can_get_no_others() {
+        if !is_root() {
+            return;
+        }
+        for identity in [None, Some(Identity { uid: 54321, gid: 54321, groups: &[] })] {
+            for (capabilities, no_new_privs) in [(NET_BIND_SERVICE, false), (0, true)] {
+                let (progress, _, text) = run(
+                    |child, _| {
+                        child.identity = identity;
+                        child.confine =
+                            Confine { capabilities: Some(capabilities), no_new_privs, ..Confine::default() };
+                    },
+                    "/bin/sh",
+                    &["sh", "-c", STATUS],
+                    &["PATH=/usr/bin:/bin"],
+                );
+                assert_eq!(progress, Progress::Execed);
+                let uid = identity.map_or(0, |identity| identity.uid);
+                let sets = ["Inh", "Prm", "Eff", "Bnd", "Amb"].map(|set| format!("Cap{set}:\t{capabilities:016x}\n"));
+                let expected = format!(
+                    "Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n{}NoNewPrivs:\t{}\n",
+                    sets.concat(),
+                    u8::from(no_new_privs)
+                );
+                assert_eq!(text, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_child_with_mounts_of_its_own_cannot_write_where_it_must_not_and_changes_nothing_for_others() {
+        if !is_root() {
+            return;
+        }
+        // given: in /, which is read-only to it, one place where it may write, with one in it where it may not
+        let dir = std::env::temp_dir().join(format!("svd-mounts-{}", crate::process::pid()));
+        std::fs::create_dir_all(dir.join("data/fixed")).unwrap();
+        let path = |name: &str| c(dir.join(name).to_str().unwrap());
+        let script =
+            "cd \"$1\"; for place in x data/x data/fixed/x; do echo >$place || echo no $place; done 2>/dev/null";
+        let (progress, code, text) = run(
+            |child, _| {
+                let read_only = vec![c("/")].leak();
+                let read_write = vec![path("data")].leak();
+                child.confine = Confine { read_only, read_write, ..Confine::default() };
+            },
+            "/bin/sh",
+            &["sh", "-c", script, "sh", dir.to_str().unwrap()],
+            &["PATH=/usr/bin:/bin"],
+        );
+        assert_eq!((progress, code), (Progress::Execed, Ended::Code(0)));
+        assert_eq!(text, "no x\n");
+        assert!(dir.join("data/x").exists() && dir.join("data/fixed/x").exists());
+        std::fs::write(dir.join("x"), "the host can").unwrap();
+        // and: a path that is read-only alone, and a /tmp of its own
+        let (progress, _, text) = run(
+            |child, _| {
+                let read_only = vec![path("data")].leak();
+                child.confine = Confine { read_only, ..Confine::default() };
+            },
+            "/bin/sh",
+            &["sh", "-c", script, "sh", dir.to_str().unwrap()],
+            &["PATH=/usr/bin:/bin"],
+        );
+        assert_eq!((progress, text.as_str()), (Progress::Execed, "no data/x\nno data/fixed/x\n"));
+        let (progress, _, text) = run(
+            |child, _| child.confine = Confine { private_tmp: true, ..Confine::default() },
+            "/bin/sh",
+            &["sh", "-c", "ls -A /tmp /var/tmp; echo >/tmp/svd-mounts-own; stat -c %a /tmp"],
+            &["PATH=/usr/bin:/bin"],
+        );
+        assert_eq!((progress, text.as_str()), (Progress::Execed, "/tmp:\n\n/var/tmp:\n1777\n"));
+        assert!(!std::path::Path::new("/tmp/svd-mounts-own").exists());
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

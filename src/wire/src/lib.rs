@@ -30,7 +30,7 @@ pub use message::{
     Stage, Stamp, UpgradeOutcome,
 };
 pub use phase::{Phase, permitted};
-pub use spec::{Credentials, FdRole, Rlimit, SpawnSpec, SpecError, StoreSpec};
+pub use spec::{Confinement, Credentials, FdRole, Rlimit, SpawnSpec, SpecError, StoreSpec};
 pub use state::{
     HeldFd, KeeperState, LastPing, ManagerState, NamedFd, ProgramState, RecordState, SpeakersState, StatusState,
     StoredFd,
@@ -47,6 +47,10 @@ pub const FEATURE_UPGRADE: u64 = 1;
 pub const FEATURE_SAFE_MODE: u64 = 1 << 1;
 /// The variable of a manager's environment that has it start in safe mode.
 pub const SAFE_MODE_VARIABLE: &str = "SVD_SAFE_MODE";
+/// Feature bit: the side knows [`FdRole::Cgroup`], [`SpawnSpec::confinement`] and the stages that belong to them.
+pub const FEATURE_CONFINE: u64 = 1 << 3;
+/// All feature bits of this build.
+pub const FEATURES: u64 = FEATURE_UPGRADE | FEATURE_SAFE_MODE | FEATURE_NOTIFY | FEATURE_CONFINE;
 /// The version of the encoding of a [`KeeperState`]. It changes only where an older build could not make sense of it any more.
 pub const STATE_VERSION: u16 = 1;
 /// The largest encoded [`KeeperState`] in bytes: a full table with full tags, notes and descriptors.

@@ -62,6 +62,32 @@ pub enum Stage {
     Descriptors,
     /// `execve(2)`.
     Exec,
+    /// Entering its cgroups.
+    Cgroup,
+    /// A mount namespace of its own, and what is mounted there.
+    Mounts,
+    /// Its capabilities and no_new_privs.
+    Capabilities,
+}
+
+impl Stage {
+    /// What a side without [`FEATURE_CONFINE`](crate::FEATURE_CONFINE) knows that comes nearest.
+    pub fn known_to(self, features: u64) -> Stage {
+        if features & crate::FEATURE_CONFINE != 0 {
+            return self;
+        }
+        match self {
+            Stage::Cgroup | Stage::Mounts => Stage::Limits,
+            Stage::Capabilities => Stage::Credentials,
+            Stage::Fork
+            | Stage::Session
+            | Stage::Limits
+            | Stage::Credentials
+            | Stage::Directory
+            | Stage::Descriptors
+            | Stage::Exec => self,
+        }
+    }
 }
 
 /// Why a start failed: where, and the kernel's errno.

@@ -22,6 +22,21 @@ pub struct Rlimit {
     pub hard: u64,
 }
 
+/// What a process may do less than svd; by default nothing less.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// It has exactly these capabilities, bit by bit, and can get no others; `None`: what the kernel makes of its user.
+    pub capabilities: Option<u64>,
+    /// Programs that it starts gain no privileges.
+    pub no_new_privs: bool,
+    /// It has a /tmp and a /var/tmp of its own, in memory.
+    pub private_tmp: bool,
+    /// Absolute paths that it cannot write to, with all below them, parents before children.
+    pub read_only: Vec<Vec<u8>>,
+    /// Absolute paths below those that it can write to all the same.
+    pub read_write: Vec<Vec<u8>>,
+}
+
 /// What a descriptor that comes with a spawn is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FdRole {
@@ -39,13 +54,16 @@ pub enum FdRole {
     Intercept,
     /// The child's end of that socket. Its presence asks for the filter.
     Filter,
+    /// `cgroup.procs` of a cgroup that the child enters, open for writing; with version 1 there is one for each hierarchy, under
+    /// numbers of their own. Only to a keeper with [`FEATURE_CONFINE`](crate::FEATURE_CONFINE).
+    Cgroup(u32),
 }
 
 impl FdRole {
     /// The child's, so that the keeper closes its own copy after the fork.
     pub fn is_childs(self) -> bool {
         match self {
-            FdRole::Child(_) | FdRole::Filter => true,
+            FdRole::Child(_) | FdRole::Filter | FdRole::Cgroup(_) => true,
             FdRole::Stdout | FdRole::Stderr | FdRole::Ready | FdRole::Notify | FdRole::Intercept => false,
         }
     }
@@ -77,6 +95,9 @@ pub struct SpawnSpec {
     pub credentials: Option<Credentials>,
     /// Resource limits.
     pub rlimits: Vec<Rlimit>,
+    /// What it may do less than svd. Other than nothing only to a keeper with
+    /// [`FEATURE_CONFINE`](crate::FEATURE_CONFINE).
+    pub confinement: Confinement,
     /// Roles of the attached descriptors, in their order; at most [`MAX_FDS`](crate::MAX_FDS) less one.
     pub fds: Vec<FdRole>,
     /// The store of descriptors that it may fill, and whose contents it is given.

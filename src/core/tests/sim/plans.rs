@@ -27,6 +27,7 @@ pub fn process(name: &str) -> ProcessPlan {
             env: BTreeMap::new(),
             keep_env: vec![],
             rlimits: vec![],
+            confine: Default::default(),
             port: 5000,
             input: None,
         },
@@ -52,6 +53,7 @@ pub fn process(name: &str) -> ProcessPlan {
         quiet: None,
         drained: None,
         recycle: RecyclePlan::default(),
+        limits: Default::default(),
     }
 }
 

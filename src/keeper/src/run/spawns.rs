@@ -46,7 +46,7 @@ impl Keeper {
         for (role, fd) in spec.fds.iter().zip(attached) {
             let mut token = None;
             match role {
-                FdRole::Child(_) | FdRole::Filter => continue,
+                FdRole::Child(_) | FdRole::Filter | FdRole::Cgroup(_) => continue,
                 FdRole::Stdout | FdRole::Stderr | FdRole::Ready | FdRole::Intercept => {}
                 FdRole::Notify => {
                     let number = self.watch(Source::Notify(spawn));

@@ -11,8 +11,8 @@ use std::time::Duration;
 use svd_sys::packet::PacketSocket;
 use svd_sys::{fd, pidfd};
 use svd_wire::{
-    FEATURE_UPGRADE, Instance, MAX_MESSAGE, PROTOCOL_MAX, Report, Request, SpawnId, SpawnSpec, UpgradeOutcome,
-    decode_report, encode_request,
+    FEATURES, Instance, MAX_MESSAGE, PROTOCOL_MAX, Report, Request, SpawnId, SpawnSpec, UpgradeOutcome, decode_report,
+    encode_request,
 };
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -171,7 +171,7 @@ impl Manager {
     }
 
     pub fn hello(&self) -> Inventory {
-        self.send(&Request::Hello { min: 1, max: PROTOCOL_MAX, features: FEATURE_UPGRADE, build: "test".into() }, &[]);
+        self.send(&Request::Hello { min: 1, max: PROTOCOL_MAX, features: FEATURES, build: "test".into() }, &[]);
         let welcome = self.report();
         assert!(matches!(welcome, Report::Welcome { .. }));
         let mut inventory = Inventory { welcome, held: Vec::new(), instances: Vec::new() };

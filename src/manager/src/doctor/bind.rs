@@ -141,6 +141,8 @@ fn start(address: SocketAddr, uid: Option<u32>, filter: &OwnedFd) -> io::Result<
         session: Session::Own,
         die_with: Some(svd_sys::process::pid()),
         filter: Some(filter.as_fd()),
+        cgroups: &[],
+        confine: Default::default(),
     })
 }
 

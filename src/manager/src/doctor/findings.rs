@@ -10,6 +10,7 @@ use svd_sys::listen::{self, Group};
 use svd_sys::{fd, gate};
 
 use super::bind::{self, Tried};
+use super::confined::{self, Limits};
 use super::reason;
 
 /// A connection to ourselves takes no time.
@@ -38,6 +39,14 @@ pub struct Findings {
     pub yama: Option<u32>,
     /// CAP_SYS_PTRACE is effective.
     pub may_trace: bool,
+    /// What limits instances can have.
+    pub limits: Limits,
+    /// Whether they can have mounts of their own; why not.
+    pub mounts: Result<(), String>,
+    /// Whether capabilities can be taken away.
+    pub capabilities: Result<(), String>,
+    /// Whether the kernel can be told to kill svd last.
+    pub last_to_die: Result<(), String>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u32>,
     /// How handshakes that have not ended are found; why they cannot be.
@@ -69,6 +78,10 @@ pub fn look() -> Findings {
         other: (uid == 0).then(|| bind::intercept(Some(NOBODY))),
         yama: number("/proc/sys/kernel/yama/ptrace_scope"),
         may_trace: may_trace(),
+        limits: confined::limits(),
+        mounts: confined::mounts(),
+        capabilities: confined::capabilities(),
+        last_to_die: confined::last_to_die(),
         somaxconn: number("/proc/sys/net/core/somaxconn"),
         handshakes: handshakes::way().map_err(|error| reason(&error)),
     }

@@ -3,6 +3,7 @@
 //! What holds for one user and one container need not hold for another: it is tried as the user who asks, and says so.
 
 mod bind;
+pub mod confined;
 mod findings;
 mod report;
 

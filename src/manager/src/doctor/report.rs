@@ -4,6 +4,7 @@ use serde::Serialize;
 use svd_sys::handshakes::Way;
 
 use super::bind::{Promise, Tried};
+use super::confined::Limits;
 use super::findings::{Findings, Gate};
 
 /// As many connections as svd lets wait on a listener.
@@ -75,6 +76,31 @@ pub fn report(found: &Findings) -> Report {
     let mut checks = vec![gate(&found.gate), interception("interception", &found.own)];
     checks.extend(found.other.as_ref().map(|other| interception("other_users", other)));
     checks.extend(forked(found));
+    checks.push(limits(&found.limits));
+    checks.push(permitted(
+        "mounts",
+        &found.mounts,
+        "private_tmp, read_only and read_write can be had",
+        "private_tmp, read_only and read_write cannot be had",
+        "a process that asks for one of them is not started",
+        "CAP_SYS_ADMIN for svd (docker run --cap-add SYS_ADMIN) and Linux 5.12",
+    ));
+    checks.push(permitted(
+        "capabilities",
+        &found.capabilities,
+        "capabilities can be taken away from processes",
+        "capabilities cannot be taken away from processes",
+        "a process that asks for `capabilities` is not started",
+        "CAP_SETPCAP for svd: start it as root",
+    ));
+    checks.push(permitted(
+        "last_to_die",
+        &found.last_to_die,
+        "when memory runs out, the kernel kills svd last",
+        "when memory runs out, the kernel may kill svd as any other process",
+        "a keeper that is killed takes the app with it",
+        "CAP_SYS_RESOURCE for svd, or oom_score_adj above svd's own for the processes",
+    ));
     checks.push(queue(found.somaxconn));
     checks.push(handshakes(&found.handshakes));
     Report {
@@ -165,6 +191,49 @@ fn forked(found: &Findings) -> Option<Check> {
     })
 }
 
+fn limits(limits: &Limits) -> Check {
+    let follows = "what `limits` asks for is not enforced; the processes run all the same, and status says so";
+    let unit = "run svd in a systemd unit with Delegate=yes";
+    match limits {
+        Limits::All => yes("limits", "instances can have limits, each in a cgroup of its own"),
+        Limits::V1 => lacks(
+            "limits",
+            Answer::Partly,
+            "instances can have limits of memory, cpu and pids (version 1 of cgroups)".to_owned(),
+            "memory_high and io_weight are not enforced; status says so",
+            "a machine with version 2 of cgroups",
+        ),
+        Limits::NotFromHere(why) => lacks(
+            "limits",
+            Answer::Partly,
+            format!("an svd that is started from here has no limits: {why}"),
+            follows,
+            unit,
+        ),
+        Limits::None(why) => lacks(
+            "limits",
+            Answer::No,
+            format!("instances can have no limits: {why}"),
+            follows,
+            "a writable cgroup file system; in a container, limits of the container as a whole",
+        ),
+    }
+}
+
+fn permitted(
+    name: &'static str,
+    found: &Result<(), String>,
+    good: &str,
+    bad: &str,
+    follows: &str,
+    way_out: &str,
+) -> Check {
+    match found {
+        Ok(()) => yes(name, good),
+        Err(why) => lacks(name, Answer::No, format!("{bad}: {why}"), follows, way_out),
+    }
+}
+
 fn queue(somaxconn: Option<u32>) -> Check {
     match somaxconn {
         Some(limit) if limit >= BACKLOG => {
@@ -237,6 +306,10 @@ mod tests {
             other: Some(Tried::Works(Promise::None)),
             yama: Some(1),
             may_trace: true,
+            limits: Limits::All,
+            mounts: Ok(()),
+            capabilities: Ok(()),
+            last_to_die: Ok(()),
             somaxconn: Some(4096),
             handshakes: Ok(Way::Netlink),
         }
@@ -250,7 +323,10 @@ mod tests {
 
     #[test]
     fn where_all_is_well_each_line_is_a_yes_and_needs_no_way_out() {
-        assert_eq!(answers(&good()), "gate yes, interception yes, other_users yes, queue yes, handshakes yes");
+        assert_eq!(
+            answers(&good()),
+            "gate yes, interception yes, other_users yes, limits yes, mounts yes, capabilities yes, last_to_die yes, queue yes, handshakes yes"
+        );
         assert!(!report(&good()).text().contains("way out"));
     }
 
@@ -264,29 +340,42 @@ mod tests {
             own: Tried::Refused("it needs Linux 5.9 or later".to_owned()),
             other: None,
             may_trace: false,
+            limits: Limits::None("it is mounted read-only".to_owned()),
+            mounts: Err("Operation not permitted".to_owned()),
+            capabilities: Err("Operation not permitted".to_owned()),
+            last_to_die: Err("Permission denied".to_owned()),
             somaxconn: Some(128),
             handshakes: Err("Operation not permitted".to_owned()),
             ..good()
         };
-        assert_eq!(answers(&bad), "gate no, interception no, queue partly, handshakes no");
+        assert_eq!(
+            answers(&bad),
+            "gate no, interception no, limits no, mounts no, capabilities no, last_to_die no, queue partly, handshakes no"
+        );
         let text = report(&bad).text();
         assert!(text.starts_with(concat!(
             "svd ",
             env!("CARGO_PKG_VERSION"),
             " on Linux 6.18.0, as uid 1000\nno      the kernel"
         )));
-        assert_eq!(text.matches("\n        so: ").count(), 4, "{text}");
-        assert_eq!(text.matches("\n        way out: ").count(), 4, "{text}");
+        assert_eq!(text.matches("\n        so: ").count(), 8, "{text}");
+        assert_eq!(text.matches("\n        way out: ").count(), 8, "{text}");
     }
 
     #[test]
     fn a_plain_user_under_yama_is_told_what_it_costs() {
         let user = Findings { own: Tried::Works(Promise::NoNewPrivs), other: None, may_trace: false, ..good() };
-        assert_eq!(answers(&user), "gate yes, interception partly, forked partly, queue yes, handshakes yes");
+        assert_eq!(
+            answers(&user),
+            "gate yes, interception partly, forked partly, limits yes, mounts yes, capabilities yes, last_to_die yes, queue yes, handshakes yes"
+        );
         assert!(report(&user).text().contains("no_new_privs"));
         // root of a container without CAP_SYS_PTRACE
         let root = Findings { other: Some(Tried::Unseen("EPERM".to_owned())), may_trace: false, yama: None, ..good() };
-        assert_eq!(answers(&root), "gate yes, interception yes, other_users no, queue yes, handshakes yes");
+        assert_eq!(
+            answers(&root),
+            "gate yes, interception yes, other_users no, limits yes, mounts yes, capabilities yes, last_to_die yes, queue yes, handshakes yes"
+        );
         assert!(report(&root).text().contains("--cap-add SYS_PTRACE"));
     }
 }

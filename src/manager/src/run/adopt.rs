@@ -9,7 +9,6 @@ use svd_wire::{FdRole, Life, Request};
 
 use super::app::App;
 use super::launch::explain;
-use super::reports::exit_status;
 use super::spawns::{Output, Phase, Spawn, Wire, from_wire};
 use crate::listen::{Key, key};
 use crate::logs::{Limits, Stream};
@@ -61,6 +60,9 @@ impl App {
                 .map(|address| Key { process: process.clone(), address: address.as_str().into() })
                 .collect();
         }
+        spawn.cgroup = Some(super::cgroups::name(&spawn.instance, &spawn.cookie));
+        spawn.killed = instance.last_signal.is_some_and(|sent| sent.signal == 9);
+        spawn.ooms_before = tag.ooms;
         spawn.ready = found.held.remove(&FdRole::Ready);
         spawn.notify = instance.notify;
         let boot = |stamp: svd_wire::Stamp| Time(stamp.boot_ns);
@@ -77,7 +79,9 @@ impl App {
             }
             Life::Exited { pid, exit, before_exec, at, .. } => {
                 spawn.phase = Phase::Ended(Some(pid));
-                AdoptedLife::Exited { exit: exit_status(exit), before_exec, at: boot(at) }
+                let exit = self.ended_as(&spawn, exit);
+                spawn.end = Some(exit);
+                AdoptedLife::Exited { exit, before_exec, at: boot(at) }
             }
         };
         let limits = match process.map(|process| &process.logs) {

@@ -11,10 +11,12 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::Inner;
+use super::cgroups::{Ground, OwnOoms};
 use super::commits::Commits;
 use super::errands::Errand;
 use super::intercept::SharedLedger;
 use super::knock::Knock;
+use super::limits::Fitting;
 use super::place::Place;
 use super::recycle::MemoryWatch;
 use super::reload::Reloads;
@@ -95,6 +97,12 @@ pub struct App {
     pub(super) ledger: Option<SharedLedger>,
     /// Processes whose programs cannot be intercepted: why.
     pub(super) not_intercepted: BTreeMap<Arc<str>, String>,
+    /// Where cgroups are made.
+    pub(super) cgroups: Arc<Ground>,
+    /// Limits that cannot be had, by process.
+    pub(super) lacks: BTreeMap<String, Vec<String>>,
+    pub(super) fitting: Fitting,
+    pub(super) own_ooms: OwnOoms,
     pub(super) memory_watch: MemoryWatch,
     pub(super) sweeper: Sweeper,
     pub(super) scan_due: bool,
@@ -292,6 +300,9 @@ impl App {
         for number in self.settings.take_obsolete() {
             self.link.send(&Request::Drop { name: config_name(number) }, Vec::new())?;
         }
+        // Which plan a spawn runs by may just have changed.
+        self.look_for_lacks();
+        self.fit_limits();
         Ok(())
     }
 
@@ -334,10 +345,15 @@ impl App {
                 Ok(())
             }
             Inner::MemoryOver(over) => self.memory_over(over),
+            Inner::LimitsFitted(fitted) => {
+                self.limits_fitted(fitted);
+                Ok(())
+            }
             Inner::Swept(found) => {
                 let (empty, due) = self.sweeper.take(found);
                 self.scan_due |= due == super::sweep::ScanDue::Now;
                 for spawn in empty {
+                    self.leave_cgroup(spawn);
                     self.turn(Event::TreeEmpty { spawn })?;
                     if let Some(process) = self.spawns.get(&spawn).map(|spawn| spawn.instance.process.clone()) {
                         self.close_abandoned(&process);
@@ -401,6 +417,7 @@ impl App {
         }
         self.logs.shutdown(LAST_WORDS).await;
         self.listeners.remove_files();
+        self.end_cgroups();
         Ok(Ended { code, link: self.link })
     }
 }

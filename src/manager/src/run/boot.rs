@@ -17,8 +17,10 @@ use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
+use super::cgroups::{Ground as Cgroups, OwnOoms};
 use super::commits::Commits;
 use super::intercepted::{LEDGER, held_ledger};
+use super::limits::Fitting;
 use super::place::{Place, RootAsked};
 use super::recycle::MemoryWatch;
 use super::reload::Reloads;
@@ -49,6 +51,8 @@ const RUNTIME_LOCK: &str = "runtime-lock";
 const PRINTED: &str = "printed";
 /// Name under which the keeper holds what is desired, and which of the configs it holds that is about.
 pub const DESIRED: &str = "desired";
+/// Name under which the keeper holds where cgroups are made.
+const CGROUPS: &str = "cgroups";
 /// The number of the config that svd is started with.
 const FIRST_CONFIG: u64 = 1;
 /// Name under which the keeper is told that svd stops all.
@@ -79,6 +83,8 @@ struct Ground {
     control: UnixListener,
     /// What the foreground has printed; `None` where that is not known.
     printed: Option<Printed>,
+    /// Where cgroups are made.
+    cgroups: Cgroups,
     store: Store,
     /// It is this manager's memory, while there is a real one.
     stand_in: bool,
@@ -207,13 +213,28 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     if let Some(printed) = &printed {
         link.send(&Request::Hold { name: PRINTED.into() }, vec![printed.share().map_err(io)?])?;
     }
+    let cgroups = super::limits::ground(inventory, &setting.plan, &place.root);
+    link.send(&Request::Hold { name: CGROUPS.into() }, vec![cgroups.to_memfd().map_err(io)?])?;
     // Last: a successor that finds the config finds everything.
     let name = config_name(setting.number);
     link.send(&Request::Hold { name }, vec![setting.snapshot.to_memfd().map_err(io)?])?;
     let settings = Settings::new(setting, None, FIRST_CONFIG, None);
     let obsolete = Vec::new();
     let stand_in = false;
-    Ok(Ground { settings, listeners, place, groups, control, printed, store, stand_in, desired, warnings, obsolete })
+    Ok(Ground {
+        settings,
+        listeners,
+        place,
+        groups,
+        control,
+        printed,
+        cgroups,
+        store,
+        stand_in,
+        desired,
+        warnings,
+        obsolete,
+    })
 }
 
 /// One svd for each directory that it changes.
@@ -308,7 +329,21 @@ async fn take_over(
     // The keeper was told before the store was: it knows at least as much, also where the database was taken away.
     let desired = held.unwrap_or(stored);
     let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
-    Ok(Ground { settings, listeners, place, groups, control, printed, store, stand_in, desired, warnings, obsolete })
+    let cgroups = Cgroups::taken_over(inventory.named.remove(CGROUPS));
+    Ok(Ground {
+        settings,
+        listeners,
+        place,
+        groups,
+        control,
+        printed,
+        cgroups,
+        store,
+        stand_in,
+        desired,
+        warnings,
+        obsolete,
+    })
 }
 
 /// The listeners that the keeper holds, with those that are missing among them made again, and the names of what nobody uses.
@@ -452,6 +487,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         groups,
         control,
         printed,
+        cgroups,
         store,
         stand_in,
         desired,
@@ -508,6 +544,10 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         reloads: Reloads::default(),
         ledger: inventory.named.remove(LEDGER).and_then(held_ledger),
         not_intercepted: BTreeMap::new(),
+        cgroups: Arc::new(cgroups),
+        lacks: BTreeMap::new(),
+        fitting: Fitting::Idle,
+        own_ooms: OwnOoms::of(inventory.keeper_pid),
         memory_watch: MemoryWatch::Off,
         sweeper: Sweeper::new(inventory.keeper_pid, inner.clone()),
         scan_due: false,

@@ -98,7 +98,7 @@ impl App {
                 let id = self.next_side;
                 self.next_side = self.next_side.saturating_add(2);
                 self.sides.insert(id, (spawn, errand));
-                spec.tag = Tag { instance, purpose: Purpose::Probe(spawn), cookie, listens: None }.encode();
+                spec.tag = Tag { instance, purpose: Purpose::Probe(spawn), cookie, listens: None, ooms: None }.encode();
                 let limit = task.limit.map(|limit| self.later(limit, Inner::ErrandLate(id)));
                 (Stage::Runs { id, limit, late: false }, Some((id, spec)))
             }

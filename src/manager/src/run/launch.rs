@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use svd_config::plan::{ExecPlan, JOB, LogPlan, Plan, ProcessPlan, ReadyBy, Run};
 use svd_core::{InstanceName, Slot, SpawnFailure};
 use svd_sys::{dgram, fd};
-use svd_wire::{Credentials, FEATURE_NOTIFY, FdRole, Rlimit, SpawnSpec, StoreSpec};
+use svd_wire::{Confinement, Credentials, FEATURE_NOTIFY, FdRole, Rlimit, SpawnSpec, StoreSpec};
 
 use super::handoff::{self, Filter, Handed};
 use crate::listen::Listeners;
@@ -203,6 +203,7 @@ impl Surroundings<'_> {
                 .iter()
                 .map(|limit| Rlimit { resource: limit.resource, soft: limit.soft, hard: limit.hard })
                 .collect(),
+            confinement: confinement(exec),
             fds: Vec::new(),
             store: None,
         };
@@ -323,6 +324,18 @@ impl Kit {
     }
 }
 
+fn confinement(exec: &ExecPlan) -> Confinement {
+    let paths = |paths: &[PathBuf]| paths.iter().map(|path| bytes(path)).collect();
+    let confine = &exec.confine;
+    Confinement {
+        capabilities: confine.capabilities,
+        no_new_privs: confine.no_new_privs,
+        private_tmp: confine.private_tmp,
+        read_only: paths(&confine.read_only),
+        read_write: paths(&confine.read_write),
+    }
+}
+
 fn credentials(account: &Account) -> Credentials {
     Credentials { uid: account.user.uid, gid: account.gid, groups: account.groups.clone() }
 }
@@ -387,6 +400,16 @@ pub fn explain(error: svd_wire::SpawnError, program: &Path, cwd: &Path) -> Spawn
             217,
             false,
         ),
+        Stage::Cgroup => (format!("its cgroup cannot be entered: {os}"), 219, true),
+        Stage::Mounts => (mounts_refused(&os), 226, false),
+        Stage::Capabilities => (
+            format!(
+                "its capabilities cannot be set: {os}; svd itself must have those that are named, and CAP_SETPCAP: start it as \
+                 root, in a container with --cap-add, or drop `capabilities`"
+            ),
+            218,
+            false,
+        ),
         Stage::Directory => (format!("cannot change to its directory {}: {os}", cwd.display()), 200, false),
         Stage::Descriptors => (format!("its descriptors cannot be placed: {os}"), 202, true),
         Stage::Exec => match kind {
@@ -410,6 +433,21 @@ pub fn explain(error: svd_wire::SpawnError, program: &Path, cwd: &Path) -> Spawn
         },
     };
     SpawnFailure { message, code, transient }
+}
+
+/// Why a process gets no mounts of its own, with the way out.
+fn mounts_refused(os: &io::Error) -> String {
+    let what = "its own mounts (private_tmp, read_only, read_write) cannot be made";
+    match os.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "{what}: {os}; they need CAP_SYS_ADMIN: start svd as root, in a container with --cap-add SYS_ADMIN, or drop them"
+            )
+        }
+        io::ErrorKind::NotFound => format!("{what}: {os}; each of their paths must exist"),
+        io::ErrorKind::Unsupported => format!("{what}: {os}; read_only and read_write need Linux 5.12"),
+        _ => format!("{what}: {os}"),
+    }
 }
 
 /// The program of a spec as messages name it: its path, or the bare name that no directory of its PATH has.

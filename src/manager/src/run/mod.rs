@@ -5,6 +5,7 @@ mod app;
 mod apply;
 mod asks;
 mod boot;
+pub mod cgroups;
 mod commits;
 mod drain;
 mod errands;
@@ -17,6 +18,7 @@ mod jobs;
 mod knock;
 mod launch;
 mod leftovers;
+mod limits;
 mod notified;
 mod perform;
 mod place;
@@ -74,6 +76,8 @@ pub enum Inner {
     MemoryDue,
     /// Those use more memory than they may: so many bytes.
     MemoryOver(Vec<(SpawnId, u64)>),
+    /// Limits of these were changed: what of them could not be.
+    LimitsFitted(Vec<(SpawnId, Vec<String>)>),
     /// The order of the upgrade of this token has had its time to reach the disk.
     UpgradeLate(String),
     /// A program to upgrade to was looked at.

@@ -23,6 +23,7 @@ use crate::logs::{Limits, Stream, StreamKey};
 use crate::seam::{LinkError, Purpose, Tag, encode_note};
 use crate::store::NewEvent;
 
+const KILL: i32 = 9;
 /// A spawn spec up to this size travels in the message itself, a larger one in a memfd.
 const INLINE: usize = 48 * 1024;
 
@@ -35,6 +36,11 @@ impl App {
             Action::Recall { spawn } => self.recall(spawn),
             Action::EmptyStore { instance } => self.empty_store(&instance),
             Action::Signal { spawn, signal } => {
+                if signal == KILL
+                    && let Some(known) = self.spawns.get_mut(&spawn)
+                {
+                    known.killed = true;
+                }
                 self.link.send(&Request::Signal { spawn: to_wire(spawn), signal }, Vec::new())
             }
             Action::Sweep { spawn, how } => {
@@ -121,7 +127,16 @@ impl App {
         let slot = self.core.slot_of(spawn).unwrap_or(lineage.slot);
         let tag = Purpose::Instance(lineage);
         let mut known = Spawn::new(instance.clone(), self.cookie(spawn.0), slot);
-        let mut tag = Tag { instance: instance.clone(), purpose: tag, cookie: known.cookie.clone(), listens: None };
+        let by_itself =
+            plan.program(&instance.process).is_some_and(|process| self.cgroups.counts_ooms(&process.limits));
+        known.ooms_before = if by_itself { None } else { self.own_ooms.now() };
+        let mut tag = Tag {
+            instance: instance.clone(),
+            purpose: tag,
+            cookie: known.cookie.clone(),
+            listens: None,
+            ooms: known.ooms_before,
+        };
         let Some(process) = plan.program(&instance.process) else {
             self.spawns.insert(spawn, known);
             let failure = SpawnFailure { message: "it is not in the config".into(), code: 111, transient: false };
@@ -132,7 +147,7 @@ impl App {
         known.listens = process.listen.iter().map(|wanted| key(process, wanted)).collect();
         tag.listens = Some(known.listens.iter().map(|key| key.address.to_string()).collect());
         let launch = self.prepare(process, &plan, &known, tag.encode())?;
-        let Launch { spec, fds, stdout, stderr, ready, intercept, refused } = match launch {
+        let Launch { mut spec, mut fds, stdout, stderr, ready, intercept, refused } = match launch {
             Ok(launch) => launch,
             Err(failure) => {
                 self.start_failed(spawn, &instance, &failure);
@@ -144,6 +159,9 @@ impl App {
         };
         known.program = super::launch::program_of(&spec);
         known.ready = ready;
+        let entrances = self.enter_cgroup(spawn, &mut known, process);
+        spec.fds.extend((0..).take(entrances.len()).map(FdRole::Cgroup));
+        fds.extend(entrances);
         if let LogPlan::Segments { segment, max_size } = process.logs {
             let limits = Limits { segment, max_size };
             for (pipe, stream) in [(stdout, Stream::Stdout), (stderr, Stream::Stderr)] {
@@ -175,6 +193,9 @@ impl App {
         spawn: &Spawn,
         tag: Vec<u8>,
     ) -> Result<Result<Launch, SpawnFailure>, LinkError> {
+        if let Some(message) = self.cannot_confine(process) {
+            return Ok(Err(SpawnFailure { message, code: 226, transient: false }));
+        }
         if let Err(error) = self.reach(process, spawn.slot)? {
             let message = format!("no slot can be made for it: {error}");
             return Ok(Err(SpawnFailure { message, code: 111, transient: true }));
@@ -242,11 +263,15 @@ impl App {
             }
             Phase::Asked => (i32::MAX, Main::Alive),
         };
+        let tracked = known.cgroup.as_deref().and_then(|name| self.cgroups.tracked(name));
         let cookie = known.cookie.clone();
-        self.sweeper.request(spawn, how, main, main_is, &cookie);
+        if let Some(known) = self.spawns.get_mut(&spawn) {
+            known.killed |= how == Sweep::Kill;
+        }
+        self.sweeper.request(spawn, how, (main, main_is), &cookie, tracked);
         if how == Sweep::Kill && main_is == Main::Alive {
             // The keeper reaches it by its pidfd at once, also where its program does not run yet.
-            let kill = Request::Signal { spawn: to_wire(spawn), signal: 9 };
+            let kill = Request::Signal { spawn: to_wire(spawn), signal: KILL };
             if let Err(error) = self.link.send(&kill, Vec::new()) {
                 tracing::error!(%error, "kill could not be asked for");
             }
@@ -336,6 +361,9 @@ impl App {
         if self.spawns.get(&spawn).is_some_and(Spawn::is_done) {
             if let Some(mut known) = self.spawns.remove(&spawn) {
                 known.stop_intercepting();
+                if let Some(name) = &known.cgroup {
+                    self.cgroups.remove(name);
+                }
                 // A socket that is gone already is as good.
                 let _gone = std::fs::remove_file(self.place.notify_dir().join(known.cookie));
             }

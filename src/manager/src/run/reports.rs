@@ -111,14 +111,17 @@ impl App {
             None if self.ended_before.contains_key(&spawn) => {}
             None => return Ok(()),
         }
-        let exit = exit_status(end.exit);
+        let exit = self.note_end(spawn, end.exit);
         let mut message = exit.to_string();
-        if let Exit::Signal { signal, core } = end.exit {
+        if let ExitStatus::Signal { signal, core } = exit {
             let dumped = if core { " (core dumped)" } else { "" };
             message = format!("ended by signal {}{dumped}", svd_sys::signal::name(signal));
         }
         if end.before_exec {
             message = format!("died before exec: {message}");
+        }
+        if let Some(known) = self.spawns.get(&spawn) {
+            message += &self.others_killed(known, exit);
         }
         let event = self.instance_event(spawn, end.seq, end.at, "instance.exited", message);
         self.commits.event(NewEvent { pid: Some(end.pid), exit: Some(api_exit(exit)), ..event });
@@ -244,6 +247,7 @@ pub fn api_exit(exit: ExitStatus) -> api::Exit {
         ExitStatus::Signal { signal, core } => {
             api::Exit::Signal { signal: svd_sys::signal::name(signal), oom: false, core }
         }
+        ExitStatus::OutOfMemory => api::Exit::Signal { signal: "KILL".to_owned(), oom: true, core: false },
         ExitStatus::Unknown => api::Exit::Unknown { unknown: true },
     }
 }

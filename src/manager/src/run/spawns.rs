@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use svd_core::{InstanceName, Slot, SpawnId, Time};
+use svd_config::plan::LimitsPlan;
+use svd_core::{ExitStatus, InstanceName, Slot, SpawnId, Time};
 use svd_wire::NotifyState;
 use tokio::task::AbortHandle;
 
@@ -95,6 +96,16 @@ pub struct Spawn {
     pub health: Health,
     /// It is to be replaced when its tree uses more bytes than this; set when it is ready.
     pub memory_limit: Option<u64>,
+    /// The name of its cgroup, where it may have one.
+    pub cgroup: Option<String>,
+    /// The limits that were written there; `None`: by an earlier manager.
+    pub limits: Option<LimitsPlan>,
+    /// svd has sent it KILL.
+    pub killed: bool,
+    /// How many were killed for lack of memory in svd's own cgroup before it was started.
+    pub ooms_before: Option<u64>,
+    /// How it ended.
+    pub end: Option<ExitStatus>,
     /// Readiness is being looked for.
     pub probing: bool,
     /// Why it was not found ready when that was last tried.
@@ -127,6 +138,11 @@ impl Spawn {
             watch: None,
             health: Health::default(),
             memory_limit: None,
+            cgroup: None,
+            limits: None,
+            killed: false,
+            ooms_before: None,
+            end: None,
             probing: false,
             not_ready: None,
             forgettable: false,

@@ -120,6 +120,7 @@ impl App {
         warnings.extend(self.dropping.values().cloned());
         warnings.extend(self.listeners.troubles().cloned());
         warnings.extend(self.interception_troubles());
+        warnings.extend(self.limit_troubles());
         warnings.extend(self.taken_back());
         warnings.extend(self.keeper_troubles());
         if let Some(invalid) = &self.invalid {

@@ -1,16 +1,17 @@
 //! Ending whole trees: whoever is left of a spawn is found, signalled and waited for until a full scan finds nobody.
 //!
-//! Works without cgroups: by descent, session, group and the cookie in the environment. One scan at a time serves all
+//! Works without cgroups: by descent, session, group and the cookie in the environment; where there is a cgroup, also by that. One scan at a time serves all
 //! spawns that wait for one; it runs on a thread of its own, since reading another process's environment can wait in the
 //! kernel. Deadlines are the core's: it asks for KILL when TERM has had its time.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use svd_core::{SpawnId, Sweep};
 use svd_sys::tree::{Proc, Scan, kill_verified};
-use svd_sys::{fd, pidfd};
+use svd_sys::{cgroup, fd, pidfd};
 use tokio::io::Interest;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -43,6 +44,8 @@ struct Job {
     main: i32,
     main_is: Main,
     cookie: String,
+    /// Its cgroup, where it has one: whoever is in there is of its tree, whatever else it has left.
+    cgroup: Option<PathBuf>,
     /// Who was sent TERM already: nobody gets it twice.
     asked: HashSet<(i32, u64)>,
     /// Waits for those whom the last scan found.
@@ -100,12 +103,20 @@ impl Sweeper {
     }
 
     /// Ends a tree, or goes over from asking to killing.
-    pub fn request(&mut self, spawn: SpawnId, how: Sweep, main: i32, main_is: Main, cookie: &str) {
+    pub fn request(
+        &mut self,
+        spawn: SpawnId,
+        how: Sweep,
+        (main, main_is): (i32, Main),
+        cookie: &str,
+        cgroup: Option<PathBuf>,
+    ) {
         let job = self.jobs.entry(spawn).or_insert_with(|| Job {
             how,
             main,
             main_is,
             cookie: cookie.to_owned(),
+            cgroup,
             asked: HashSet::new(),
             watch: None,
         });
@@ -235,6 +246,16 @@ fn look(keeper: i32, jobs: &BTreeMap<SpawnId, Job>, known: &BTreeSet<i32>) -> Ve
             job.main_is == Main::Ended && scan.procs().iter().any(|proc| proc.pid == job.main && !proc.has_ended());
         let main = if reused { i32::MAX } else { job.main };
         found.procs = kin.members(main, &job.cookie);
+        let inside = job.cgroup.as_deref().and_then(|dir| cgroup::all_members(dir).ok()).unwrap_or_default();
+        let known: HashSet<i32> = found.procs.iter().map(|proc| proc.pid).collect();
+        let more = |proc: &&Proc| inside.contains(&proc.pid) && !known.contains(&proc.pid) && !proc.has_ended();
+        found.procs.extend(scan.procs().iter().filter(more));
+        if job.how == Sweep::Kill
+            && let Some(dir) = &job.cgroup
+        {
+            // All at once, whoever is forked meanwhile included. Before Linux 5.14 the signals below do it alone.
+            let _unknown = cgroup::kill(dir);
+        }
         for proc in &found.procs {
             signal(job, proc);
             match watchable(proc) {

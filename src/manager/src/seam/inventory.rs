@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use svd_wire::{Exit, FEATURE_UPGRADE, FdRole, Instance, PROTOCOL_MAX, PROTOCOL_MIN, Report, Request};
+use svd_wire::{Exit, FEATURES, FdRole, Instance, PROTOCOL_MAX, PROTOCOL_MIN, Report, Request};
 
 use super::{Link, LinkError};
 
@@ -45,10 +45,7 @@ impl Inventory {
     /// Says hello and takes the inventory in.
     pub async fn take(link: &mut Link) -> Result<Inventory, LinkError> {
         let build = env!("CARGO_PKG_VERSION").to_owned();
-        link.send(
-            &Request::Hello { min: PROTOCOL_MIN, max: PROTOCOL_MAX, features: FEATURE_UPGRADE, build },
-            Vec::new(),
-        )?;
+        link.send(&Request::Hello { min: PROTOCOL_MIN, max: PROTOCOL_MAX, features: FEATURES, build }, Vec::new())?;
         link.flush().await?;
         let (report, _) = link.recv().await?;
         let Report::Welcome {

@@ -29,6 +29,8 @@ pub struct Tag {
     /// The addresses of the listeners that it was given, as keys of its process have them. `None` where that was not
     /// written down: by an earlier version, or for want of room.
     pub listens: Option<BTreeSet<String>>,
+    /// How many were killed for lack of memory in svd's own cgroup before its start, where that is counted.
+    pub ooms: Option<u64>,
 }
 
 /// So many of the last restarts go into a tag, which has a bound ([`svd_wire::MAX_TAG`]). Only a successor reads them: a
@@ -56,6 +58,8 @@ struct TagText {
     beside: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     listens: Option<BTreeSet<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ooms: Option<u64>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -99,6 +103,7 @@ impl Tag {
             slot: lineage.slot.0,
             beside: lineage.origin == Origin::Beside,
             listens: self.listens.clone(),
+            ooms: self.ooms,
         };
         // Plain strings and numbers always serialize.
         let bytes = serde_json::to_vec(&text).unwrap_or_default();
@@ -131,7 +136,7 @@ impl Tag {
             }),
         };
         let instance = InstanceName::new(text.process, text.index);
-        Some(Tag { instance, purpose, cookie: text.cookie, listens: text.listens })
+        Some(Tag { instance, purpose, cookie: text.cookie, listens: text.listens, ooms: text.ooms })
     }
 }
 
@@ -186,6 +191,7 @@ mod tests {
             purpose: Purpose::Instance(lineage),
             cookie: "abc-4".to_owned(),
             listens: Some(["tcp:0.0.0.0:80".to_owned()].into()),
+            ooms: Some(3),
         };
         assert_eq!(Tag::decode(&tag.encode()), Some(tag.clone()));
         let probe = Tag { purpose: Purpose::Probe(SpawnId(4)), ..tag };
@@ -222,6 +228,7 @@ mod tests {
             purpose: Purpose::Instance(lineage),
             cookie: "c".repeat(64),
             listens: Some(BTreeSet::new()),
+            ooms: Some(u64::MAX),
         };
         let bytes = tag.encode();
         assert!(bytes.len() <= svd_wire::MAX_TAG, "{}", bytes.len());

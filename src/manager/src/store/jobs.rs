@@ -105,12 +105,13 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
     })
 }
 
-/// `code 3`, `signal 9`, `signal 11 core`, `unknown`.
+/// `code 3`, `signal 9`, `signal 11 core`, `signal 9 oom` (which an earlier build reads as a signal), `unknown`.
 fn exit_text(exit: ExitStatus) -> String {
     match exit {
         ExitStatus::Code(code) => format!("code {code}"),
         ExitStatus::Signal { signal, core: false } => format!("signal {signal}"),
         ExitStatus::Signal { signal, core: true } => format!("signal {signal} core"),
+        ExitStatus::OutOfMemory => "signal 9 oom".to_owned(),
         ExitStatus::Unknown => "unknown".to_owned(),
     }
 }
@@ -123,7 +124,10 @@ fn exit_of(text: &str) -> ExitStatus {
             number(words.next()).and_then(|code| u8::try_from(code).ok()).map_or(ExitStatus::Unknown, ExitStatus::Code)
         }
         Some("signal") => match number(words.next()) {
-            Some(signal) => ExitStatus::Signal { signal, core: words.next() == Some("core") },
+            Some(signal) => match words.next() {
+                Some("oom") => ExitStatus::OutOfMemory,
+                other => ExitStatus::Signal { signal, core: other == Some("core") },
+            },
             None => ExitStatus::Unknown,
         },
         Some(_) | None => ExitStatus::Unknown,

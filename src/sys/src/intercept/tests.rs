@@ -60,6 +60,8 @@ impl Rig {
             session: Session::Own,
             die_with: None,
             filter: Some(childs.as_fd()),
+            cgroups: &[],
+            confine: Default::default(),
         })
         .unwrap();
         let (ledger, memfd) = Ledger::create().unwrap();

@@ -214,6 +214,9 @@ pub(super) fn write_error(to: &mut Writer, error: SpawnError) {
         Stage::Directory => 5,
         Stage::Descriptors => 6,
         Stage::Exec => 7,
+        Stage::Cgroup => 8,
+        Stage::Mounts => 9,
+        Stage::Capabilities => 10,
     });
     to.i32(error.errno);
 }
@@ -227,6 +230,9 @@ pub(super) fn read_error(from: &mut Reader<'_>) -> Result<SpawnError, DecodeErro
         5 => Stage::Directory,
         6 => Stage::Descriptors,
         7 => Stage::Exec,
+        8 => Stage::Cgroup,
+        9 => Stage::Mounts,
+        10 => Stage::Capabilities,
         _ => return Err(DecodeError::Value("stage")),
     };
     Ok(SpawnError { stage, errno: from.i32()? })

@@ -2,15 +2,20 @@
 
 use super::bytes::{Reader, Writer};
 use super::{DecodeError, Known};
-use crate::spec::{Credentials, FdRole, Rlimit, SpawnSpec, SpecError, StoreSpec};
+use crate::spec::{Confinement, Credentials, FdRole, Rlimit, SpawnSpec, SpecError, StoreSpec};
 use crate::{MAX_FDS, MAX_NAME, MAX_STORED, MAX_TAG};
 use std::collections::HashSet;
 
 /// The largest string in a spec; the kernel takes 128 KiB each (MAX_ARG_STRLEN).
 const MAX_STRING: usize = 128 * 1024;
 
+/// The most paths of one kind in a confinement.
+const MAX_PATHS: usize = 256;
+
 /// Tag of the store.
 const STORE: u16 = 1;
+/// Tag of the confinement: a keeper that does not know it must not start the process without.
+const CONFINEMENT: u16 = super::CRITICAL_TAG | 2;
 
 /// A spec as the bytes of a memfd.
 pub fn encode_spec(spec: &SpawnSpec) -> Vec<u8> {
@@ -38,10 +43,19 @@ impl SpawnSpec {
         if self.argv.is_empty() {
             return Err(SpecError::NoArgument);
         }
+        let Confinement { read_only, read_write, .. } = &self.confinement;
+        let paths = || read_only.iter().chain(read_write);
+        if paths().any(|path| path.first() != Some(&b'/')) {
+            return Err(SpecError::Relative("confinement"));
+        }
+        if read_only.len().max(read_write.len()) > MAX_PATHS {
+            return Err(SpecError::TooLarge("confinement"));
+        }
         let strings = [("path", &self.path), ("cwd", &self.cwd)]
             .into_iter()
             .chain(self.argv.iter().map(|arg| ("argv", arg)))
-            .chain(self.env.iter().map(|entry| ("env", entry)));
+            .chain(self.env.iter().map(|entry| ("env", entry)))
+            .chain(paths().map(|path| ("confinement", path)));
         for (name, string) in strings {
             if string.contains(&0) {
                 return Err(SpecError::Nul(name));
@@ -88,6 +102,28 @@ pub(super) fn write(spec: &SpawnSpec, to: &mut Writer) {
     });
     to.list(&spec.fds, |to, role| write_role(*role, to));
     to.tagged(STORE, spec.store.as_ref(), write_store);
+    let confinement = Some(&spec.confinement).filter(|confinement| **confinement != Confinement::default());
+    to.tagged(CONFINEMENT, confinement, write_confinement);
+}
+
+fn write_confinement(to: &mut Writer, confinement: &Confinement) {
+    to.option(confinement.capabilities, Writer::u64);
+    to.bool(confinement.no_new_privs);
+    to.bool(confinement.private_tmp);
+    to.list(&confinement.read_only, |to, path| to.bytes(path));
+    to.list(&confinement.read_write, |to, path| to.bytes(path));
+}
+
+fn read_confinement(from: &mut Reader<'_>) -> Result<Confinement, DecodeError> {
+    let confinement = Confinement {
+        capabilities: from.option("capabilities", Reader::u64)?,
+        no_new_privs: from.bool("no_new_privs")?,
+        private_tmp: from.bool("private_tmp")?,
+        read_only: from.list(4, |from| from.bytes(MAX_STRING, "read_only"))?,
+        read_write: from.list(4, |from| from.bytes(MAX_STRING, "read_write"))?,
+    };
+    // What a later build adds here would take something away from the process, too.
+    if from.left() == 0 { Ok(confinement) } else { Err(DecodeError::Value("confinement")) }
 }
 
 pub(super) fn write_store(to: &mut Writer, store: &StoreSpec) {
@@ -117,13 +153,15 @@ pub(super) fn read(from: &mut Reader<'_>) -> Result<SpawnSpec, DecodeError> {
         rlimits: from.list(20, |from| Ok(Rlimit { resource: from.u32()?, soft: from.u64()?, hard: from.u64()? }))?,
         fds: from.list(1, read_role)?,
         store: None,
+        confinement: Confinement::default(),
     };
     // A spec is the last that a message has, so the tail of the message is its own.
     super::tail(from, |tag, field| {
-        if tag != STORE {
-            return Ok(Known::No);
+        match tag {
+            STORE => spec.store = Some(read_store(field)?),
+            CONFINEMENT => spec.confinement = read_confinement(field)?,
+            _ => return Ok(Known::No),
         }
-        spec.store = Some(read_store(field)?);
         Ok(Known::Yes)
     })?;
     Ok(spec)
@@ -141,6 +179,10 @@ pub(super) fn write_role(role: FdRole, to: &mut Writer) {
         FdRole::Notify => to.u8(5),
         FdRole::Intercept => to.u8(6),
         FdRole::Filter => to.u8(7),
+        FdRole::Cgroup(number) => {
+            to.u8(8);
+            to.u32(number);
+        }
     }
 }
 
@@ -153,6 +195,7 @@ pub(super) fn read_role(from: &mut Reader<'_>) -> Result<FdRole, DecodeError> {
         5 => Ok(FdRole::Notify),
         6 => Ok(FdRole::Intercept),
         7 => Ok(FdRole::Filter),
+        8 => Ok(FdRole::Cgroup(from.u32()?)),
         _ => Err(DecodeError::Value("role")),
     }
 }

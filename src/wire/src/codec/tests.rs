@@ -4,7 +4,7 @@ use super::*;
 use crate::message::{
     Exit, Extended, Instance, Life, NotifyState, Reloading, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp,
 };
-use crate::spec::{Credentials, FdRole, Rlimit, SpawnSpec, StoreSpec};
+use crate::spec::{Confinement, Credentials, FdRole, Rlimit, SpawnSpec, StoreSpec};
 
 /// xorshift: the same histories on every machine.
 struct Random(u64);
@@ -50,18 +50,22 @@ impl Random {
             Stage::Directory,
             Stage::Descriptors,
             Stage::Exec,
+            Stage::Cgroup,
+            Stage::Mounts,
+            Stage::Capabilities,
         ];
-        SpawnError { stage: stages[self.below(7) as usize], errno: self.next() as i32 }
+        SpawnError { stage: stages[self.below(10) as usize], errno: self.next() as i32 }
     }
 
     fn role(&mut self) -> FdRole {
-        match self.below(7) {
+        match self.below(8) {
             0 => FdRole::Stdout,
             1 => FdRole::Stderr,
             2 => FdRole::Ready,
             3 => FdRole::Notify,
             4 => FdRole::Intercept,
             5 => FdRole::Filter,
+            6 => FdRole::Cgroup(self.next() as u32),
             _ => FdRole::Child(self.next() as u32),
         }
     }
@@ -100,6 +104,13 @@ impl Random {
                 limit: random.below(65) as u32,
                 first: random.next() as u32,
             }),
+            confinement: Confinement {
+                capabilities: self.maybe(Self::next),
+                no_new_privs: self.below(2) == 1,
+                private_tmp: self.below(2) == 1,
+                read_only: self.list(|random| random.bytes(20)),
+                read_write: self.list(|random| random.bytes(20)),
+            },
         }
     }
 
@@ -298,8 +309,11 @@ fn each_role_has_its_number_and_only_the_childs_are_not_held() {
     let packet = encode_request(&Request::Release { spawn: SpawnId(1), role: FdRole::Child(9) }, 0).unwrap();
     assert_eq!(packet[HEADER + 8..], [1, 9, 0, 0, 0]);
     assert!(FdRole::Child(9).is_childs());
+    let packet = encode_request(&Request::Release { spawn: SpawnId(1), role: FdRole::Cgroup(2) }, 0).unwrap();
+    assert_eq!(packet[HEADER + 8..], [8, 2, 0, 0, 0]);
+    assert!(FdRole::Cgroup(2).is_childs());
     let mut unknown = encode_request(&Request::Release { spawn: SpawnId(1), role: FdRole::Filter }, 0).unwrap();
-    unknown[HEADER + 8] = 8;
+    unknown[HEADER + 8] = 9;
     assert_eq!(decode_request(&unknown, 0), Err(DecodeError::Value("role")));
 }
 
@@ -315,6 +329,16 @@ fn a_spec_too_large_for_a_message_goes_by_memfd() {
     let request = Request::Spawn { spawn: SpawnId(1), spec: Box::new(spec.clone()) };
     assert!(matches!(encode_request(&request, 1), Err(EncodeError::TooLarge(_))));
     assert_eq!(decode_spec(&encode_spec(&spec)).unwrap(), spec);
+}
+
+/// A keeper of an older build must refuse it, not start the process with more than it is to have.
+#[test]
+fn a_confinement_stands_in_the_tail_under_a_critical_tag_and_only_where_there_is_one() {
+    let plain = encode_spec(&SpawnSpec::default());
+    let confinement = Confinement { no_new_privs: true, ..Confinement::default() };
+    let confined = encode_spec(&SpawnSpec { confinement, ..SpawnSpec::default() });
+    assert_eq!(confined[..plain.len()], plain);
+    assert_eq!(confined[plain.len()..][..2], [2, 0x80]);
 }
 
 #[test]
@@ -334,6 +358,7 @@ fn a_spec_that_cannot_be_started_is_named() {
     };
     check(SpecError::Relative("path"), |spec| spec.path = b"true".to_vec());
     check(SpecError::Relative("cwd"), |spec| spec.cwd = Vec::new());
+    check(SpecError::Relative("confinement"), |spec| spec.confinement.read_only = vec![b"etc".to_vec()]);
     check(SpecError::NoArgument, |spec| spec.argv.clear());
     check(SpecError::Nul("env"), |spec| spec.env = vec![b"A=\0".to_vec()]);
     check(SpecError::RoleTwice(FdRole::Child(3)), |spec| spec.fds = vec![FdRole::Child(3); 2]);

@@ -44,6 +44,8 @@ fn python(script: &str) -> Running {
         session: Session::Own,
         die_with: None,
         filter: Some(childs.as_fd()),
+        cgroups: &[],
+        confine: Default::default(),
     })
     .unwrap();
     Running { channel, out: out.into(), child }
