@@ -17,6 +17,7 @@ mod files;
 mod fingerprint;
 mod glob;
 mod handoff;
+pub mod import;
 pub mod keys;
 mod listeners;
 mod man;
