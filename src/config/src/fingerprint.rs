@@ -43,6 +43,7 @@ pub(crate) fn announced(process: &ProcessPlan) -> Option<String> {
         ReadyBy::Notify => Some("notify".to_owned()),
         ReadyBy::Fd(fd) => Some(format!("fd {fd}")),
         ReadyBy::Started
+        | ReadyBy::Ended
         | ReadyBy::Listening
         | ReadyBy::Log(_)
         | ReadyBy::Run { .. }

@@ -18,6 +18,7 @@ mod fingerprint;
 mod glob;
 mod handoff;
 pub mod import;
+mod jobs;
 pub mod keys;
 mod listeners;
 mod man;

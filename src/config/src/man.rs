@@ -11,6 +11,7 @@ pub fn reference_man() -> String {
     section(&mut page, "TOP LEVEL", "", keys::KEYS.iter().filter(|k| !k.path.contains('.')));
     section(&mut page, "KEYS OF [process.NAME] AND [defaults]", PROCESS, below("process.*."));
     presets(&mut page);
+    section(&mut page, "KEYS OF [job.NAME]", JOBS, below("job.*."));
     section(&mut page, "KEYS OF [environment.NAME]", "", below("environment.*."));
     section(&mut page, "KEYS OF [control]", "", below("control."));
     page.push_str(TAIL);
@@ -28,7 +29,7 @@ fn section(page: &mut String, title: &str, intro: &str, keys: impl Iterator<Item
         let _ = writeln!(page, "{}", escape(intro));
     }
     for key in keys {
-        let name = ["process.*.", "environment.*.", "control."].iter().find_map(|p| key.path.strip_prefix(p));
+        let name = ["process.*.", "job.*.", "environment.*.", "control."].iter().find_map(|p| key.path.strip_prefix(p));
         let _ = writeln!(page, ".TP\n.B {}", escape(&name.unwrap_or(key.path).replace('*', "NAME")));
         let _ = writeln!(page, "{}", escape(key.doc));
         let _ = writeln!(page, ".br\nTakes: {} ({}).", escape(key.allowed), escape(&key.kind_text()));
@@ -246,6 +247,9 @@ stop can be left out.";
 
 const PROCESS: &str = "\
 Keys with a dot are those of a table: restart.limit is limit in restart = { limit = \"5 in 1m\" }.";
+
+const JOBS: &str = "\
+Keys with a dot are those of a table, as above. Some keys are those of processes.";
 
 const PRESETS: &str = "\
 What a preset sets, and why. The keys of a process win over its preset, and the preset wins over [defaults]. handoff is left \

@@ -6,6 +6,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod job;
+
+pub use job::{CatchUp, CatchUpMode, HistoryPlan, JobPlan, Overlap, SchedulePlan};
+
 /// All that one svd runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -17,6 +21,8 @@ pub struct Plan {
     pub dir: PathBuf,
     /// The processes, in the order in which the files name them.
     pub processes: Vec<ProcessPlan>,
+    /// The jobs, in the order in which the files name them.
+    pub jobs: Vec<JobPlan>,
     /// Who may use the control socket.
     pub control: ControlPlan,
 }
@@ -26,12 +32,28 @@ impl Plan {
     pub fn process(&self, name: &str) -> Option<&ProcessPlan> {
         self.processes.iter().find(|p| p.name == name)
     }
+
+    /// The job of this name.
+    pub fn job(&self, name: &str) -> Option<&JobPlan> {
+        self.jobs.iter().find(|job| job.name == name)
+    }
+
+    /// What is started under this name: a process, or the runs of a job (`job:report`).
+    pub fn program(&self, name: &str) -> Option<&ProcessPlan> {
+        match name.strip_prefix(JOB) {
+            Some(job) => self.job(job).map(|job| &job.process),
+            None => self.process(name),
+        }
+    }
 }
+
+/// What stands before the name of a job wherever processes and jobs are named together. No process's name has a colon.
+pub const JOB: &str = "job:";
 
 /// One process and how it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProcessPlan {
-    /// `[A-Za-z0-9_-]+`.
+    /// `[A-Za-z0-9_-]+`; of the runs of a job `job:` and the job's name.
     pub name: String,
     /// How many instances the config asks for, 0 to 1000.
     pub count: u32,
@@ -275,6 +297,8 @@ pub struct ExecPlan {
     /// `PORT` of instance 1; instance n gets `port + n - 1`. A process with a TCP listener is told that one's port instead,
     /// all its instances alike.
     pub port: u16,
+    /// What it reads from its standard input; `None`: nothing.
+    pub input: Option<String>,
 }
 
 impl fmt::Debug for ExecPlan {
@@ -291,6 +315,7 @@ impl fmt::Debug for ExecPlan {
             .field("keep_env", &self.keep_env)
             .field("rlimits", &self.rlimits)
             .field("port", &self.port)
+            .field("input", &self.input.as_ref().map(String::len))
             .finish()
     }
 }
@@ -365,6 +390,8 @@ pub enum Late {
 pub enum ReadyBy {
     /// Exec succeeded.
     Started,
+    /// Nothing: its end is all that is waited for, until the timeout. So it is for the runs of jobs.
+    Ended,
     /// It was seen to listen on one of its listeners, or to accept from it.
     Listening,
     /// `READY=1` over `$NOTIFY_SOCKET`.

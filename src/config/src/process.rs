@@ -406,7 +406,7 @@ fn restart_limit(text: &str) -> Option<Option<RestartLimit>> {
     }
 }
 
-fn success_exit(field: &Field<'_>, report: &mut Report) -> Option<Vec<SuccessExit>> {
+pub(crate) fn success_exit(field: &Field<'_>, report: &mut Report) -> Option<Vec<SuccessExit>> {
     let Value::Array(items) = &field.node.value else {
         field.wrong(field.node, report);
         return None;

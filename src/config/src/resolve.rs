@@ -11,8 +11,8 @@ use crate::error::{Errors, Warning};
 use crate::listeners::{self, Base, Prepared};
 use crate::order;
 use crate::plan::{
-    ControlPlan, Dependency, ExecPlan, Handoff, Late, ListenAddress, ListenerPlan, LogPlan, Plan, ProcessPlan, ReadyBy,
-    ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
+    ControlPlan, Dependency, ExecPlan, Handoff, JobPlan, Late, ListenAddress, ListenerPlan, LogPlan, Plan, ProcessPlan,
+    ReadyBy, ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
 };
 use crate::ports;
 use crate::process::{Raw, RawEvidence, RawRun};
@@ -73,11 +73,11 @@ fn plain(sources: &Sources, files: &mut EnvFiles<'_>, report: &mut Report) -> (D
 
 /// Makes the plan out of the draft.
 pub(crate) struct Resolver<'a> {
-    sources: &'a Sources,
-    files: EnvFiles<'a>,
+    pub sources: &'a Sources,
+    pub files: EnvFiles<'a>,
     pub report: Report,
-    /// The variables of all processes.
-    shared: Variables,
+    /// The variables of all processes and jobs.
+    pub shared: Variables,
 }
 
 /// A process, as far as it is known.
@@ -111,9 +111,9 @@ impl Asked<'_> {
 impl Resolver<'_> {
     fn resolve(mut self, draft: Draft) -> Result<(Plan, Vec<Warning>), Errors> {
         let app = self.app(draft.app.as_ref());
-        if draft.processes.is_empty() && !self.report.has_problems() {
+        if draft.processes.is_empty() && draft.jobs.is_empty() && !self.report.has_problems() {
             self.report.problem_whole(match self.sources.main.kind {
-                SourceKind::Toml => "no process; add one: [process.web] with run = \"…\"",
+                SourceKind::Toml => "no process and no job; add one: [process.web] with run = \"…\"",
                 _ => "no process; add a line such as web: ./server",
             });
         }
@@ -123,6 +123,7 @@ impl Resolver<'_> {
         for (named, prepared) in draft.processes.iter().zip(prepared) {
             processes.extend(self.process(named, prepared));
         }
+        let jobs: Vec<JobPlan> = draft.jobs.iter().filter_map(|job| self.job(job)).collect();
         let instances: u32 = processes.iter().map(|p| p.count).sum();
         if instances > MOST_INSTANCES {
             self.report.problem_whole(format!(
@@ -134,9 +135,9 @@ impl Resolver<'_> {
         }
         let environment = self.sources.environment.clone();
         let dir = self.sources.dir.clone();
-        let mut plan = Plan { app, environment, dir, processes, control: control(draft.control) };
+        let mut plan = Plan { app, environment, dir, processes, jobs, control: control(draft.control) };
         if !self.report.has_problems() {
-            order::select(&mut plan, &self.sources.only, &mut self.report);
+            order::select(&mut plan, self.sources, &mut self.report);
         }
         self.report.finish().map(|warnings| (plan, warnings))
     }
@@ -198,26 +199,7 @@ impl Resolver<'_> {
         let logs = self.logs(named);
         let stop = self.stop(named);
         let recycle = self.recycle(named);
-        let exec = ExecPlan {
-            run: run?,
-            cwd: match &raw.cwd {
-                Some(cwd) => self.sources.dir.join(&cwd.value),
-                None => self.sources.dir.clone(),
-            },
-            user: raw.user.as_ref().map(|u| u.value.clone()),
-            group: raw.group.as_ref().map(|g| g.value.clone()),
-            umask: raw.umask.as_ref().map(|u| u.value),
-            nice: raw.nice.as_ref().map(|n| n.value),
-            oom_score_adj: raw.oom_score_adj.as_ref().map(|o| o.value),
-            env,
-            keep_env: raw.keep_env.clone().unwrap_or_else(|| KEEP_ENV.iter().map(|name| (*name).to_owned()).collect()),
-            rlimits: {
-                let mut limits = raw.rlimits.clone();
-                limits.sort_by_key(|l| l.resource);
-                limits
-            },
-            port,
-        };
+        let exec = self.exec(raw, run?, env, port, None);
         let after = raw.after.as_deref().unwrap_or_default().iter();
         let plan = ProcessPlan {
             name: name.value.clone(),
@@ -249,6 +231,38 @@ impl Resolver<'_> {
         Some(plan)
     }
 
+    /// What is started, and in which surroundings.
+    pub(crate) fn exec(
+        &self,
+        raw: &Raw,
+        run: Run,
+        env: BTreeMap<String, String>,
+        port: u16,
+        input: Option<String>,
+    ) -> ExecPlan {
+        ExecPlan {
+            run,
+            cwd: match &raw.cwd {
+                Some(cwd) => self.sources.dir.join(&cwd.value),
+                None => self.sources.dir.clone(),
+            },
+            user: raw.user.as_ref().map(|u| u.value.clone()),
+            group: raw.group.as_ref().map(|g| g.value.clone()),
+            umask: raw.umask.as_ref().map(|u| u.value),
+            nice: raw.nice.as_ref().map(|n| n.value),
+            oom_score_adj: raw.oom_score_adj.as_ref().map(|o| o.value),
+            env,
+            keep_env: raw.keep_env.clone().unwrap_or_else(|| KEEP_ENV.iter().map(|name| (*name).to_owned()).collect()),
+            rlimits: {
+                let mut limits = raw.rlimits.clone();
+                limits.sort_by_key(|l| l.resource);
+                limits
+            },
+            port,
+            input,
+        }
+    }
+
     fn run(&mut self, named: &Named, known: &Known<'_>) -> Option<Run> {
         let name = &named.name.value;
         let Some(run) = &named.raw.run else {
@@ -276,7 +290,14 @@ impl Resolver<'_> {
     }
 
     /// Splits a line that no shell will see, and checks that its variables will be there.
-    fn words(&mut self, title: &str, line: &str, span: Span, way_out: &str, known: &Known<'_>) -> Option<Run> {
+    pub(crate) fn words(
+        &mut self,
+        title: &str,
+        line: &str,
+        span: Span,
+        way_out: &str,
+        known: &Known<'_>,
+    ) -> Option<Run> {
         let split = match words::split(line) {
             Ok(split) => split,
             Err(SplitError::NeedsShell { what, range }) => {
@@ -369,7 +390,7 @@ impl Resolver<'_> {
         Some(ReadyPlan { by, timeout: ready.timeout.unwrap_or(minute), late: ready.late })
     }
 
-    fn stop(&mut self, named: &Named) -> Vec<StopStep> {
+    pub(crate) fn stop(&mut self, named: &Named) -> Vec<StopStep> {
         let Some(At { value: steps, span }) = &named.raw.stop else {
             return vec![StopStep::Signal(15), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(values::KILL)];
         };

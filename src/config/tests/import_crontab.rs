@@ -1,5 +1,7 @@
 //! A crontab becomes a config that does the same, and what is not the same is told.
 
+mod common;
+
 use svd_config::import::{CrontabKind, Import, Surroundings, Weight, crontab};
 use svd_config::schedule::Schedule;
 
@@ -30,6 +32,7 @@ fn system(text: &str) -> Import {
 #[track_caller]
 fn check(text: &str, config: &str) {
     assert_eq!(user(text).config, config, "{text}");
+    common::plan(&common::toml(config));
 }
 
 /// The keys of the only job of a line, without those that all have.
@@ -124,7 +127,6 @@ fn a_system_crontab_has_users_and_their_homes() {
          [job.warm-up]\n\
          run = \"/usr/bin/warm-up\"\n\
          schedule = \"@reboot\"\n\
-         timezone = \"Europe/Berlin\"\n\
          overlap = \"allow\"\n\
          user = \"www-data\"\n\
          cwd = \"/var/www\"\n\
@@ -403,6 +405,12 @@ fn whatever_the_crontab_the_config_is_toml_with_schedules_that_are_right_and_no_
         let import = import(&text, kind, "Europe/Berlin");
         let config: toml::Table =
             import.config.parse().unwrap_or_else(|error| panic!("{error}\n{text:?}\n{}", import.config));
+        // svd takes it, where there is anything in it.
+        if !import.jobs.is_empty()
+            && let Err(errors) = svd_config::plan(&common::toml(&import.config))
+        {
+            panic!("{errors}\n{text:?}\n{}", import.config);
+        }
         let found = config.get("job").and_then(|jobs| jobs.as_table()).cloned().unwrap_or_default();
         assert_eq!(found.len(), import.jobs.len(), "{text:?}");
         jobs += found.len();

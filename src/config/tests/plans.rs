@@ -37,6 +37,7 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
             keep_env: texts(KEEP),
             rlimits: Vec::new(),
             port,
+            input: None,
         },
         after: Vec::new(),
         oneshot: false,
@@ -73,6 +74,7 @@ fn the_short_form_gets_every_default() {
         environment: None,
         dir: "/srv/shop".into(),
         processes: vec![clock, web],
+        jobs: vec![],
         control,
     };
     assert_eq!(found, expected);
@@ -162,6 +164,7 @@ read_group = "svd-read"
                 RlimitPlan { resource: 7, soft: 65536, hard: 65536 },
             ],
             port: 8080,
+            input: None,
         },
         after: vec![
             Dependency { process: "migrate".to_owned(), condition: Condition::Completed },

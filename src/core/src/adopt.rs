@@ -164,9 +164,14 @@ fn running(plan: &ProcessPlan, adopted: &Adopted, pid: i32, at: Time, now: Time)
         return Life::Running { pid, readiness: Readiness::Ready };
     }
     let deadline = at.after(plan.ready.timeout);
+    // A manager's death gives a run no more time: the keeper has seen to it meanwhile as ever.
+    let working = plan.ready.by == ReadyBy::Ended;
     // Signalled by the ladder without being asked to end: it was too late, and is being ended for that.
     if ladder_place(plan, adopted).is_some_and(|(_, sent)| sent >= deadline) {
         return stopping(plan, adopted, Some(pid), Reason::ReadyTimeout(plan.ready.timeout), now);
+    }
+    if working {
+        return Life::Running { pid, readiness: Readiness::Working { deadline } };
     }
     if plan.ready.by == ReadyBy::Notify && adopted.notified_ready {
         return Life::Running { pid, readiness: Readiness::Ready };

@@ -89,6 +89,10 @@ pub(crate) enum Readiness {
         deadline: Time,
     },
     Ready,
+    /// A run of a job: its end is all that is waited for, until then.
+    Working {
+        deadline: Time,
+    },
     /// It said that it is stopping. It is helped on when that takes longer than its own ladder would.
     Leaving {
         deadline: Time,
@@ -199,7 +203,10 @@ impl Spawn {
     pub fn is_rising(&self) -> bool {
         match self.life {
             Life::Launching | Life::Running { readiness: Readiness::Probing { .. }, .. } => true,
-            Life::Running { readiness: Readiness::Ready | Readiness::Leaving { .. }, .. } => false,
+            Life::Running {
+                readiness: Readiness::Ready | Readiness::Working { .. } | Readiness::Leaving { .. },
+                ..
+            } => false,
             Life::Draining { .. } | Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => false,
         }
     }
@@ -226,7 +233,9 @@ impl Spawn {
         let deadline = match &self.life {
             Life::Launching => Some(self.since.after(LAUNCH_TIMEOUT)),
             Life::Running { readiness: Readiness::Probing { deadline }, .. } => Some(*deadline),
-            Life::Running { readiness: Readiness::Leaving { deadline }, .. } => Some(*deadline),
+            Life::Running { readiness: Readiness::Working { deadline } | Readiness::Leaving { deadline }, .. } => {
+                Some(*deadline)
+            }
             Life::Running { readiness: Readiness::Ready, .. } => None,
             Life::Draining { step: DrainStep::Queue { deadline } | DrainStep::Proof { deadline }, .. } => {
                 Some(*deadline)
@@ -263,6 +272,7 @@ impl Spawn {
         self.life = Life::Running { pid, readiness: Readiness::Probing { deadline } };
         match cx.plan.ready.by {
             ReadyBy::Started => self.ready(cx),
+            ReadyBy::Ended => self.life = Life::Running { pid, readiness: Readiness::Working { deadline } },
             ReadyBy::Listening
             | ReadyBy::Notify
             | ReadyBy::Fd(_)
@@ -289,7 +299,10 @@ impl Spawn {
                 cx.record(self.id, FactKind::Ready(cx.now.since(self.since)));
                 cx.out.push(Action::Watch { spawn: self.id });
             }
-            Life::Running { readiness: Readiness::Ready | Readiness::Leaving { .. }, .. } => {}
+            Life::Running {
+                readiness: Readiness::Ready | Readiness::Working { .. } | Readiness::Leaving { .. },
+                ..
+            } => {}
             Life::Launching
             | Life::Draining { .. }
             | Life::Stopping { .. }
@@ -304,7 +317,8 @@ impl Spawn {
         let deadline = match &self.life {
             Life::Running { readiness: Readiness::Ready, .. } => cx.now.after(patience),
             Life::Running { readiness: Readiness::Probing { deadline }, .. } => *deadline,
-            Life::Running { readiness: Readiness::Leaving { .. }, .. } => return,
+            // What a run says of itself changes nothing of its deadline.
+            Life::Running { readiness: Readiness::Working { .. } | Readiness::Leaving { .. }, .. } => return,
             Life::Launching
             | Life::Draining { .. }
             | Life::Stopping { .. }
@@ -361,7 +375,10 @@ impl Spawn {
         // One that is leaving may have been helped on by a manager before.
         let sent = match self.life {
             Life::Running { readiness: Readiness::Leaving { .. }, .. } => self.sent,
-            Life::Running { readiness: Readiness::Probing { .. } | Readiness::Ready, .. } => None,
+            Life::Running {
+                readiness: Readiness::Probing { .. } | Readiness::Ready | Readiness::Working { .. },
+                ..
+            } => None,
             Life::Launching
             | Life::Draining { .. }
             | Life::Stopping { .. }
@@ -529,7 +546,9 @@ impl Spawn {
     fn due(&mut self, cx: &mut Cx<'_>) {
         match &mut self.life {
             Life::Launching => self.too_late(cx, LAUNCH_TIMEOUT),
-            Life::Running { readiness: Readiness::Probing { .. }, .. } => self.too_late(cx, cx.plan.ready.timeout),
+            Life::Running { readiness: Readiness::Probing { .. } | Readiness::Working { .. }, .. } => {
+                self.too_late(cx, cx.plan.ready.timeout)
+            }
             Life::Running { readiness: Readiness::Leaving { .. }, .. } => match self.note.ready {
                 Some(_) => self.stop(cx, Reason::BySelf, How::Ladder),
                 None => self.too_late(cx, cx.plan.ready.timeout),

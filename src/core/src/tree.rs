@@ -277,6 +277,7 @@ pub(crate) fn unknown_process(name: &str) -> ProcessPlan {
             keep_env: Vec::new(),
             rlimits: Vec::new(),
             port: 0,
+            input: None,
         },
         after: Vec::new(),
         oneshot: false,

@@ -72,6 +72,7 @@ impl Core {
                 Some((since, _)) => (State::Unhealthy, *since),
                 None => (State::Ready, spawn.note.ready.unwrap_or(spawn.since)),
             },
+            Life::Running { readiness: Readiness::Working { .. }, .. } => (State::Ready, spawn.since),
             Life::Running { readiness: Readiness::Leaving { .. }, .. } => (State::Stopping, spawn.since),
             Life::Draining { begun, .. } => (State::Draining, *begun),
             Life::Stopping { begun, .. } => (State::Stopping, *begun),
@@ -181,6 +182,7 @@ fn beside_view(name: InstanceName, spawn: &Spawn, seat: Seat, current: Option<i3
             let since = spawn.note.ready.unwrap_or(spawn.since);
             (State::Ready, since, Some(Reason::ToReplace(successor())))
         }
+        Life::Running { readiness: Readiness::Working { .. }, .. } => (State::Ready, spawn.since, None),
         Life::Running { readiness: Readiness::Leaving { .. }, .. } => {
             (State::Stopping, spawn.since, Some(Reason::BySelf))
         }

@@ -28,6 +28,7 @@ pub fn process(name: &str) -> ProcessPlan {
             keep_env: vec![],
             rlimits: vec![],
             port: 5000,
+            input: None,
         },
         after: vec![],
         oneshot: false,

@@ -59,6 +59,7 @@ pub mod tests {
             others: Vec::new(),
             environment: None,
             only: Vec::new(),
+            no_jobs: false,
             inherited: [("HOME".to_owned(), "/".to_owned())].into(),
         };
         let (mut plan, _) = svd_config::plan(&sources).unwrap();

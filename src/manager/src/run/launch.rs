@@ -223,6 +223,7 @@ impl Surroundings<'_> {
                 env.insert("NOTIFY_SOCKET".into(), path.display().to_string());
             }
             ReadyBy::Started
+            | ReadyBy::Ended
             | ReadyBy::Listening
             | ReadyBy::Log(_)
             | ReadyBy::Run { .. }

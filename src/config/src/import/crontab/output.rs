@@ -31,7 +31,7 @@ pub(crate) struct Job {
     /// `None` is UTC.
     pub zone: Option<String>,
     /// In minutes.
-    pub jitter: Option<u64>,
+    pub jitter: Option<u32>,
     pub user: Option<String>,
     pub cwd: Option<String>,
     pub env: BTreeMap<String, String>,

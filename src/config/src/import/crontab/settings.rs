@@ -116,9 +116,9 @@ impl Settings {
     }
 }
 
-/// Minutes of less than a year.
+/// Minutes, as far as a jitter can be.
 fn delay(text: &str) -> Option<u32> {
-    text.trim().parse().ok().filter(|minutes| *minutes < 365 * 24 * 60)
+    text.trim().parse().ok().filter(|minutes| *minutes <= super::LONGEST_DELAY)
 }
 
 /// Why a variable is not in the config.
@@ -181,9 +181,10 @@ fn about(name: &str, value: &str) -> Option<(Weight, Told)> {
             "the jobs below have it as their jitter, as in cronie; it differs from job to job, and stays".to_owned(),
             "Debian's cron does not know it",
         ),
-        "RANDOM_DELAY" => {
-            differs(format!("{} is no number of minutes", shown(value)), "say it by jitter = \"…\" of the jobs below")
-        }
+        "RANDOM_DELAY" => differs(
+            format!("{} is no number of minutes up to a day", shown(value)),
+            "say it by jitter = \"…\" of the jobs below",
+        ),
         _ => None,
     }
 }
