@@ -71,6 +71,11 @@ impl Items {
     }
 }
 
+/// A range that may be one number.
+fn side(first: u32, last: u32) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
+}
+
 /// Where in the field the reader is.
 struct Reader<'r> {
     field: &'r Field,
@@ -134,7 +139,7 @@ impl<'r> Reader<'r> {
                 let range = self.word.text.get(start..self.at).unwrap_or_default();
                 let told = Told::new(
                     format!("{} runs backwards: cron takes it, and selects nothing by it", shown(range)),
-                    format!("if it was meant to go round, write {first}-{},{}-{last}", self.top(), low),
+                    format!("if it was meant to go round, write {},{}", side(first, self.top()), side(low, last)),
                 );
                 odd.push((self.span(start), told));
                 return Some(());
