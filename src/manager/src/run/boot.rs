@@ -25,6 +25,7 @@ use super::settings::{Setting, Settings};
 use super::spawns::Spawns;
 use super::sweep::Sweeper;
 use super::terminal::Terminal;
+use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
 use crate::ask::Handle;
 use crate::cli::RunArgs;
@@ -97,12 +98,16 @@ pub fn run(args: &RunArgs, socket: OwnedFd) -> u8 {
     match result {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!(%error, "the manager ends");
+            match error {
+                BootError::Link(LinkError::Replaced) => tracing::info!(%error, "the manager ends"),
+                _ => tracing::error!(%error, "the manager ends"),
+            }
             match error {
                 BootError::Config(text) => {
                     crate::say::line(text.trim_end());
                     2
                 }
+                BootError::Link(LinkError::Replaced) => 0,
                 BootError::Link(LinkError::Closed) => 1,
                 BootError::Link(_) | BootError::Other(_) => {
                     crate::say::line(&format!("svd: {error}"));
@@ -450,6 +455,9 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
             boot: inventory.boot,
             pid: inventory.keeper_pid,
             manager_starts: inventory.manager_starts,
+            protocol: inventory.protocol,
+            features: inventory.keeper_features,
+            build: std::mem::take(&mut inventory.keeper_build),
         },
         settings,
         place,
@@ -481,6 +489,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         watched: Watched::Off,
         stopping: Stopping::No,
         wish: Wish::Changed,
+        upgrade: Upgrade::default(),
     };
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {
@@ -509,6 +518,8 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
 
 fn begun(inventory: &Inventory) -> NewEvent {
     let before = match inventory.last_death {
+        // Only one that makes way for another build ends so.
+        Some(svd_wire::Exit::Code(0)) => "; the one before made way for it".to_owned(),
         Some(exit) => format!("; the one before {}", exit_status(exit)),
         None => String::new(),
     };

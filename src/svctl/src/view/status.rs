@@ -241,6 +241,8 @@ pub(crate) mod tests {
             environment: Some("production".to_owned()),
             release: None,
             svd: Svd {
+                keeper_version: "0.1.0".into(),
+                protocol: 2,
                 version: "0.1.0".to_owned(),
                 keeper_pid: 1,
                 manager_pid: 17,

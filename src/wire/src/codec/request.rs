@@ -69,6 +69,15 @@ pub(super) fn encode(request: &Request, to: &mut Writer) -> u16 {
             to.u8(*code);
             14
         }
+        Request::UpgradeManager { note } => {
+            to.bytes(note);
+            15
+        }
+        Request::UpgradeKeeper { note } => {
+            to.bytes(note);
+            16
+        }
+        Request::UpgradeSeen => 17,
     }
 }
 
@@ -93,6 +102,9 @@ pub(super) fn decode(kind: u16, from: &mut Reader<'_>) -> Result<Request, Decode
         12 => Request::Watch { on: from.bool("on")? },
         13 => Request::Pong,
         14 => Request::Exit { code: from.u8()? },
+        15 => Request::UpgradeManager { note: from.bytes(MAX_TAG, "note")? },
+        16 => Request::UpgradeKeeper { note: from.bytes(MAX_TAG, "note")? },
+        17 => Request::UpgradeSeen,
         other => return Err(DecodeError::UnknownKind(other)),
     })
 }
