@@ -6,6 +6,7 @@
 use crate::field::{self, Section};
 use crate::jobs::{NamedJob, RawJob};
 use crate::keys;
+use crate::notify::RawNotify;
 use crate::process::{Raw, RawEvidence};
 use crate::report::{At, Report, Span};
 use crate::rolling::{RawRecycle, RawUpdate};
@@ -22,6 +23,7 @@ pub(crate) struct Draft {
     pub processes: Vec<Named>,
     pub jobs: Vec<NamedJob>,
     pub control: Control,
+    pub notify: RawNotify,
 }
 
 /// A process and its keys.
@@ -51,6 +53,7 @@ pub(crate) struct Document {
     pub jobs: Vec<NamedJob>,
     pub environments: Vec<Environment>,
     pub control: Control,
+    pub notify: RawNotify,
 }
 
 /// An overlay.
@@ -109,6 +112,10 @@ pub(crate) fn read_main(text: &str, report: &mut Report) -> Document {
         control: top
             .get("control")
             .and_then(|f| f.map(report).map(|t| control(&f.section(t, "control"), report)))
+            .unwrap_or_default(),
+        notify: top
+            .get("notify")
+            .and_then(|f| f.map(report).map(|t| RawNotify::read(&f, &f.section(t, "notify"), report)))
             .unwrap_or_default(),
     }
 }
@@ -366,7 +373,7 @@ impl Document {
         let mut env = self.env;
         env.extend(overlay.map(|o| o.env.clone()).unwrap_or_default());
         let env_file = overlay.and_then(|o| o.env_file.clone()).unwrap_or(self.env_file);
-        Draft { app: self.app, env, env_file, processes, jobs, control: self.control }
+        Draft { app: self.app, env, env_file, processes, jobs, control: self.control, notify: self.notify }
     }
 }
 

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod job;
+mod notify;
 
 pub use job::{CatchUp, CatchUpMode, HistoryPlan, JobPlan, Overlap, SchedulePlan};
+pub use notify::{HookPlan, NotifyPlan, Scheme, Url, WebhookPlan};
 
 /// All that one svd runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,8 @@ pub struct Plan {
     pub jobs: Vec<JobPlan>,
     /// Who may use the control socket.
     pub control: ControlPlan,
+    /// Who is told of what happens.
+    pub notify: Option<NotifyPlan>,
 }
 
 impl Plan {

@@ -133,9 +133,10 @@ impl Resolver<'_> {
         if !self.report.is_broken() {
             order::check(&draft.processes, &mut self.report);
         }
+        let notify = self.notify(&draft.notify);
         let environment = self.sources.environment.clone();
         let dir = self.sources.dir.clone();
-        let mut plan = Plan { app, environment, dir, processes, jobs, control: control(draft.control) };
+        let mut plan = Plan { app, environment, dir, processes, jobs, control: control(draft.control), notify };
         if !self.report.has_problems() {
             order::select(&mut plan, self.sources, &mut self.report);
         }

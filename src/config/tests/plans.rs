@@ -76,6 +76,7 @@ fn the_short_form_gets_every_default() {
         processes: vec![clock, web],
         jobs: vec![],
         control,
+        notify: None,
     };
     assert_eq!(found, expected);
 }

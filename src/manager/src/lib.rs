@@ -11,6 +11,7 @@ pub mod http;
 mod instant;
 mod listen;
 pub mod logs;
+mod notify;
 mod own_log;
 mod plan;
 mod reactor;

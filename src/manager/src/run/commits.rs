@@ -86,6 +86,11 @@ impl Commits {
         self.open.batch.events.push(event);
     }
 
+    /// Of everything up to this event everybody has been told.
+    pub fn notified(&mut self, mark: i64) {
+        self.open.batch.notified = Some(mark);
+    }
+
     /// A report was taken in.
     pub fn ack(&mut self, seq: u64) {
         self.open.ack = Some(self.open.ack.map_or(seq, |earlier| earlier.max(seq)));
@@ -185,14 +190,14 @@ impl Commits {
     /// Gives what failed to the store again. Later ones may be on disk already: what they changed is not changed back.
     fn again(&mut self) {
         self.retry_at = None;
-        let mut later: Vec<Batch> = vec![Batch { changes: self.open.batch.changes.clone(), events: Vec::new() }];
+        let mut later: Vec<Batch> = vec![Batch { changes: self.open.batch.changes.clone(), ..Batch::default() }];
         for waiting in self.waiting.iter_mut().rev() {
             let batch = &mut waiting.turn.batch;
             if matches!(waiting.state, State::Failed) {
                 later.iter().for_each(|later| batch.drop_superseded_by(later));
             }
             if !batch.changes.is_empty() {
-                later.push(Batch { changes: batch.changes.clone(), events: Vec::new() });
+                later.push(Batch { changes: batch.changes.clone(), ..Batch::default() });
             }
         }
         for waiting in self.waiting.iter_mut().filter(|waiting| matches!(waiting.state, State::Failed)) {

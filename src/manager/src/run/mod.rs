@@ -16,6 +16,7 @@ mod intercepted;
 mod knock;
 mod launch;
 mod leftovers;
+mod notices;
 mod perform;
 mod place;
 mod probe;
@@ -51,6 +52,12 @@ pub enum Inner {
     ErrandAgain(SpawnId, errands::Errand),
     /// The command of this number has had its time.
     ErrandLate(u64),
+    /// The command of this number that tells of an event has had its time, or what it left behind has.
+    NoticeLate(u64),
+    /// What it has written, the end of it.
+    NoticeSaid(u64, String),
+    /// A webhook was told, or not.
+    Posted(Box<crate::notify::Notice>, Result<(), String>),
     /// A probe asks to be let through a gate.
     Knock(knock::Knock),
     /// The probe from there is over.

@@ -26,6 +26,7 @@ enum Job {
     Begin([u8; 16], Answer<Desired>),
     Commit(Batch, Answer<Vec<Arc<api::Event>>>),
     Events(EventQuery, Answer<Vec<api::Event>>),
+    Notified(Answer<i64>),
 }
 
 /// Handle to the store's thread; cheap to clone.
@@ -81,6 +82,11 @@ impl Store {
         self.ask(|answer| Job::Events(query, answer))
     }
 
+    /// The last event up to which everybody has been told who is to be told.
+    pub fn notified(&self) -> oneshot::Receiver<Result<i64, StoreError>> {
+        self.ask(Job::Notified)
+    }
+
     fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> oneshot::Receiver<Result<T, StoreError>> {
         let (answer, receiver) = oneshot::channel();
         if let Err(refused) = self.jobs.try_send(job(answer)) {
@@ -101,6 +107,7 @@ impl Job {
             Job::Begin(_, answer) => drop(answer.send(Err(error))),
             Job::Commit(_, answer) => drop(answer.send(Err(error))),
             Job::Events(_, answer) => drop(answer.send(Err(error))),
+            Job::Notified(answer) => drop(answer.send(Err(error))),
         }
     }
 }
@@ -156,6 +163,7 @@ impl Worker {
                     drop(answer.send(self.begin(boot)));
                 }
                 Job::Events(query, answer) => drop(answer.send(read::events(&self.connection, &query))),
+                Job::Notified(answer) => drop(answer.send(write::notified(&self.connection))),
             }
             if next.is_none() {
                 next = queue.recv().ok();
@@ -207,6 +215,6 @@ impl Worker {
         self.count = 0;
         let time_ns = svd_sys::clock::now().real_ns;
         let told = NewEvent { time_ns, kind: "store.replaced".to_owned(), message, ..NewEvent::default() };
-        self.store(&[Batch { changes: Vec::new(), events: vec![told] }]).map(drop)
+        self.store(&[Batch { events: vec![told], ..Batch::default() }]).map(drop)
     }
 }

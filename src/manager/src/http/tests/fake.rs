@@ -93,7 +93,8 @@ impl Fake {
             message: format!("{kind} happened"),
             ..NewEvent::default()
         };
-        let stored = self.state.store.commit(Batch { changes: vec![], events: vec![event] }).await.unwrap().unwrap();
+        let stored =
+            self.state.store.commit(Batch { events: vec![event], ..Default::default() }).await.unwrap().unwrap();
         let _nobody_listens = self.state.handle.events.send(stored[0].clone());
         stored[0].clone()
     }
