@@ -39,6 +39,7 @@ pub(crate) struct Control {
     pub socket_mode: Option<At<u32>>,
     pub socket_group: Option<At<String>>,
     pub read_group: Option<At<String>>,
+    pub metrics: Option<At<bool>>,
 }
 
 /// A Procfile.toml as it was written, or the part of it that could be read.
@@ -295,6 +296,7 @@ fn control(section: &Section<'_>, report: &mut Report) -> Control {
         socket_mode: section.get("socket_mode").and_then(|f| f.mode(report, |m| m & 0o600 == 0o600 && m & !0o666 == 0)),
         socket_group: section.get("socket_group").and_then(|f| f.account(report)),
         read_group: section.get("read_group").and_then(|f| f.account(report)),
+        metrics: section.get("metrics").and_then(|f| f.boolean(report)),
     }
 }
 

@@ -506,4 +506,6 @@ pub struct ControlPlan {
     pub socket_group: Option<String>,
     /// Members of this group may only look.
     pub read_group: Option<String>,
+    /// Whether metrics are told.
+    pub metrics: bool,
 }

@@ -458,6 +458,7 @@ fn control(raw: Control) -> ControlPlan {
         socket_mode: raw.socket_mode.map_or(default_mode, |m| m.value),
         socket_group: raw.socket_group.map(|g| g.value),
         read_group: raw.read_group.map(|g| g.value),
+        metrics: raw.metrics.is_none_or(|m| m.value),
     }
 }
 

@@ -66,7 +66,7 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
 #[test]
 fn the_short_form_gets_every_default() {
     let found = plan(&toml("[process]\nclock = \"python clock.py\"\nweb = \"srv $PORT '$PORT'\"\n"));
-    let control = ControlPlan { socket_mode: 0o600, socket_group: None, read_group: None };
+    let control = ControlPlan { socket_mode: 0o600, socket_group: None, read_group: None, metrics: true };
     let clock = bare("clock", &["python", "clock.py"], 5100);
     let web = bare("web", &["srv", "${PORT}", "$$PORT"], 5000);
     let expected = Plan {

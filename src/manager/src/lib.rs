@@ -7,6 +7,7 @@ mod check;
 pub mod cli;
 mod doctor;
 mod entry;
+mod exposition;
 pub mod http;
 mod instant;
 mod listen;

@@ -198,7 +198,6 @@ impl Notices {
         self.outstanding.is_empty()
     }
 
-    #[cfg(test)]
     /// How many wait or are being told, and what has come of others, for each place.
     pub fn counters(&self) -> impl Iterator<Item = (&'static str, usize, Counters)> {
         self.places.iter().map(|(place, queue)| {

@@ -16,6 +16,7 @@ mod intercepted;
 mod knock;
 mod launch;
 mod leftovers;
+mod metrics;
 mod notices;
 mod perform;
 mod place;

@@ -220,6 +220,7 @@ async fn main_loop(
                 drop(reply.send(tree.lock().unwrap().clone()));
                 looks.send_modify(|count| *count += 1);
             }
+            Ask::Metrics { reply } => drop(reply.send(Some("up 1\n".to_owned()))),
             // Never answered: the client has to leave first.
             Ask::Command { request, reply, .. } if request.targets == ["slow"] => {
                 tokio::spawn(async move {
