@@ -16,7 +16,7 @@ pub struct Status {
     /// The processes, in config order.
     pub processes: Vec<Process>,
     /// Scheduled jobs.
-    pub jobs: Vec<serde_json::Value>,
+    pub jobs: Vec<crate::Job>,
     /// The deploy in progress.
     pub deploy: Option<serde_json::Value>,
     /// What the user should know: state kept in memory, config that does not parse, log bytes dropped.

@@ -9,7 +9,7 @@ use crate::environment::{self, Known};
 use crate::field::{Field, Section};
 use crate::plan::{
     CatchUp, CatchUpMode, Handoff, HistoryPlan, JOB, JobPlan, Late, LogPlan, Overlap, ProcessPlan, ReadyBy, ReadyPlan,
-    RecyclePlan, RestartPlan, RestartWhen, Run, SchedulePlan, SuccessExit, UpdatePlan,
+    RecyclePlan, RestartLimit, RestartPlan, RestartWhen, Run, SchedulePlan, SuccessExit, UpdatePlan,
 };
 use crate::process::{self, Raw, RawRun, number};
 use crate::report::{At, Report, Span};
@@ -229,7 +229,7 @@ impl Resolver<'_> {
                 when: if retries > 0 { RestartWhen::OnFailure } else { RestartWhen::Never },
                 backoff_min,
                 backoff_max,
-                limit: None,
+                limit: Some(RestartLimit { count: retries, window: Duration::MAX }),
                 success_exit: raw.success_exit.clone().unwrap_or_else(|| vec![SuccessExit::Code(0)]),
             },
             stop,

@@ -48,7 +48,7 @@ mod wanted;
 mod words;
 
 pub use check::CheckResult;
-pub use diff::{Change, ChangeKind, Effect, diff, needs_new_start};
+pub use diff::{Change, ChangeKind, Effect, JobChange, JobChangeKind, diff, diff_jobs, needs_new_start};
 pub use error::{Errors, Problem, Warning};
 pub use files::{Files, LoadOptions, ReadError, app_in, find, read};
 pub use fingerprint::fingerprint;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::desired::Change;
 use crate::event::{Lineage, Note, Slot};
+use crate::job::{JobChange, Run, RunNews};
 use crate::name::{InstanceName, OpId, SpawnId};
 use crate::state::{ExitStatus, Reason};
 
@@ -105,6 +106,18 @@ pub enum Action {
         /// How.
         outcome: Outcome,
     },
+    /// Store this about jobs. A run that is begun there is answered by [`crate::Event::RunRecorded`] when that is on disk, all
+    /// else by nothing.
+    Jobs(JobChange),
+    /// What happened to a run, for history and for whoever wants to hear of it. What it says is stored with the same step.
+    RunNews(RunNews),
+    /// A command that runs a job is done: this is the run, over or not.
+    Ran {
+        /// Which command.
+        op: OpId,
+        /// The run.
+        run: Box<Run>,
+    },
     /// Everything has stopped: svd ends with this code.
     Finish {
         /// The code.
@@ -153,6 +166,8 @@ pub enum FactKind {
     StartFailed(String),
     /// It was not ready in time.
     ReadyTimeout(Duration),
+    /// A run of a job took too long.
+    TimedOut(Duration),
     /// It ended.
     Exited(ExitStatus),
     /// It is started again after this pause; failure number n in a row.
@@ -215,6 +230,7 @@ impl FactKind {
             FactKind::Ready(_) => "instance.ready",
             FactKind::StartFailed(_) => "instance.start_failed",
             FactKind::ReadyTimeout(_) => "instance.ready_timeout",
+            FactKind::TimedOut(_) => "instance.timed_out",
             FactKind::Exited(_) => "instance.exited",
             FactKind::Backoff(..) => "instance.backoff",
             FactKind::Failed(_) => "instance.failed",
@@ -250,6 +266,7 @@ impl fmt::Display for FactKind {
             FactKind::Ready(after) => write!(f, "ready after {:.1} s", after.as_secs_f64()),
             FactKind::StartFailed(why) => write!(f, "could not be started: {why}"),
             FactKind::ReadyTimeout(t) => write!(f, "not ready within {:.1} s", t.as_secs_f64()),
+            FactKind::TimedOut(t) => write!(f, "took longer than {:.1} s", t.as_secs_f64()),
             FactKind::Exited(exit) => write!(f, "{exit}"),
             FactKind::Backoff(pause, n) => {
                 write!(f, "starts again in {:.1} s (failure {n} in a row)", pause.as_secs_f64())

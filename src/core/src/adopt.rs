@@ -9,13 +9,15 @@ use crate::action::{Action, FactKind, Sweep};
 use crate::climb::Climb;
 use crate::drain::{DrainStep, queue_patience};
 use crate::event::{Adopted, AdoptedLife, Origin};
+use crate::ladder::patience;
 use crate::ladder::{self, SIGKILL};
 use crate::machine::Core;
 use crate::name::{InstanceName, SpawnId};
-use crate::service::{End, Life, Readiness, STUCK_AFTER, Spawn, Tree, patience};
+use crate::service::{End, Life, Readiness, STUCK_AFTER, Spawn, Tree};
 use crate::state::Reason;
 use crate::time::Time;
 use crate::tree::{self, Aim, Instance, Listing, Planned, Process};
+use crate::verdict;
 
 /// While no manager lived, nobody looked for readiness: so long at least is looked for it again, that no healthy
 /// process is ended for the manager's death.
@@ -30,22 +32,28 @@ impl Core {
             self.last_spawn = self.last_spawn.max(adopted.spawn);
             self.take_up(adopted, out);
         }
+        self.adopt_runs(out);
         let names: Vec<InstanceName> = self.names.values().cloned().collect();
         names.iter().for_each(|name| self.note_essential(name));
     }
 
     fn take_up(&mut self, adopted: Adopted, out: &mut Vec<Action>) {
         let (id, name, now) = (adopted.spawn, adopted.instance.clone(), self.now);
-        let process = self.processes.entry(name.process.clone()).or_insert_with(|| Process {
-            plan: Planned::Unknown(Box::new(tree::unknown_process(&name.process))),
-            other: None,
-            listing: Listing::Retired,
-            gate: Vec::new(),
-            given_up: None,
-            pace: Default::default(),
-            instances: Default::default(),
+        let of_job = tree::job_process(&self.plan, &name.process);
+        let run = crate::job::job_of(&name.process).map(|_| self.run_aim(&name.process, name.index));
+        let process = self.processes.entry(name.process.clone()).or_insert_with(|| {
+            of_job.unwrap_or_else(|| Process {
+                plan: Planned::Unknown(Box::new(tree::unknown_process(&name.process))),
+                other: None,
+                listing: Listing::Retired,
+                gate: Vec::new(),
+                given_up: None,
+                pace: Default::default(),
+                instances: Default::default(),
+            })
         });
-        let reason = match tree::aim(&self.desired, &name.process, listed(process), name.index) {
+        let aim = || tree::aim(&self.desired, &name.process, listed(process), name.index);
+        let reason = match run.unwrap_or_else(aim) {
             Aim::Stop(reason) => reason,
             Aim::Run => Reason::Restart,
         };
@@ -168,7 +176,7 @@ fn running(plan: &ProcessPlan, adopted: &Adopted, pid: i32, at: Time, now: Time)
     let working = plan.ready.by == ReadyBy::Ended;
     // Signalled by the ladder without being asked to end: it was too late, and is being ended for that.
     if ladder_place(plan, adopted).is_some_and(|(_, sent)| sent >= deadline) {
-        return stopping(plan, adopted, Some(pid), Reason::ReadyTimeout(plan.ready.timeout), now);
+        return stopping(plan, adopted, Some(pid), verdict::too_late(plan), now);
     }
     if working {
         return Life::Running { pid, readiness: Readiness::Working { deadline } };

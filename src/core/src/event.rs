@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use svd_config::Plan;
 
+use crate::job::RunId;
 use crate::name::{InstanceName, OpId, SpawnId, Target};
 use crate::state::ExitStatus;
 use crate::time::Time;
@@ -168,11 +169,42 @@ pub enum Command {
         /// Processes whose running instances carry an outdated command, environment or the like.
         restart: Vec<Arc<str>>,
     },
+    /// Something about jobs.
+    Jobs(JobCommand),
     /// Stop all in reverse order, then finish.
     Shutdown {
         /// Skip the ladders: KILL at once. Given during a shutdown it hastens it.
         now: bool,
     },
+}
+
+/// A command about jobs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobCommand {
+    /// Run it now.
+    Run {
+        /// Which job.
+        job: Arc<str>,
+        /// Who asks.
+        actor: Option<String>,
+        /// When the command is done.
+        waits: Waits,
+    },
+    /// Stop runs: all of a job, or one.
+    Stop(Vec<(Arc<str>, Option<RunId>)>),
+    /// Do not run them by their schedules.
+    Pause(Vec<Arc<str>>),
+    /// Do so again.
+    Resume(Vec<Arc<str>>),
+}
+
+/// When a command that runs a job is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// When it is sure to begin.
+    ForBegin,
+    /// When the run is over.
+    ForEnd,
 }
 
 /// What the core is told.
@@ -255,6 +287,11 @@ pub enum Event {
         op: OpId,
         /// What.
         command: Command,
+    },
+    /// That this run begins is on disk ([`crate::JobChange::Run`]).
+    RunRecorded {
+        /// Which run.
+        run: RunId,
     },
     /// A deadline given by `next_deadline` has passed.
     Tick,

@@ -74,6 +74,9 @@ struct Choice {
 impl Core {
     /// What the command would do, in words; or why it would be refused. Changes nothing.
     pub fn dry_run(&self, command: &Command) -> Result<Vec<String>, String> {
+        if let Command::Jobs(command) = command {
+            return self.job_words(command);
+        }
         self.intent(command).map(|intent| match intent.words.is_empty() {
             true => vec!["nothing to change".to_owned()],
             false => intent.words,
@@ -99,6 +102,8 @@ impl Core {
             Command::Scale(counts) => self.scale_intent(counts)?,
             Command::Apply { plan, restart } => self.apply_intent(plan, restart)?,
             Command::Shutdown { now } => self.shutdown_intent(*now),
+            // They have ways of their own (job/commands.rs).
+            Command::Jobs(command) => Intent { words: self.job_words(command)?, ..Intent::default() },
         };
         self.describe(&mut intent);
         Ok(intent)

@@ -14,6 +14,7 @@ use crate::action::{Action, Fact, FactKind, Outcome};
 use crate::desired::{Change, Desired, Which};
 use crate::drain::DrainStepKind;
 use crate::event::{Adopted, Event, Origin, Wear};
+use crate::job::{Jobs, job_of};
 use crate::name::{InstanceName, OpId, SpawnId};
 use crate::ops::Op;
 use crate::service::{Cx, Life, Spawn};
@@ -36,6 +37,7 @@ pub struct Core {
     /// The code of the first essential instance that failed for good.
     pub(crate) essential: Option<u8>,
     pub(crate) now: Time,
+    pub(crate) jobs: Jobs,
     /// What is desired, or who has which place, has changed since it was last looked at.
     pub(crate) changed: bool,
 }
@@ -92,6 +94,7 @@ impl Core {
             ops: Vec::new(),
             essential: None,
             now: Time(0),
+            jobs: Jobs::default(),
             changed: false,
         }
     }
@@ -258,7 +261,7 @@ impl Core {
         match self.course {
             Course::Adopting { .. } | Course::Ending { .. } => true,
             // That something will be old one day is no work in progress.
-            Course::Running => !self.ops.is_empty() || self.next_step().is_some(),
+            Course::Running => !self.ops.is_empty() || self.is_run_busy() || self.next_step().is_some(),
             Course::Finished => false,
         }
     }
@@ -277,6 +280,9 @@ impl Core {
 
     /// What is to become of an instance as far as people and the config say.
     pub(crate) fn lasting_aim(&self, name: &Arc<str>, process: &Process, index: u32) -> Aim {
+        if job_of(name).is_some() {
+            return self.run_aim(name, index);
+        }
         let plan = match process.listing {
             Listing::Listed => Some(&*process.plan),
             Listing::Retired => None,
@@ -324,6 +330,7 @@ impl Core {
                 self.command(op, &command, out);
             }
             (Course::Running | Course::Ending { .. }, Event::Tick) => {}
+            (Course::Running | Course::Ending { .. }, Event::RunRecorded { run }) => self.recorded(run),
             (Course::Running | Course::Ending { .. }, Event::QueueEmpty { spawn }) => {
                 self.on(spawn, out, |s, cx| s.drained(cx, DrainStepKind::Queue));
             }

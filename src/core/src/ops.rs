@@ -60,6 +60,9 @@ enum Progress {
 
 impl Core {
     pub(crate) fn command(&mut self, id: OpId, command: &Command, out: &mut Vec<Action>) {
+        if let Command::Jobs(command) = command {
+            return self.job_command(id, command, out);
+        }
         match self.intent(command) {
             Err(why) => out.push(Action::Done { op: id, outcome: Outcome::Refused(why) }),
             Ok(intent) => self.accept(id, intent, out),

@@ -24,7 +24,7 @@ use crate::action::{Action, Fact, FactKind, Sweep};
 use crate::climb::Climb;
 use crate::drain::{DrainStep, Queue};
 use crate::event::{Lineage, Note, SpawnFailure};
-use crate::ladder::{self, Rung, SIGCONT, SIGKILL, SIGTERM};
+use crate::ladder::{self, LEFT_PATIENCE, Rung, SIGCONT, SIGKILL, SIGTERM, patience};
 use crate::name::{InstanceName, OpId, SpawnId};
 use crate::state::{ExitStatus, Reason};
 use crate::time::Time;
@@ -36,9 +36,6 @@ pub(crate) const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One that says that it is stopping gets so long at least.
 const LEAVING_MIN: Duration = Duration::from_secs(10);
-/// Those who are left of a tree whose main process had no deadline get so long.
-const LEFT_PATIENCE: Duration = Duration::from_secs(30);
-
 /// One start of one instance.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawn {
@@ -334,7 +331,7 @@ impl Spawn {
     /// Ends it. A missed readiness, and an end that it has announced itself and does not come to, are not asked for:
     /// what follows is up to its restart policy.
     pub fn stop(&mut self, cx: &mut Cx<'_>, reason: Reason, how: How) {
-        let asked = !matches!(reason, Reason::ReadyTimeout(_) | Reason::BySelf);
+        let asked = !matches!(reason, Reason::ReadyTimeout(_) | Reason::TimedOut(_) | Reason::BySelf);
         match &mut self.life {
             Life::Running { pid, readiness: Readiness::Probing { .. } | Readiness::Ready }
                 if matches!(how, How::Drain(_)) && asked =>
@@ -480,14 +477,14 @@ impl Spawn {
             }
             Life::Stuck { reason, .. } => {
                 let end = match reason {
-                    Reason::ReadyTimeout(_) => End::NeverReady { exit },
+                    Reason::ReadyTimeout(_) | Reason::TimedOut(_) => End::NeverReady { exit },
                     _ => exited,
                 };
                 (end, Tree::Killing { stuck_at: cx.now.after(STUCK_AFTER) })
             }
             Life::Stopping { climb, reason, .. } => {
                 let end = match reason {
-                    Reason::ReadyTimeout(_) if climb.has_signalled() => End::NeverReady { exit },
+                    Reason::ReadyTimeout(_) | Reason::TimedOut(_) if climb.has_signalled() => End::NeverReady { exit },
                     // It came to its end by itself, late or not.
                     _ => exited,
                 };
@@ -589,15 +586,11 @@ impl Spawn {
             cx.out.push(Action::Watch { spawn: self.id });
             return cx.record(self.id, FactKind::CountsAsReady(cx.now.since(self.since)));
         }
+        if let Life::Running { readiness: Readiness::Working { .. }, .. } = self.life {
+            cx.record(self.id, FactKind::TimedOut(timeout));
+            return self.stop(cx, Reason::TimedOut(timeout), How::Ladder);
+        }
         cx.record(self.id, FactKind::ReadyTimeout(timeout));
         self.stop(cx, Reason::ReadyTimeout(timeout), How::Ladder);
-    }
-}
-
-/// How long those who are left of a tree get: as long as the ladder from this step on, but never without end.
-pub(crate) fn patience(steps: &[StopStep], from: usize) -> Duration {
-    match ladder::remaining(steps, from) {
-        Duration::MAX => LEFT_PATIENCE,
-        time => time,
     }
 }

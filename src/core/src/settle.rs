@@ -37,6 +37,10 @@ impl Core {
     fn look(&mut self, out: &mut Vec<Action>) {
         self.fire_timers(out);
         self.end_for_essential(out);
+        self.take_jobs_in(out);
+        self.tick_jobs(out);
+        self.conclude_runs(out);
+        self.begin_queued(out);
         if matches!(self.course, Course::Running) {
             self.replace_aged(out);
             self.conclude_apply(out);
@@ -132,6 +136,8 @@ impl Core {
             | Reason::BeforeExec(_)
             | Reason::StartFailed(_)
             | Reason::ReadyTimeout(_)
+            | Reason::TimedOut(_)
+            | Reason::LaterRun
             | Reason::RestartLimit { .. }
             | Reason::ByHand
             | Reason::Disabled
@@ -213,6 +219,7 @@ impl Core {
             return;
         }
         let mut free = MAX_STARTING.saturating_sub(self.spawns_where(|_, _, spawn| spawn.is_rising()).len());
+        self.start_runs(&mut free, out);
         // Nearly always nothing is to be started: that is found out without looking each name up.
         if free == 0 || !self.is_any_start_due() {
             return;
@@ -247,7 +254,13 @@ impl Core {
     }
 
     /// The history with which an instance is to be started now; `None` where it is not.
-    fn due_start(&self, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> Option<Lineage> {
+    pub(crate) fn due_start(
+        &self,
+        name: &Arc<str>,
+        process: &Process,
+        index: u32,
+        instance: &Instance,
+    ) -> Option<Lineage> {
         if instance.is_occupied() || self.aim(name, process, index) != Aim::Run {
             return None;
         }
@@ -266,7 +279,7 @@ impl Core {
         }
     }
 
-    fn start(&mut self, name: InstanceName, mut lineage: Lineage, out: &mut Vec<Action>) {
+    pub(crate) fn start(&mut self, name: InstanceName, mut lineage: Lineage, out: &mut Vec<Action>) {
         // Not before: those that are started together must not take the same one.
         lineage.slot = self.slot_in_place(&name, lineage.generation);
         let id = SpawnId(self.last_spawn.0 + 1);
@@ -284,7 +297,7 @@ impl Core {
     fn forget(&mut self, out: &mut Vec<Action>) {
         let ending = !matches!(self.course, Course::Running);
         let mut forgotten = Vec::new();
-        for process in self.processes.values_mut() {
+        for (name, process) in &mut self.processes {
             let want = match process.listing {
                 Listing::Listed => crate::tree::want(&self.desired, &process.plan),
                 Listing::Retired => 0,
@@ -296,14 +309,19 @@ impl Core {
                     instance.older.retain(|spawn| keep(spawn, &mut forgotten));
                 }
                 // At the end of everything the keeper drops all records itself.
-                if ending || *index <= want || !instance.is_gone() {
+                // The next attempt of a run goes by the record of the one before.
+                let open = self.jobs.active(name, *index).is_some();
+                if ending || *index <= want || open || !instance.is_gone() {
                     return true;
                 }
                 forgotten.extend(instance.spawns().map(|spawn| spawn.id));
                 false
             });
         }
-        self.processes.retain(|_, process| process.listing == Listing::Listed || !process.instances.is_empty());
+        self.processes.retain(|name, process| {
+            let stays = process.listing == Listing::Listed && crate::job::job_of(name).is_none();
+            stays || !process.instances.is_empty()
+        });
         for spawn in forgotten {
             self.names.remove(&spawn);
             out.push(Action::Forget { spawn });

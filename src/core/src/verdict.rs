@@ -77,7 +77,22 @@ pub(crate) fn reason(plan: &ProcessPlan, end: &End) -> Reason {
         End::NotStarted(failure) => Reason::StartFailed(failure.message.clone()),
         End::Exited { exit, before_exec: false } => Reason::Exited(*exit),
         End::Exited { exit, before_exec: true } => Reason::BeforeExec(*exit),
-        End::NeverReady { .. } => Reason::ReadyTimeout(plan.ready.timeout),
+        End::NeverReady { .. } => too_late(plan),
+    }
+}
+
+/// Why one is ended that was not ready in time, or, where its end is all that is waited for, has not come to it.
+pub(crate) fn too_late(plan: &ProcessPlan) -> Reason {
+    match plan.ready.by {
+        ReadyBy::Ended => Reason::TimedOut(plan.ready.timeout),
+        ReadyBy::Started
+        | ReadyBy::Listening
+        | ReadyBy::Notify
+        | ReadyBy::Fd(_)
+        | ReadyBy::Log(_)
+        | ReadyBy::Run { .. }
+        | ReadyBy::Tcp { .. }
+        | ReadyBy::Http { .. } => Reason::ReadyTimeout(plan.ready.timeout),
     }
 }
 

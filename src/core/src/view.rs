@@ -19,7 +19,9 @@ impl Core {
         let wanted = wanted.flat_map(|(name, process)| {
             process.instances.range(..=self.want(name)).map(move |(index, instance)| (name, process, *index, instance))
         });
-        let leaving = self.processes.iter().flat_map(|(name, process)| {
+        // Runs of jobs are shown as runs.
+        let leaving = self.processes.iter().filter(|(name, _)| crate::job::job_of(name).is_none());
+        let leaving = leaving.flat_map(|(name, process)| {
             let from = self.want(name).saturating_add(1);
             process.instances.range(from..).map(move |(index, instance)| (name, process, *index, instance))
         });

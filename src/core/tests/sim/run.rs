@@ -222,6 +222,7 @@ impl Sim {
     fn perform(&mut self, action: Action) {
         self.check(&action);
         match action {
+            Action::Jobs(_) | Action::RunNews(_) | Action::Ran { .. } => {}
             Action::Spawn { spawn, instance, lineage } => {
                 let process = self.plan_for(&instance.process, lineage.generation).expect("checked").clone();
                 let scripted = self.characters.get_mut(&instance.to_string()).filter(|list| !list.is_empty());

@@ -133,6 +133,11 @@ fn from_sources(sources: Sources) -> Result<Loaded, LoadError> {
             missing.push(format!("{}: [process.{}]: {message}", sources.main.path.display(), process.name));
         }
     }
+    for job in &plan.jobs {
+        if let Err(message) = accounts.add(&job.process) {
+            missing.push(format!("{}: [job.{}]: {message}", sources.main.path.display(), job.name));
+        }
+    }
     if !missing.is_empty() {
         return Err(LoadError::Machine(missing));
     }

@@ -51,7 +51,7 @@ impl App {
             }
         };
         let plan = self.plan_by(&tag.instance.process, lineage.generation).clone();
-        let process = plan.process(&tag.instance.process);
+        let process = plan.program(&tag.instance.process);
         let mut spawn = Spawn::new(tag.instance.clone(), tag.cookie, lineage.slot);
         if let Some(process) = process {
             spawn.program = process.name.clone().into();

@@ -23,6 +23,7 @@ use super::spawns::Spawns;
 use super::sweep::Sweeper;
 use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
+use super::wall::{WallClock, wall};
 use crate::ask::{Actor, Ask};
 use crate::listen::{Key, Listeners};
 use crate::logs::{LogEvent, Logs};
@@ -120,6 +121,7 @@ pub struct App {
     pub(super) farewell: Option<Time>,
     pub(super) wish: Wish,
     pub(super) upgrade: Upgrade,
+    pub(super) wall: WallClock,
 }
 
 /// Whether the keeper expects signs of life.
@@ -196,6 +198,7 @@ impl App {
                 }
                 deadline = Some(farewell);
             }
+            self.wall.arm(self.core.next_wall());
             tokio::select! {
                 biased;
                 report = self.link.recv() => {
@@ -212,6 +215,7 @@ impl App {
                 Some(event) = sources.logs.recv() => self.log_event(event)?,
                 Some(ask) = sources.asks.recv() => self.ask(ask)?,
                 () = until(deadline) => self.turn(Event::Tick)?,
+                () = self.wall.rang() => self.turn(Event::Tick)?,
             }
             self.settle()?;
         }
@@ -222,6 +226,7 @@ impl App {
     pub(super) fn turn(&mut self, event: Event) -> Result<(), LinkError> {
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
+            self.core.set_wall(wall());
             let actions = self.core.take(now(), event);
             self.perform_all(actions)?;
         }
@@ -246,6 +251,9 @@ impl App {
                 | Action::WatchQueue { .. }
                 | Action::ProveDrained { .. }
                 | Action::Watch { .. }
+                | Action::Jobs(_)
+                | Action::RunNews(_)
+                | Action::Ran { .. }
                 | Action::Finish { .. } => self.tell_wish()?,
             }
             self.perform(action)?;
@@ -256,6 +264,7 @@ impl App {
     /// Performs what follows from all that the core was told.
     fn conclude(&mut self) -> Result<(), LinkError> {
         loop {
+            self.core.set_wall(wall());
             let actions = self.core.conclude(now());
             self.perform_all(actions)?;
             let Some(event) = self.queue.pop_front() else { return Ok(()) };
@@ -355,6 +364,9 @@ impl App {
     }
 
     fn committed(&mut self, committed: super::commits::Committed) -> Result<(), LinkError> {
+        for run in committed.runs {
+            self.turn(Event::RunRecorded { run })?;
+        }
         if let Some(through) = committed.ack {
             self.link.send(&Request::Ack { through }, Vec::new())?;
         }

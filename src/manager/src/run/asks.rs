@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use svd_api as api;
-use svd_config::plan::{Handoff, ProcessPlan, ReadyBy};
+use svd_config::plan::{Handoff, JOB, ProcessPlan, ReadyBy};
 use svd_core::{Command, InstanceName, InstanceView, Seat, State, Target};
 use svd_wire::Request;
 use tokio::sync::oneshot;
@@ -83,6 +83,8 @@ impl App {
                 let _left = reply.send(self.resolve_instances(&targets));
                 Ok(())
             }
+            Ask::RunJob { request, actor, reply } => self.run_job(request, actor, reply),
+            Ask::PauseJobs { pause, request, actor, reply } => self.pause_jobs(pause, request, actor, reply),
             Ask::Env { process, reply } => {
                 let _left = reply.send(self.env(&process));
                 Ok(())
@@ -114,8 +116,15 @@ impl App {
         let processes: Vec<&str> = processes.iter().map(String::as_str).collect();
         let all = ["all".to_owned()];
         let patterns = if patterns.is_empty() { &all[..] } else { patterns };
-        let targets = targets::resolve(patterns, &processes, &instances)?;
-        Ok(targets::instances_of(&targets, &instances).iter().map(ToString::to_string).collect())
+        let (of_jobs, patterns): (Vec<String>, Vec<String>) =
+            patterns.iter().cloned().partition(|pattern| pattern.starts_with(JOB));
+        let mut names = Vec::new();
+        for target in &of_jobs {
+            names.extend(self.resolve_runs(target)?);
+        }
+        let targets = targets::resolve(&patterns, &processes, &instances)?;
+        names.extend(targets::instances_of(&targets, &instances).iter().map(ToString::to_string));
+        Ok(names)
     }
 
     fn command(
@@ -143,6 +152,20 @@ impl App {
             dry_run: request.dry_run,
             reply: Some(reply),
         };
+        let of_jobs = request.targets.iter().filter(|target| target.starts_with(JOB)).count();
+        if of_jobs > 0 {
+            return match kind {
+                api::CommandKind::Stop if of_jobs == request.targets.len() => self.stop_runs(&request.targets, asked),
+                api::CommandKind::Stop => {
+                    self.refuse(asked, "stop processes and runs of jobs with two commands".to_owned())
+                }
+                _ => {
+                    let message =
+                        format!("{word} is for processes; jobs have svctl run, jobs pause, jobs resume and stop");
+                    self.refuse(asked, message)
+                }
+            };
+        }
         let targets = match self.targets(&request.targets) {
             Ok(targets) => targets,
             Err(message) => return self.refuse(asked, message),
@@ -282,7 +305,7 @@ impl App {
             (api::OutcomeWord::Done, "sent".to_owned())
         };
         let (problems, evidence) = (Vec::new(), Vec::new());
-        self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence });
+        self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence, run: None });
         Ok(())
     }
 
@@ -294,7 +317,7 @@ impl App {
     }
 
     /// Gives a command to the core, or tells what it would do.
-    fn begin(&mut self, asked: Asked, command: Command) -> Result<(), LinkError> {
+    pub(super) fn begin(&mut self, asked: Asked, command: Command) -> Result<(), LinkError> {
         let changes = match self.core.dry_run(&command) {
             Ok(changes) => changes,
             Err(message) => return self.refuse(asked, message),
@@ -307,6 +330,7 @@ impl App {
                 changes,
                 problems: Vec::new(),
                 evidence: Vec::new(),
+                run: None,
             };
             self.answer(asked, result);
             return Ok(());
@@ -330,7 +354,7 @@ impl App {
             self.commits.event(asked.event("command.refused", format!("{}: {message}", asked.words)));
         }
         let (outcome, changes, evidence) = (api::OutcomeWord::Refused, Vec::new(), Vec::new());
-        self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence });
+        self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence, run: None });
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use svd_config::plan::ControlPlan;
 use svd_core::{Command, Core, SpawnId};
 use svd_sys::lock::{LockError, lock_file};
 use svd_wire::{Life, Request};
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
@@ -27,6 +28,7 @@ use super::sweep::Sweeper;
 use super::terminal::Terminal;
 use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
+use super::wall::{WallClock, wall};
 use crate::ask::Handle;
 use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
@@ -34,7 +36,7 @@ use crate::listen::{Key, Listeners};
 use crate::logs::{Logs, Printed};
 use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
 use crate::seam::{Configs, Found, Inventory, Link, LinkError, Tag, config_name, config_number, wish_from_memfd};
-use crate::store::{NewEvent, Place as StorePlace, Store};
+use crate::store::{NewEvent, Place as StorePlace, Store, StoreError};
 
 /// Name under which the keeper holds the control socket's listener. The keeper watches it to know that a manager is wanted.
 const CONTROL: &str = "control";
@@ -348,15 +350,20 @@ fn noted(printed: io::Result<Printed>) -> Option<Printed> {
 async fn open_store(place: &Place, boot: [u8; 16]) -> Result<(Store, svd_core::Desired, Vec<String>), BootError> {
     let file = StorePlace::File(place.root.join("state.db"));
     let (store, loaded) = Store::open(file).map_err(|error| BootError::Other(error.to_string()))?;
-    let desired = match store.begin(boot).await {
-        Ok(Ok(desired)) => desired,
-        Ok(Err(error)) => return Err(BootError::Other(error.to_string())),
-        Err(_ended) => return Err(BootError::Other("the store has ended".into())),
-    };
+    let desired = stored(store.begin(boot).await)?;
     for warning in &loaded.warnings {
         crate::say::line(&format!("svd: {warning}"));
     }
     Ok((store, desired, loaded.warnings))
+}
+
+/// What the store has answered.
+fn stored<T>(answer: Result<Result<T, StoreError>, RecvError>) -> Result<T, BootError> {
+    match answer {
+        Ok(Ok(stored)) => Ok(stored),
+        Ok(Err(error)) => Err(BootError::Other(error.to_string())),
+        Err(_ended) => Err(BootError::Other("the store has ended".into())),
+    }
 }
 
 /// History is kept in memory.
@@ -436,6 +443,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
     let terminal = Terminal::start(args.log_format, &settings.in_force().plan, &logs, printed, events.subscribe());
     let handle = Handle { asks, events: events.clone(), version: version_in };
     let access = Access { own_uid: svd_sys::process::uid(), socket_group: groups.socket, read_group: groups.read };
+    let jobs = stored(store.jobs().await)?;
     let api = ApiState { handle, store: store.clone(), access, logs: logs.clone() };
     control.set_nonblocking(true).map_err(|error| BootError::Link(error.into()))?;
     let api = tokio::spawn(http::serve(control, api, api_end));
@@ -494,7 +502,10 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         farewell: None,
         wish: Wish::Changed,
         upgrade: Upgrade::default(),
+        wall: WallClock::default(),
     };
+    let zones = plan::zones(app.core.plan());
+    app.core.load_jobs(jobs, zones, wall());
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {
         app.adopt(found)?;

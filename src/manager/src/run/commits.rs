@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use svd_api as api;
+use svd_core::{JobChange, Phase, RunId};
 use tokio::sync::oneshot;
 
 use crate::store::{Batch, NewEvent, Store, StoreError};
@@ -41,6 +42,8 @@ struct Turn {
     ack: Option<u64>,
     replies: Vec<Reply>,
     forget: Vec<svd_wire::SpawnId>,
+    /// Runs that begin with it.
+    runs: Vec<RunId>,
 }
 
 /// One transaction on its way.
@@ -68,6 +71,8 @@ pub struct Committed {
     pub replies: Vec<Reply>,
     /// Records that the keeper may drop, their reports being acknowledged.
     pub forget: Vec<svd_wire::SpawnId>,
+    /// Runs whose beginning is on disk with it.
+    pub runs: Vec<RunId>,
 }
 
 impl Commits {
@@ -79,6 +84,16 @@ impl Commits {
     /// A change of what is desired.
     pub fn change(&mut self, change: svd_core::Change) {
         self.open.batch.changes.push(change);
+    }
+
+    /// Something about jobs. Of a run that begins it is told when that is on disk.
+    pub fn job(&mut self, change: JobChange) {
+        if let JobChange::Run(run) = &change
+            && run.phase == Phase::Begun
+        {
+            self.open.runs.push(run.id);
+        }
+        self.open.batch.jobs.push(change);
     }
 
     /// Something for history.
@@ -147,8 +162,8 @@ impl Commits {
         if self.retry_at.is_none() {
             self.trouble = None;
         }
-        let Turn { ack, replies, forget, .. } = turn;
-        Some(Committed { ack, events, replies, forget })
+        let Turn { ack, replies, forget, runs, batch: _ } = turn;
+        Some(Committed { ack, events, replies, forget, runs })
     }
 
     /// Takes in what the store has answered; ready when it has answered anything.
@@ -190,14 +205,14 @@ impl Commits {
     /// Gives what failed to the store again. Later ones may be on disk already: what they changed is not changed back.
     fn again(&mut self) {
         self.retry_at = None;
-        let mut later: Vec<Batch> = vec![Batch { changes: self.open.batch.changes.clone(), ..Batch::default() }];
+        let mut later: Vec<Batch> = vec![Batch { events: Vec::new(), ..self.open.batch.clone() }];
         for waiting in self.waiting.iter_mut().rev() {
             let batch = &mut waiting.turn.batch;
             if matches!(waiting.state, State::Failed) {
                 later.iter().for_each(|later| batch.drop_superseded_by(later));
             }
-            if !batch.changes.is_empty() {
-                later.push(Batch { changes: batch.changes.clone(), ..Batch::default() });
+            if !batch.changes.is_empty() || !batch.jobs.is_empty() {
+                later.push(Batch { events: Vec::new(), ..batch.clone() });
             }
         }
         for waiting in self.waiting.iter_mut().filter(|waiting| matches!(waiting.state, State::Failed)) {

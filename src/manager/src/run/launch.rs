@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use svd_config::plan::{ExecPlan, LogPlan, Plan, ProcessPlan, ReadyBy, Run};
+use svd_config::plan::{ExecPlan, JOB, LogPlan, Plan, ProcessPlan, ReadyBy, Run};
 use svd_core::{InstanceName, Slot, SpawnFailure};
 use svd_sys::{dgram, fd};
 use svd_wire::{Credentials, FdRole, Rlimit, SpawnSpec};
@@ -88,6 +88,8 @@ pub struct Start<'a> {
     pub slot: Slot,
     /// Whether it is intercepted.
     pub filter: Filter,
+    /// Variables of its own.
+    pub more: Vec<(String, String)>,
 }
 
 impl Surroundings<'_> {
@@ -95,6 +97,10 @@ impl Surroundings<'_> {
     pub fn environment(&self, process: &ProcessPlan, index: u32) -> BTreeMap<String, String> {
         let exec = &process.exec;
         let mut env = self.common_environment(exec);
+        if process.name.starts_with(JOB) {
+            // A run has no port and is no instance; what it is told beside is its own ([`Start::more`]).
+            return env;
+        }
         let instance = format!("{}.{index}", process.name);
         let port = match self.listeners.port(process) {
             Some(port) => u32::from(port),
@@ -234,9 +240,10 @@ impl Surroundings<'_> {
 
     /// Everything for one start of an instance.
     pub fn launch(&self, process: &ProcessPlan, start: Start<'_>) -> Result<Launch, SpawnFailure> {
-        let Start { instance, cookie, tag, slot, filter } = start;
+        let Start { instance, cookie, tag, slot, filter, more } = start;
         let mut env = self.environment(process, instance.index);
         env.insert(COOKIE.into(), self.mark(cookie));
+        env.extend(more);
         let mut kit = Kit::default();
         let (mut stdout, mut stderr, mut ready) = (None, None, None);
         if process.logs != LogPlan::Null {
@@ -258,6 +265,10 @@ impl Surroundings<'_> {
             | ReadyBy::Run { .. }
             | ReadyBy::Tcp { .. }
             | ReadyBy::Http { .. } => {}
+        }
+        if let Some(input) = &process.exec.input {
+            kit.roles.push(FdRole::Child(0));
+            kit.fds.push(fd::memfd("svd-stdin", input.as_bytes()).map_err(resources)?);
         }
         let Handed { env: told, roles, fds, intercept, refused } =
             handoff::hand(process, slot, self.listeners, filter).map_err(resources)?;

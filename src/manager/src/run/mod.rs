@@ -13,6 +13,7 @@ mod handoff;
 mod health;
 mod intercept;
 mod intercepted;
+mod jobs;
 mod knock;
 mod launch;
 mod leftovers;
@@ -32,6 +33,7 @@ mod targets;
 mod terminal;
 mod upgrade;
 mod usage;
+mod wall;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,6 +43,7 @@ use svd_core::SpawnId;
 use crate::listen::Key;
 
 pub use boot::run;
+pub use jobs::shown as shown_run;
 
 /// What tasks of the manager tell its main loop.
 #[derive(Debug)]

@@ -60,6 +60,18 @@ impl App {
                 self.record(fact);
                 Ok(())
             }
+            Action::Jobs(change) => {
+                self.store_job(change);
+                Ok(())
+            }
+            Action::RunNews(news) => {
+                self.run_news(&news);
+                Ok(())
+            }
+            Action::Ran { op, run } => {
+                self.ran(op, &run);
+                Ok(())
+            }
             Action::Done { op, outcome } => {
                 self.done(op, outcome);
                 Ok(())
@@ -107,7 +119,7 @@ impl App {
         let tag = Purpose::Instance(lineage);
         let mut known = Spawn::new(instance.clone(), self.cookie(spawn.0), slot);
         let mut tag = Tag { instance: instance.clone(), purpose: tag, cookie: known.cookie.clone(), listens: None };
-        let Some(process) = plan.process(&instance.process) else {
+        let Some(process) = plan.program(&instance.process) else {
             self.spawns.insert(spawn, known);
             let failure = SpawnFailure { message: "it is not in the config".into(), code: 111, transient: false };
             self.queue.push_back(Event::SpawnFailed { spawn, failure });
@@ -174,7 +186,8 @@ impl App {
             false => Filter::AsAsked,
         };
         let dirs = self.dirs();
-        let start = Start { instance: &spawn.instance, cookie: &spawn.cookie, tag, slot: spawn.slot, filter };
+        let more = self.run_variables(&spawn.instance);
+        let start = Start { instance: &spawn.instance, cookie: &spawn.cookie, tag, slot: spawn.slot, filter, more };
         Ok(self.surroundings(plan, &dirs).launch(process, start))
     }
 
@@ -342,6 +355,7 @@ impl App {
             FactKind::Starting
             | FactKind::Ready(_)
             | FactKind::ReadyTimeout(_)
+            | FactKind::TimedOut(_)
             | FactKind::Backoff(..)
             | FactKind::Failed(_)
             | FactKind::CountsAsReady(_)
@@ -405,6 +419,7 @@ impl App {
             fact.kind,
             FactKind::StartFailed(_)
                 | FactKind::ReadyTimeout(_)
+                | FactKind::TimedOut(_)
                 | FactKind::Failed(_)
                 | FactKind::Stuck
                 | FactKind::RolledBack(_)
@@ -481,7 +496,8 @@ impl App {
         if let Some(reply) = op.reply {
             let evidence = if is_failure { evidence(op.evidence) } else { Vec::new() };
             let (outcome, changes, problems) = (word, op.changes, Vec::new());
-            self.commits.reply((reply, api::CommandResult { outcome, message, changes, problems, evidence }));
+            self.commits
+                .reply((reply, api::CommandResult { outcome, message, changes, problems, evidence, run: None }));
         }
     }
 }
@@ -496,11 +512,12 @@ fn evidence(names: BTreeSet<String>) -> Vec<String> {
 fn is_asked(kind: &FactKind) -> bool {
     match kind {
         FactKind::Starting | FactKind::Scaled { .. } | FactKind::ShuttingDown | FactKind::Draining(_) => true,
-        FactKind::Stopping(reason) => !matches!(reason, Reason::ReadyTimeout(_) | Reason::BySelf),
+        FactKind::Stopping(reason) => !matches!(reason, Reason::ReadyTimeout(_) | Reason::TimedOut(_) | Reason::BySelf),
         FactKind::Started(_)
         | FactKind::Ready(_)
         | FactKind::StartFailed(_)
         | FactKind::ReadyTimeout(_)
+        | FactKind::TimedOut(_)
         | FactKind::Exited(_)
         | FactKind::Backoff(..)
         | FactKind::Failed(_)

@@ -58,7 +58,7 @@ impl App {
                 root: self.place.root.display().to_string(),
             },
             processes,
-            jobs: Vec::new(),
+            jobs: self.shown_jobs(),
             deploy: None,
             warnings: self.all_warnings(),
         }

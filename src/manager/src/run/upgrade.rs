@@ -305,7 +305,7 @@ fn unknown() -> api::CommandResult {
 }
 
 fn result_of(outcome: api::OutcomeWord, message: String, changes: Vec<String>) -> api::CommandResult {
-    api::CommandResult { outcome, message, changes, problems: Vec::new(), evidence: Vec::new() }
+    api::CommandResult { outcome, message, changes, problems: Vec::new(), evidence: Vec::new(), run: None }
 }
 
 /// The file that this program was started from, whatever lies there by now.

@@ -1,6 +1,6 @@
 //! What led to a state.
 
-use svd_api::{Attempt, Event, LogLine, Why, WhyInstance};
+use svd_api::{Attempt, Event, LogLine, Why, WhyInstance, WhyJob};
 
 use super::{Look, color, event, exit, name};
 use crate::screen::Place;
@@ -9,7 +9,17 @@ use crate::text;
 /// For each instance: its state in a sentence, the events that led there, its last output; the last attempt to replace it, where
 /// that came to nothing.
 pub(crate) fn render(why: &Why, place: Place, look: &Look) -> String {
-    why.instances.iter().map(|one| instance(one, place, look)).collect::<Vec<_>>().join("\n")
+    let instances = why.instances.iter().map(|one| instance(one, place, look));
+    instances.chain(why.jobs.iter().map(|one| job(one, place, look))).collect::<Vec<_>>().join("\n")
+}
+
+fn job(why: &WhyJob, place: Place, look: &Look) -> String {
+    let mut shown = super::jobs::sentence(&why.job, look);
+    for one in &why.runs {
+        shown.push_str(&format!("  {}\n", super::jobs::run_sentence(&one.run, look)));
+        shown.push_str(&told(&one.events, &one.output, place, look, "    "));
+    }
+    shown
 }
 
 fn instance(why: &WhyInstance, place: Place, look: &Look) -> String {
@@ -103,6 +113,7 @@ mod tests {
                 WhyInstance { instance: now, events: vec![], output: vec![line("GET /")], attempt: Some(attempt) },
                 WhyInstance { instance: old, events: vec![], output: vec![], attempt: None },
             ],
+            jobs: vec![],
         };
         assert_eq!(
             render(&why, Place::Other, &look()),
@@ -132,6 +143,7 @@ web.1 (ending) is draining since 13:59:48 (12s)
                 output: vec![line("\x1b[31mno such table")],
                 attempt: None,
             }],
+            jobs: vec![],
         };
         assert_eq!(
             render(&why, Place::Other, &look()),

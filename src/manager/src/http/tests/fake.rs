@@ -212,7 +212,7 @@ async fn main_loop(
         };
         orders.lock().unwrap().push((what, actor));
         let (message, changes, problems, evidence) = ("so be it".to_owned(), vec![], vec![], vec![]);
-        api::CommandResult { outcome, message, changes, problems, evidence }
+        api::CommandResult { outcome, message, changes, problems, evidence, run: None }
     };
     while let Some(ask) = inbox.recv().await {
         match ask {
@@ -248,6 +248,10 @@ async fn main_loop(
             }
             Ask::Shutdown { request, actor, reply } => {
                 drop(reply.send(done(format!("shutdown {}", request.now), actor)))
+            }
+            Ask::RunJob { request, actor, reply } => drop(reply.send(done(format!("run {}", request.job), actor))),
+            Ask::PauseJobs { pause, request, actor, reply } => {
+                drop(reply.send(done(format!("pause {pause} {:?}", request.jobs), actor)))
             }
             Ask::Resolve { targets, reply } => {
                 let all: Vec<String> =
