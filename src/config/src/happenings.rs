@@ -56,6 +56,18 @@ pub const HAPPENINGS: &[Happening] = &[
         kinds: &["command.held"],
         when: "a command has failed and could not be taken back either",
     },
+    Happening {
+        name: "job.failed",
+        kinds: &["job.failed", "job.timed_out"],
+        when: "a run of a job has failed or took too long, after all its attempts",
+    },
+    Happening { name: "job.succeeded", kinds: &["job.succeeded"], when: "a run of a job has succeeded" },
+    Happening { name: "job.missed", kinds: &["job.missed"], when: "a run of a job was missed, and is not made up for" },
+    Happening {
+        name: "job.skipped",
+        kinds: &["job.skipped"],
+        when: "a run of a job did not happen, since another one was in progress",
+    },
     Happening { name: "logs.dropping", kinds: &["logs.dropping"], when: "output cannot be stored and is dropped" },
     Happening {
         name: "store.replaced",

@@ -48,7 +48,9 @@ mod wanted;
 mod words;
 
 pub use check::CheckResult;
-pub use diff::{Change, ChangeKind, Effect, JobChange, JobChangeKind, diff, diff_jobs, needs_new_start};
+pub use diff::{
+    Change, ChangeKind, Effect, JobChange, JobChangeKind, changed_outside, diff, diff_jobs, needs_new_start,
+};
 pub use error::{Errors, Problem, Warning};
 pub use files::{Files, LoadOptions, ReadError, app_in, find, read};
 pub use fingerprint::fingerprint;
