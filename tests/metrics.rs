@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::App;
+use common::{App, eventually};
 
 /// A sample: its name with its labels, as written, in their order.
 type Samples = BTreeMap<String, f64>;
@@ -104,8 +104,8 @@ fn metrics_are_well_formed_and_say_what_has_happened() {
     app.boot();
     app.wait("web", "ready");
     app.until_state("bad.1", "failed");
-    app.until("the notice", |_| {
-        (metrics(&app).get("svd_notices_waiting{place=\"command\"}") == Some(&0.0)).then_some(())
+    eventually("the notice", || {
+        metrics(&app).get("svd_notices_total{place=\"command\",result=\"told\"}") == Some(&1.0)
     });
     // then
     let found = metrics(&app);

@@ -146,6 +146,7 @@ pub fn needs_new_start(old: &Plan, new: &Plan) -> Vec<&'static str> {
         ("control.socket_mode", a.socket_mode != b.socket_mode),
         ("control.socket_group", a.socket_group != b.socket_group),
         ("control.read_group", a.read_group != b.read_group),
+        ("control.without_manager", a.without_manager != b.without_manager),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
@@ -176,6 +177,9 @@ fn changed_keys(old: &ProcessPlan, new: &ProcessPlan) -> Vec<String> {
         ("restart.success_exit", a.success_exit != b.success_exit),
         ("stop", old.stop != new.stop),
         ("reload", old.reload_signal != new.reload_signal),
+        ("reload.timeout", old.notify.reload_timeout != new.notify.reload_timeout),
+        ("watchdog", old.notify.watchdog != new.notify.watchdog),
+        ("fd_store", old.notify.fd_store != new.notify.fd_store),
         ("quiet", old.quiet != new.quiet),
         ("update.strategy", old.update.strategy != new.update.strategy),
         ("update.surge", old.update.surge != new.update.surge),

@@ -7,6 +7,7 @@ use crate::field::{self, Section};
 use crate::jobs::{NamedJob, RawJob};
 use crate::keys;
 use crate::notify::RawNotify;
+use crate::plan::WithoutManager;
 use crate::process::{Raw, RawEvidence};
 use crate::report::{At, Report, Span};
 use crate::rolling::{RawRecycle, RawUpdate};
@@ -40,6 +41,7 @@ pub(crate) struct Control {
     pub socket_group: Option<At<String>>,
     pub read_group: Option<At<String>>,
     pub metrics: Option<At<bool>>,
+    pub without_manager: Option<At<WithoutManager>>,
 }
 
 /// A Procfile.toml as it was written, or the part of it that could be read.
@@ -297,6 +299,9 @@ fn control(section: &Section<'_>, report: &mut Report) -> Control {
         socket_group: section.get("socket_group").and_then(|f| f.account(report)),
         read_group: section.get("read_group").and_then(|f| f.account(report)),
         metrics: section.get("metrics").and_then(|f| f.boolean(report)),
+        without_manager: section
+            .get("without_manager")
+            .and_then(|f| f.choice(&[("keep", WithoutManager::Keep), ("exit", WithoutManager::Exit)], report)),
     }
 }
 

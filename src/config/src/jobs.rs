@@ -242,6 +242,7 @@ impl Resolver<'_> {
             quiet: None,
             drained: None,
             recycle: RecyclePlan::default(),
+            notify: crate::plan::NotifyPlan::default(),
         };
         let value =
             |at: &Option<At<Duration>>, default: u64| at.as_ref().map_or(Duration::from_secs(default), |at| at.value);

@@ -224,9 +224,64 @@ by which svd finds its processes,
 .B PS
 (as SVD_INSTANCE),
 .B NOTIFY_SOCKET
-with ready = { notify = true }, and what
+with ready = { notify = true }, watchdog or fd_store,
+.B WATCHDOG_USEC
+and
+.B WATCHDOG_PID
+with watchdog,
+.B FDSTORE
+with fd_store, and what
 .I handoff
 says of its listeners.
+.SH NOTIFICATION
+A process with ready = { notify = true },
+.I watchdog
+or
+.I fd_store
+finds a socket at $NOTIFY_SOCKET and says there what sd_notify(3) of systemd says. Each instance has a socket of its own.
+.TP
+.B READY=1
+It is ready; after RELOADING=1, it has reloaded.
+.TP
+.BR STOPPING=1 ", " STATUS= ", " ERRNO= ", " EXIT_STATUS=
+It is stopping; what it says of itself, and the last two numbers, are shown by svctl status, the numbers with \-\-json.
+.TP
+.B RELOADING=1
+with MONOTONIC_USEC= the time of CLOCK_MONOTONIC at which it began. svctl reload sends the signal of
+.IR reload ,
+and, where this answers it within 2s, waits for READY=1 as long as
+.I reload.timeout
+says. What began before the signal is no answer. One that does not answer has been sent the signal, and the command says that nobody
+can tell more.
+.TP
+.BR WATCHDOG=1 ", " WATCHDOG=trigger ", " WATCHDOG_USEC=
+A sign of life; the instance hangs and is to be ended as
+.I watchdog
+says, at once and also without that key; another interval from now on, 0 for none.
+.TP
+.B EXTEND_TIMEOUT_USEC=
+It needs so much time from now on, to start, to reload or to stop. It can only make what is in progress longer, and is sent again
+before it is over. Who hangs gets none.
+.TP
+.BR MAINPID= ", " MAINPIDFD=1
+Another of its own processes is its main process, which is sent signals, and whose end is the instance's. Where the process that was
+started is gone by then, its exit status is known; where its parent lives and waits for it, it is unknown.
+.TP
+.BR FDSTORE=1 " with " FDNAME= " and " FDPOLL=0
+svd keeps the descriptors that come along, up to
+.IR fd_store ,
+each once. They are closed when their other side hangs up, unless FDPOLL=0 is said; by FDSTOREREMOVE=1 with FDNAME=; and when the instance
+is stopped. A restart, an end by itself and a replacement are no stop: the next start of the same instance has them behind its
+listeners, as sd_listen_fds_with_names(3) tells.
+.TP
+.B BARRIER=1
+alone and with one descriptor, which is closed when all that was said before has been taken in.
+.PP
+Heard are processes of the instance: in its session, below its main process, or with its SVD_SPAWN, as root, as svd's user or as the
+instance's own. NOTIFYACCESS= is passed over. A process that has ended before svd reads what it said is taken for one of the instance; a
+program that sends from short-lived processes waits with BARRIER=1. Everything else costs a counter
+(dropped_messages and refused_descriptors of svctl \-\-json status) and nothing more: what is malformed, larger than 4096 bytes, has more than
+64 descriptors or breaks the rules above, and what other processes say. Messages are told at most 64 times a second.
 .SH VALUES
 Times are numbers with ms, s, m, h or d, such as 500ms or 1m30s, at most 365d. Sizes are bytes, or with K, M, G or T
 multiples of 1024. Signals are names with or without SIG.

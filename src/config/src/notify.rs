@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::environment::Known;
 use crate::field::{Field, Section};
 use crate::happenings::{HAPPENINGS, Happening, happening};
-use crate::plan::{HookPlan, NotifyPlan, Url, WebhookPlan};
+use crate::plan::{HookPlan, NoticePlan, Url, WebhookPlan};
 use crate::process::{self, Raw, RawRun};
 use crate::report::{At, Report};
 use crate::resolve::Resolver;
@@ -123,7 +123,7 @@ fn headers(field: &Field<'_>, report: &mut Report) -> Vec<(At<String>, String)> 
 
 impl Resolver<'_> {
     /// `[notify]`, resolved; `None` where there is none, or something is wrong with it.
-    pub(crate) fn notify(&mut self, raw: &RawNotify) -> Option<NotifyPlan> {
+    pub(crate) fn notify(&mut self, raw: &RawNotify) -> Option<NoticePlan> {
         let at = raw.at?;
         if raw.run.is_none() && raw.webhook.is_none() {
             self.report.problem_with(at, "[notify] tells nobody", "say run = \"…\", webhook = \"https://…\", or both");
@@ -140,7 +140,7 @@ impl Resolver<'_> {
         }
         let hook = raw.run.as_ref().map(|run| self.hook("\"run\" in [notify]", run, &raw.timeout, &Raw::default()));
         let webhook = raw.webhook.as_ref().map(|webhook| self.webhook(webhook));
-        Some(NotifyPlan {
+        Some(NoticePlan {
             events: raw.events.iter().map(|event| event.value.name).collect(),
             hook: hook.flatten(),
             webhook: webhook.flatten(),

@@ -10,7 +10,7 @@ mod job;
 mod notify;
 
 pub use job::{CatchUp, CatchUpMode, HistoryPlan, JobPlan, Overlap, SchedulePlan};
-pub use notify::{HookPlan, NotifyPlan, Scheme, Url, WebhookPlan};
+pub use notify::{HookPlan, NoticePlan, Scheme, Url, WebhookPlan};
 
 /// All that one svd runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub struct Plan {
     /// Who may use the control socket.
     pub control: ControlPlan,
     /// Who is told of what happens.
-    pub notify: Option<NotifyPlan>,
+    pub notify: Option<NoticePlan>,
 }
 
 impl Plan {
@@ -77,6 +77,9 @@ pub struct ProcessPlan {
     pub stop: Vec<StopStep>,
     /// The signal that `svctl reload` sends.
     pub reload_signal: i32,
+    /// What it may say over `$NOTIFY_SOCKET` beside that it is ready, and what is expected of it there. A change of all but
+    /// `reload_timeout` needs a restart of the instances.
+    pub notify: NotifyPlan,
     /// Where its output goes.
     pub logs: LogPlan,
     /// The sockets that svd holds for it, in the order of the config, each with a name and an address of its own. A change
@@ -96,7 +99,29 @@ pub struct ProcessPlan {
     pub recycle: RecyclePlan,
 }
 
+/// What is heard over `$NOTIFY_SOCKET` and expected there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotifyPlan {
+    /// A ready instance says `WATCHDOG=1` at least so often, or counts as hung.
+    pub watchdog: Option<Duration>,
+    /// So many descriptors are kept for its next start, 0 to 64.
+    pub fd_store: u32,
+    /// How long an instance that has said `RELOADING=1` after the reload signal may take until `READY=1`.
+    pub reload_timeout: Duration,
+}
+
+impl Default for NotifyPlan {
+    fn default() -> NotifyPlan {
+        NotifyPlan { watchdog: None, fd_store: 0, reload_timeout: Duration::from_secs(60) }
+    }
+}
+
 impl ProcessPlan {
+    /// Its instances are given a notify socket.
+    pub fn has_notify_socket(&self) -> bool {
+        self.ready.by == ReadyBy::Notify || self.notify.watchdog.is_some() || self.notify.fd_store > 0
+    }
+
     /// Its generations accept from slots, and a gate picks the slot: new ones are proven before they see a user.
     pub fn is_gated(&self) -> bool {
         self.listen.iter().any(|listener| listener.traffic == Traffic::Gated)
@@ -508,4 +533,15 @@ pub struct ControlPlan {
     pub read_group: Option<String>,
     /// Whether metrics are told.
     pub metrics: bool,
+    /// What is done where no manager can be kept running.
+    pub without_manager: WithoutManager,
+}
+
+/// What svd does where no manager can be kept running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutManager {
+    /// The processes go on without one, and another one is tried again and again.
+    Keep,
+    /// All processes are stopped, and svd ends.
+    Exit,
 }

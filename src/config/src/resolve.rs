@@ -11,8 +11,9 @@ use crate::error::{Errors, Warning};
 use crate::listeners::{self, Base, Prepared};
 use crate::order;
 use crate::plan::{
-    ControlPlan, Dependency, ExecPlan, Handoff, JobPlan, Late, ListenAddress, ListenerPlan, LogPlan, Plan, ProcessPlan,
-    ReadyBy, ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
+    ControlPlan, Dependency, ExecPlan, Handoff, JobPlan, Late, ListenAddress, ListenerPlan, LogPlan, NotifyPlan, Plan,
+    ProcessPlan, ReadyBy, ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
+    WithoutManager,
 };
 use crate::ports;
 use crate::process::{Raw, RawEvidence, RawRun};
@@ -192,6 +193,7 @@ impl Resolver<'_> {
         let ready = self.ready(&asked, &handoff);
         let health = self.health(&asked);
         let drained = self.drained(&asked);
+        self.check_fd_store(&asked, &handoff);
         let update = self.update(&asked, &handoff);
         self.shared = shared;
 
@@ -200,6 +202,7 @@ impl Resolver<'_> {
         let logs = self.logs(named);
         let stop = self.stop(named);
         let recycle = self.recycle(named);
+        let notify = notify(raw);
         let exec = self.exec(raw, run?, env, port, None);
         let after = raw.after.as_deref().unwrap_or_default().iter();
         let plan = ProcessPlan {
@@ -214,7 +217,8 @@ impl Resolver<'_> {
             ready: ready?,
             restart,
             stop,
-            reload_signal: raw.reload.as_ref().map_or(1, |r| r.value),
+            reload_signal: raw.reload.and_then(|reload| reload.signal).unwrap_or(1),
+            notify,
             logs,
             listen,
             handoff,
@@ -459,6 +463,7 @@ fn control(raw: Control) -> ControlPlan {
         socket_group: raw.socket_group.map(|g| g.value),
         read_group: raw.read_group.map(|g| g.value),
         metrics: raw.metrics.is_none_or(|m| m.value),
+        without_manager: raw.without_manager.map_or(WithoutManager::Keep, |w| w.value),
     }
 }
 
@@ -470,4 +475,13 @@ pub fn app_of_dir(dir: &Path) -> String {
     app = app.trim_matches('-').to_owned();
     app.truncate(64);
     app
+}
+
+fn notify(raw: &Raw) -> NotifyPlan {
+    let usual = NotifyPlan::default();
+    NotifyPlan {
+        watchdog: raw.watchdog.as_ref().map(|every| every.value),
+        fd_store: raw.fd_store.as_ref().map_or(0, |most| most.value),
+        reload_timeout: raw.reload.and_then(|reload| reload.timeout).unwrap_or(usual.reload_timeout),
+    }
 }

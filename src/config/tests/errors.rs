@@ -64,7 +64,7 @@ fn columns_count_characters_and_tabs_do_not_move_the_caret() {
 
 #[test]
 fn keys_of_later_stages_are_unknown_keys() {
-    for key in ["watchdog", "scale", "limits", "capabilities", "no_new_privs"] {
+    for key in ["scale", "limits", "capabilities", "no_new_privs"] {
         let found = errors(&toml(&format!("[process.web]\nrun = \"x\"\n{key} = \"1\"\n")));
         let message = &found.problems[0].message;
         assert!(message.starts_with(&format!("unknown key \"{key}\" in [process.web]")), "{message}");

@@ -52,6 +52,7 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
         },
         stop: vec![StopStep::Signal(15), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(9)],
         reload_signal: 1,
+        notify: NotifyPlan::default(),
         logs: LogPlan::Segments { segment: 64 << 20, max_size: 1 << 30 },
         listen: Vec::new(),
         handoff: Handoff::Auto,
@@ -66,7 +67,13 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
 #[test]
 fn the_short_form_gets_every_default() {
     let found = plan(&toml("[process]\nclock = \"python clock.py\"\nweb = \"srv $PORT '$PORT'\"\n"));
-    let control = ControlPlan { socket_mode: 0o600, socket_group: None, read_group: None, metrics: true };
+    let control = ControlPlan {
+        socket_mode: 0o600,
+        socket_group: None,
+        read_group: None,
+        metrics: true,
+        without_manager: svd_config::plan::WithoutManager::Keep,
+    };
     let clock = bare("clock", &["python", "clock.py"], 5100);
     let web = bare("web", &["srv", "${PORT}", "$$PORT"], 5000);
     let expected = Plan {

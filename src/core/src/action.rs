@@ -36,6 +36,16 @@ pub enum Action {
         /// Which spawn.
         spawn: SpawnId,
     },
+    /// Have the keeper tell what it has said so far. Answered by [`crate::Event::Said`].
+    Recall {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// Close the descriptors that are kept for the next start of an instance.
+    EmptyStore {
+        /// Which instance.
+        instance: InstanceName,
+    },
     /// Send a signal to the main process.
     Signal {
         /// Which spawn.
@@ -188,6 +198,10 @@ pub enum FactKind {
     Unhealthy(String),
     /// Its health probes succeed again.
     Recovered,
+    /// It gave no sign of life for so long; none: it said itself that it hangs.
+    Hung(Option<Duration>),
+    /// It has named another one of its processes as its main process.
+    MainNamed(i32),
     /// It is due to be replaced: why.
     Worn(String),
     /// The replacement of a process is given up, what runs stays: why.
@@ -241,6 +255,8 @@ impl FactKind {
             FactKind::DrainTimeout(_) => "instance.drain_timeout",
             FactKind::Unhealthy(_) => "instance.unhealthy",
             FactKind::Recovered => "instance.recovered",
+            FactKind::Hung(_) => "instance.hung",
+            FactKind::MainNamed(_) => "instance.main_named",
             FactKind::Worn(_) => "instance.worn",
             FactKind::RolledBack(_) => "process.rolled_back",
             FactKind::Completed => "instance.completed",
@@ -285,6 +301,8 @@ impl fmt::Display for FactKind {
             }
             FactKind::Unhealthy(why) => write!(f, "is unhealthy: {why}"),
             FactKind::Recovered => write!(f, "is healthy again"),
+            FactKind::Hung(silent) => write!(f, "hangs: {}", Reason::Hung(*silent)),
+            FactKind::MainNamed(pid) => write!(f, "named pid {pid} as its main process"),
             FactKind::Worn(why) => write!(f, "is to be replaced: {why}"),
             FactKind::RolledBack(why) => write!(f, "the replacement was given up: {why}"),
             FactKind::Completed => write!(f, "completed"),

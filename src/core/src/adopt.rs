@@ -118,6 +118,11 @@ impl Core {
                 | Life::Stuck { .. }
                 | Life::Ended { tree: Tree::Empty, .. } => {}
             }
+            if spawn.is_ready() {
+                spawn.listen_for_signs(cx);
+            }
+            let said = spawn.said.clone();
+            spawn.says(cx, said);
         });
     }
 }
@@ -151,13 +156,15 @@ fn taken_up(plan: &ProcessPlan, adopted: Adopted, reason: Reason, now: Time) -> 
             let late =
                 !note.asked && note.ready.is_none() && has_evidence(plan) && ladder_place(plan, &adopted).is_some();
             let end = match late {
+                _ if note.hung => End::Hung { exit: *exit },
                 true => End::NeverReady { exit: *exit },
                 false => End::Exited { exit: *exit, before_exec: *before_exec },
             };
             (*at, Life::Ended { end, at: *at, tree: left(plan, &adopted, *at, now) })
         }
     };
-    Spawn { life, sent: adopted.last_signal, ..Spawn::new(adopted.spawn, adopted.lineage, note, since) }
+    let (sent, said) = (adopted.last_signal, adopted.said);
+    Spawn { life, sent, said, ..Spawn::new(adopted.spawn, adopted.lineage, note, since) }
 }
 
 fn has_evidence(plan: &ProcessPlan) -> bool {
@@ -165,6 +172,11 @@ fn has_evidence(plan: &ProcessPlan) -> bool {
 }
 
 fn running(plan: &ProcessPlan, adopted: &Adopted, pid: i32, at: Time, now: Time) -> Life {
+    if adopted.note.hung {
+        let begun = adopted.last_signal.map_or(now, |(_, at)| at);
+        let climb = Climb::aborting(adopted.last_signal, now);
+        return Life::Stopping { pid: Some(pid), begun, climb, reason: Reason::Hung(plan.notify.watchdog) };
+    }
     if adopted.last_signal.is_some_and(|(signal, _)| signal == SIGKILL) {
         return stopping(plan, adopted, Some(pid), Reason::BySelf, now);
     }

@@ -6,6 +6,7 @@ use svd_config::Plan;
 
 use crate::job::RunId;
 use crate::name::{InstanceName, OpId, SpawnId, Target};
+use crate::signs::Said;
 use crate::state::ExitStatus;
 use crate::time::Time;
 
@@ -63,6 +64,8 @@ pub struct Note {
     pub replaced: bool,
     /// It was told to take no new work.
     pub quiet: bool,
+    /// It gave no sign of life in time, or said itself that it hangs: it is being ended for that.
+    pub hung: bool,
     /// Since when it drains: it is to end, and finishes what it has first.
     pub draining: Option<Time>,
 }
@@ -84,6 +87,8 @@ pub struct Adopted {
     pub last_signal: Option<(i32, Time)>,
     /// It said `READY=1`.
     pub notified_ready: bool,
+    /// What it has said beside that.
+    pub said: Said,
 }
 
 /// Where an adopted spawn is in its life.
@@ -178,6 +183,27 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it ends something and starts nothing.
+    pub(crate) fn only_ends(&self) -> bool {
+        match self {
+            Command::Stop(_)
+            | Command::Kill(_)
+            | Command::KillReplaced(_)
+            | Command::Drain(_)
+            | Command::Disable(_)
+            | Command::Jobs(JobCommand::Stop(_) | JobCommand::Pause(_))
+            | Command::Shutdown { .. } => true,
+            Command::Jobs(JobCommand::Run { .. } | JobCommand::Resume(_))
+            | Command::Start(_)
+            | Command::Restart(_)
+            | Command::Enable(_)
+            | Command::Scale(_)
+            | Command::Apply { .. } => false,
+        }
+    }
+}
+
 /// A command about jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobCommand {
@@ -253,6 +279,13 @@ pub enum Event {
     Stopping {
         /// Which spawn.
         spawn: SpawnId,
+    },
+    /// What it has said, where that has changed, and in answer to [`crate::Action::Recall`].
+    Said {
+        /// Which spawn.
+        spawn: SpawnId,
+        /// All of it.
+        said: Said,
     },
     /// Its slot has nobody left who waits to be accepted, and nobody new comes ([`crate::Action::WatchQueue`]).
     QueueEmpty {

@@ -12,12 +12,16 @@ use crate::action::FactKind;
 use crate::desired::{Change, Desired};
 use crate::drain::Queue;
 use crate::event::Command;
-use crate::machine::{Core, Course, Haste};
+use crate::machine::{Core, Course, Haste, Mode};
 use crate::name::{InstanceName, Target};
 use crate::order::Hope;
 use crate::service::{How, Life, Spawn};
 use crate::tree::{self, Aim, Instance, Listing, Process};
 use crate::verdict::Verdict;
+
+/// Why most commands are refused in safe mode.
+const SAFE_MODE: &str = "svd is in safe mode, since its managers crashed again and again: it keeps what runs, and takes only stop, drain, \
+                         kill, signal, shutdown and upgrade; `svctl upgrade` puts a sound svd in its place, or tries this one again";
 
 /// More instances than this are a typing error.
 const MAX_INSTANCES: u32 = 1000;
@@ -89,6 +93,9 @@ impl Core {
         }
         if matches!(self.course, Course::Ending { .. } | Course::Finished) {
             return Err("svd is shutting down".to_owned());
+        }
+        if self.mode == Mode::Safe && !command.only_ends() {
+            return Err(SAFE_MODE.to_owned());
         }
         let mut intent = match command {
             Command::Start(targets) => self.start_intent("start", &self.choose(targets)?, Again::WhatEnded)?,

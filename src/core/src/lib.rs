@@ -23,6 +23,7 @@ mod order;
 mod replace;
 mod service;
 mod settle;
+mod signs;
 pub mod state;
 pub mod time;
 mod tree;
@@ -35,8 +36,9 @@ pub use event::{
     Adopted, AdoptedLife, Command, Event, JobCommand, Lineage, MAX_SLOTS, Note, Origin, Slot, SpawnFailure, Waits, Wear,
 };
 pub use job::{Cause, JobChange, JobState, JobView, Phase, Run, RunId, RunNews, RunResult, StoredJobs, Wall, Zones};
-pub use machine::Core;
+pub use machine::{Core, Mode};
 pub use name::{InstanceName, OpId, SpawnId, Target};
 pub use settle::MAX_STARTING;
+pub use signs::Said;
 pub use state::{ExitStatus, InstanceView, Reason, Seat, State};
 pub use time::Time;

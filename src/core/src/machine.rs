@@ -40,6 +40,17 @@ pub struct Core {
     pub(crate) jobs: Jobs,
     /// What is desired, or who has which place, has changed since it was last looked at.
     pub(crate) changed: bool,
+    pub(crate) mode: Mode,
+}
+
+/// How much the core does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything.
+    Normal,
+    /// It keeps what runs, and stops what it is told to stop. It starts and replaces nothing: managers before this one crashed
+    /// again and again, perhaps over just that.
+    Safe,
 }
 
 /// What is desired, and by which plans, is told first and all at once, so that a later manager never finds effects of what it does
@@ -96,7 +107,13 @@ impl Core {
             now: Time(0),
             jobs: Jobs::default(),
             changed: false,
+            mode: Mode::Normal,
         }
+    }
+
+    /// Says how much it may do by itself. Before [`Event::AdoptEnd`].
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
     }
 
     /// Takes one event in and says what is to be done, in this order. What is told before [`Event::AdoptEnd`] takes
@@ -135,6 +152,7 @@ impl Core {
             Course::Running | Course::Ending { .. } => {}
         }
         let ages = match self.course {
+            Course::Running if self.mode == Mode::Safe => None,
             Course::Running => self.processes.iter().filter_map(|(name, process)| self.next_age(name, process)).min(),
             Course::Adopting { .. } | Course::Ending { .. } | Course::Finished => None,
         };
@@ -152,7 +170,7 @@ impl Core {
                     arm(until);
                 }
             }
-            if matches!(self.course, Course::Running) {
+            if matches!(self.course, Course::Running) && self.mode == Mode::Normal {
                 self.replacement_deadline(name, process).into_iter().for_each(&mut arm);
             }
         }
@@ -198,6 +216,9 @@ impl Core {
     /// When the pause of an instance ends; `None` where it is in no pause, or not to run.
     fn pause_end(&self, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> Option<Time> {
         instance.current.as_ref().filter(|spawn| !spawn.is_live() && !spawn.note.asked)?;
+        if self.mode == Mode::Safe {
+            return None;
+        }
         match (self.aim(name, process, index), self.verdict(name, process, index, instance)) {
             (Aim::Run, Verdict::Again { until, .. }) if until > self.now => Some(until),
             (Aim::Run | Aim::Stop(_), _) => None,
@@ -350,6 +371,9 @@ impl Core {
             (Course::Running | Course::Ending { .. }, Event::Ready { spawn }) => {
                 self.on(spawn, out, |s, cx| s.ready(cx))
             }
+            (Course::Running | Course::Ending { .. }, Event::Said { spawn, said }) => {
+                self.on(spawn, out, |s, cx| s.says(cx, said));
+            }
             (Course::Running | Course::Ending { .. }, Event::Stopping { spawn }) => {
                 self.on(spawn, out, |s, cx| s.leaving(cx))
             }
@@ -359,6 +383,7 @@ impl Core {
                     instance.idle_since = now;
                 }
                 self.on(spawn, out, |s, cx| s.tree_empty(cx));
+                self.empty_store(spawn, out);
             }
             (Course::Running | Course::Ending { .. }, Event::SpawnFailed { spawn, failure }) => {
                 let mut news = false;
@@ -400,7 +425,7 @@ impl Core {
 
     /// A running one is to be replaced: it is, as by a restart, unless that is on its way.
     fn worn(&mut self, id: SpawnId, why: Wear, out: &mut Vec<Action>) {
-        if !matches!(self.course, Course::Running) {
+        if !self.is_active() {
             return;
         }
         if let Wear::Unhealthy(why) = &why {
@@ -426,6 +451,17 @@ impl Core {
         }
         self.on(id, out, |_, cx| cx.record(id, FactKind::Worn(text)));
         self.change(Change::Generation(name, next), out);
+    }
+
+    /// Nothing is left of a spawn: where its instance is not to run any more, what it has stored goes.
+    fn empty_store(&self, id: SpawnId, out: &mut Vec<Action>) {
+        let Some(name) = self.names.get(&id) else { return };
+        let Some(process) = self.processes.get(&name.process) else { return };
+        let Some(instance) = process.instances.get(&name.index) else { return };
+        let stopped = matches!(self.aim(&name.process, process, name.index), Aim::Stop(_));
+        if process.plan.notify.fd_store > 0 && stopped && instance.is_gone() {
+            out.push(Action::EmptyStore { instance: name.clone() });
+        }
     }
 
     /// A spawn's end was told: history learns what follows from it, and an essential one's failure is remembered.

@@ -314,7 +314,7 @@ impl Core {
                 crate::service::End::NeverReady { .. } => {
                     format!("was not ready within {:.1} s", plan.ready.timeout.as_secs_f64())
                 }
-                crate::service::End::Exited { .. } => {
+                crate::service::End::Exited { .. } | crate::service::End::Hung { .. } => {
                     format!("{} before it was ready", crate::verdict::reason(plan, end))
                 }
             },

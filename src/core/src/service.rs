@@ -26,6 +26,7 @@ use crate::drain::{DrainStep, Queue};
 use crate::event::{Lineage, Note, SpawnFailure};
 use crate::ladder::{self, LEFT_PATIENCE, Rung, SIGCONT, SIGKILL, SIGTERM, patience};
 use crate::name::{InstanceName, OpId, SpawnId};
+use crate::signs::{Said, Signs};
 use crate::state::{ExitStatus, Reason};
 use crate::time::Time;
 
@@ -51,6 +52,9 @@ pub(crate) struct Spawn {
     pub ill: Option<(Time, String)>,
     /// Why it did not count as ready when that was last looked for; likewise.
     pub last_try: Option<String>,
+    /// What it has said, and the signs of life that it owes.
+    pub said: Said,
+    pub signs: Signs,
     pub life: Life,
 }
 
@@ -108,6 +112,10 @@ pub(crate) enum End {
     NeverReady {
         exit: ExitStatus,
     },
+    /// It was ended because it hung.
+    Hung {
+        exit: ExitStatus,
+    },
 }
 
 /// Who is left of it.
@@ -158,6 +166,8 @@ impl Spawn {
             sent: None,
             ill: None,
             last_try: None,
+            said: Said::default(),
+            signs: Signs::default(),
             life: Life::Launching,
         }
     }
@@ -229,13 +239,20 @@ impl Spawn {
     pub fn deadline(&self) -> Option<Time> {
         let deadline = match &self.life {
             Life::Launching => Some(self.since.after(LAUNCH_TIMEOUT)),
-            Life::Running { readiness: Readiness::Probing { deadline }, .. } => Some(*deadline),
-            Life::Running { readiness: Readiness::Working { deadline } | Readiness::Leaving { deadline }, .. } => {
-                Some(*deadline)
+            Life::Running { readiness: Readiness::Probing { deadline }, .. } => {
+                Some(self.signs.stretch(*deadline, self.since))
             }
-            Life::Running { readiness: Readiness::Ready, .. } => None,
+            Life::Running { readiness: Readiness::Working { deadline }, .. } => Some(*deadline),
+            Life::Running { readiness: Readiness::Leaving { deadline }, .. } => {
+                Some(self.signs.stretch(*deadline, self.note.ready.unwrap_or(self.since)))
+            }
+            Life::Running { readiness: Readiness::Ready, .. } => self.signs.deadline(),
             Life::Draining { step: DrainStep::Queue { deadline } | DrainStep::Proof { deadline }, .. } => {
                 Some(*deadline)
+            }
+            // One that hangs gets no more time, whatever it has said.
+            Life::Stopping { climb: Climb::Waiting { until, next, .. }, begun, .. } if *next > 0 && !self.note.hung => {
+                Some(self.signs.stretch(*until, *begun))
             }
             Life::Stopping { climb: Climb::Waiting { until, .. }, .. } => Some(*until),
             Life::Stopping { climb: Climb::Killing { stuck_at }, .. } => Some(*stuck_at),
@@ -295,6 +312,7 @@ impl Spawn {
                 self.annotate(cx);
                 cx.record(self.id, FactKind::Ready(cx.now.since(self.since)));
                 cx.out.push(Action::Watch { spawn: self.id });
+                self.listen_for_signs(cx);
             }
             Life::Running {
                 readiness: Readiness::Ready | Readiness::Working { .. } | Readiness::Leaving { .. },
@@ -331,7 +349,7 @@ impl Spawn {
     /// Ends it. A missed readiness, and an end that it has announced itself and does not come to, are not asked for:
     /// what follows is up to its restart policy.
     pub fn stop(&mut self, cx: &mut Cx<'_>, reason: Reason, how: How) {
-        let asked = !matches!(reason, Reason::ReadyTimeout(_) | Reason::TimedOut(_) | Reason::BySelf);
+        let asked = !matches!(reason, Reason::ReadyTimeout(_) | Reason::TimedOut(_) | Reason::BySelf | Reason::Hung(_));
         match &mut self.life {
             Life::Running { pid, readiness: Readiness::Probing { .. } | Readiness::Ready }
                 if matches!(how, How::Drain(_)) && asked =>
@@ -382,7 +400,10 @@ impl Spawn {
             | Life::Stuck { .. }
             | Life::Ended { .. } => None,
         };
-        let climb = Climb::resumed(cx.plan, sent, cx.now);
+        let climb = match reason {
+            Reason::Hung(_) => Climb::aborting(None, cx.now),
+            _ => Climb::resumed(cx.plan, sent, cx.now),
+        };
         self.life = Life::Stopping { pid: self.pid(), begun: cx.now, climb, reason };
         match how {
             How::Ladder | How::Drain(_) => self.tick(cx),
@@ -478,6 +499,7 @@ impl Spawn {
             Life::Stuck { reason, .. } => {
                 let end = match reason {
                     Reason::ReadyTimeout(_) | Reason::TimedOut(_) => End::NeverReady { exit },
+                    Reason::Hung(_) => End::Hung { exit },
                     _ => exited,
                 };
                 (end, Tree::Killing { stuck_at: cx.now.after(STUCK_AFTER) })
@@ -485,6 +507,7 @@ impl Spawn {
             Life::Stopping { climb, reason, .. } => {
                 let end = match reason {
                     Reason::ReadyTimeout(_) | Reason::TimedOut(_) if climb.has_signalled() => End::NeverReady { exit },
+                    Reason::Hung(_) if climb.has_signalled() => End::Hung { exit },
                     // It came to its end by itself, late or not.
                     _ => exited,
                 };
@@ -550,7 +573,7 @@ impl Spawn {
                 Some(_) => self.stop(cx, Reason::BySelf, How::Ladder),
                 None => self.too_late(cx, cx.plan.ready.timeout),
             },
-            Life::Running { readiness: Readiness::Ready, .. } => {}
+            Life::Running { readiness: Readiness::Ready, .. } => self.silent(cx),
             Life::Draining { begun, step, .. } => {
                 let (begun, what) = (*begun, step.kind());
                 cx.record(self.id, FactKind::DrainTimeout(cx.now.since(begun)));
@@ -583,6 +606,7 @@ impl Spawn {
             self.note.ready = Some(cx.now);
             self.note.late = true;
             self.annotate(cx);
+            self.listen_for_signs(cx);
             cx.out.push(Action::Watch { spawn: self.id });
             return cx.record(self.id, FactKind::CountsAsReady(cx.now.since(self.since)));
         }

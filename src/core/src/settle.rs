@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::action::{Action, Fact, FactKind, Outcome};
 use crate::drain::Queue;
 use crate::event::{Lineage, Origin};
-use crate::machine::{Core, Course, Haste};
+use crate::machine::{Core, Course, Haste, Mode};
 use crate::name::{InstanceName, SpawnId};
 use crate::service::{Cx, How, Life, Spawn};
 use crate::state::Reason;
@@ -37,18 +37,24 @@ impl Core {
     fn look(&mut self, out: &mut Vec<Action>) {
         self.fire_timers(out);
         self.end_for_essential(out);
-        self.take_jobs_in(out);
-        self.tick_jobs(out);
+        if self.mode == Mode::Normal {
+            self.take_jobs_in(out);
+            self.tick_jobs(out);
+        }
         self.conclude_runs(out);
-        self.begin_queued(out);
-        if matches!(self.course, Course::Running) {
+        if self.mode == Mode::Normal {
+            self.begin_queued(out);
+        }
+        if self.is_active() {
             self.replace_aged(out);
             self.conclude_apply(out);
         }
         // Before the starts: a pause of nothing would hide from a command that its instance has failed.
         self.advance_ops(out);
-        if matches!(self.course, Course::Running) {
+        if self.is_active() {
             self.replace(out);
+        }
+        if matches!(self.course, Course::Running) {
             self.turn_gates(out);
         }
         self.begin_stops(out);
@@ -59,6 +65,11 @@ impl Core {
         self.finish(out);
     }
 
+    /// Whether it starts and replaces by itself.
+    pub(crate) fn is_active(&self) -> bool {
+        matches!(self.course, Course::Running) && self.mode == Mode::Normal
+    }
+
     fn fire_timers(&mut self, out: &mut Vec<Action>) {
         let now = self.now;
         for id in self.spawns_where(|_, _, spawn| spawn.deadline().is_some_and(|at| at <= now)) {
@@ -67,7 +78,7 @@ impl Core {
     }
 
     fn end_for_essential(&mut self, out: &mut Vec<Action>) {
-        if self.essential.is_some() && matches!(self.course, Course::Running) {
+        if self.essential.is_some() && self.is_active() {
             out.push(Action::Record(Fact { instance: None, spawn: None, op: None, kind: FactKind::EssentialFailed }));
             self.begin_end(None, Haste::InOrder, out);
         }
@@ -145,7 +156,8 @@ impl Core {
             | Reason::ToReplace(_)
             | Reason::NotReadyYet(_)
             | Reason::WithoutEnd(_)
-            | Reason::BySelf => false,
+            | Reason::BySelf
+            | Reason::Hung(_) => false,
         };
         match (how, drains && matches!(self.course, Course::Running)) {
             (How::Ladder, true) => {
@@ -196,7 +208,7 @@ impl Core {
                 }
                 Aim::Run => {
                     let roll = self.generation(name, *index);
-                    let stale = !spawn.note.asked && instance.is_stale(roll);
+                    let stale = !spawn.note.asked && instance.is_stale(roll) && self.mode == Mode::Normal;
                     if !stale {
                         continue;
                     }
@@ -215,7 +227,7 @@ impl Core {
     }
 
     fn begin_starts(&mut self, out: &mut Vec<Action>) {
-        if !matches!(self.course, Course::Running) {
+        if !self.is_active() {
             return;
         }
         let mut free = MAX_STARTING.saturating_sub(self.spawns_where(|_, _, spawn| spawn.is_rising()).len());

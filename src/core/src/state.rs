@@ -135,6 +135,8 @@ pub enum Reason {
     Shutdown,
     /// It said so itself (`STOPPING=1`).
     BySelf,
+    /// It gave no sign of life for so long; none: it said itself that it hangs.
+    Hung(Option<Duration>),
 }
 
 impl fmt::Display for Reason {
@@ -167,6 +169,8 @@ impl fmt::Display for Reason {
             Reason::WithoutEnd(why) => write!(f, "{why}; finishes what it has, without a deadline"),
             Reason::Shutdown => write!(f, "svd stops all"),
             Reason::BySelf => write!(f, "is stopping by itself"),
+            Reason::Hung(Some(t)) => write!(f, "watchdog: no sign of life for {:.1} s", t.as_secs_f64()),
+            Reason::Hung(None) => write!(f, "watchdog: it said itself that it hangs"),
         }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use svd_config::Plan;
 use svd_config::plan::{
-    ExecPlan, Handoff, Late, LogPlan, ProcessPlan, ReadyBy, ReadyPlan, RecyclePlan, RestartPlan, RestartWhen, Run,
-    StopStep, Strategy, UpdatePlan,
+    ExecPlan, Handoff, Late, LogPlan, NotifyPlan, ProcessPlan, ReadyBy, ReadyPlan, RecyclePlan, RestartPlan,
+    RestartWhen, Run, StopStep, Strategy, UpdatePlan,
 };
 
 use crate::desired::{Desired, Which};
@@ -317,6 +317,7 @@ pub(crate) fn unknown_process(name: &str) -> ProcessPlan {
         },
         stop: vec![StopStep::Signal(SIGTERM), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(SIGKILL)],
         reload_signal: 1,
+        notify: NotifyPlan::default(),
         logs: LogPlan::Null,
         listen: Vec::new(),
         handoff: Handoff::Auto,

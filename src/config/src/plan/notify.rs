@@ -7,7 +7,7 @@ use super::ExecPlan;
 
 /// `[notify]`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NotifyPlan {
+pub struct NoticePlan {
     /// Names of happenings, each once.
     pub events: Vec<&'static str>,
     /// The command that is run for each of them.

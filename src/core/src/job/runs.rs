@@ -326,7 +326,7 @@ impl Core {
                 }
                 Some(match end {
                     End::NeverReady { .. } => (RunResult::TimedOut, said()),
-                    End::NotStarted(_) | End::Exited { .. } => (RunResult::Failed, said()),
+                    End::NotStarted(_) | End::Exited { .. } | End::Hung { .. } => (RunResult::Failed, said()),
                 })
             }
         }

@@ -280,6 +280,8 @@ impl World {
             | Action::Gate { .. }
             | Action::WatchQueue { .. }
             | Action::ProveDrained { .. }
+            | Action::Recall { .. }
+            | Action::EmptyStore { .. }
             | Action::Watch { .. } => panic!("that is for services: {action:?}"),
         }
     }
@@ -309,8 +311,16 @@ impl World {
         self.started.push((id, attempt, self.wall()));
         self.last_spawn = self.last_spawn.max(spawn);
         let life = AdoptedLife::Running { pid: spawn.0 as i32, at: self.now };
-        let adopted =
-            Adopted { spawn, instance, lineage, note: Note::default(), life, last_signal: None, notified_ready: false };
+        let adopted = Adopted {
+            spawn,
+            instance,
+            lineage,
+            note: Note::default(),
+            life,
+            last_signal: None,
+            notified_ready: false,
+            said: Default::default(),
+        };
         self.kept.insert(spawn, Kept { adopted, script, ends: Some(self.now.after(script.lasts)) });
         self.queue.push_back(Event::Spawned { spawn, pid: spawn.0 as i32 });
     }

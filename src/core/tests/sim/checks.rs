@@ -75,6 +75,8 @@ impl Sim {
             Action::Finish { code } => self.check_finish(*code),
             Action::Gate { .. } => {}
             Action::Probe { .. }
+            | Action::Recall { .. }
+            | Action::EmptyStore { .. }
             | Action::WatchQueue { .. }
             | Action::ProveDrained { .. }
             | Action::Watch { .. }

@@ -299,6 +299,11 @@ impl Sim {
                     self.world.later(wait, Happening::Sickens(spawn));
                 }
             }
+            Action::Recall { spawn } => {
+                let said = Said { heard: Some(self.world.now), ..Said::default() };
+                self.post(Event::Said { spawn, said });
+            }
+            Action::EmptyStore { .. } => {}
             Action::TakeBack { .. } => {
                 if let Some(before) = &mut self.before {
                     std::mem::swap(before, &mut self.config);

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::outbox;
-use crate::table::Manager;
+use crate::table::{Manager, Upgrade};
 use svd_sys::signal::{ABRT, CONT, KILL, TERM};
-use svd_wire::Phase;
+use svd_wire::{Phase, UpgradeOutcome};
 
 const MANAGER: i32 = 1000;
 
@@ -36,14 +36,15 @@ impl Sim {
         let mut more = Vec::new();
         for effect in &effects {
             let answer = match effect {
-                Effect::StartManager => Input::ManagerStarted { pid: self.pid() },
+                Effect::StartManager(_) => Input::ManagerStarted { pid: self.pid() },
                 Effect::Fork(spawn, _) => Input::Forked { spawn: *spawn, pid: self.pid() },
+                Effect::TryProgram => Input::TrialStarted(Ok(self.pid())),
                 _ => continue,
             };
             more.extend(step(&mut self.table, answer, self.now));
         }
         effects.extend(more);
-        while let Some(message) = outbox::next(&self.table) {
+        while let Some(message) = outbox::next(&self.table, self.now.mono_ns) {
             outbox::sent(&mut self.table, message.item, self.now);
             self.said.push(message.report);
         }
@@ -62,7 +63,7 @@ impl Sim {
     fn ask(&mut self, request: Request) -> Vec<Effect> {
         let fds = match &request {
             Request::Spawn { spec, .. } => spec.fds.len(),
-            Request::Hold { .. } => 1,
+            Request::Hold { .. } | Request::UpgradeManager { .. } => 1,
             _ => 0,
         };
         self.at(0, Input::Request { request, fds })
@@ -162,7 +163,7 @@ fn the_first_restart_is_immediate_and_later_ones_wait_ever_longer() {
     for _ in 0..12 {
         sim.manager_dies(CRASH);
         let before = sim.now.mono_ns;
-        assert!(sim.next().contains(&Effect::StartManager));
+        assert!(matches!(sim.next()[..], [Effect::StartManager(_)]));
         waits.push((sim.now.mono_ns - before) / 1_000_000);
         sim.become_live();
     }
@@ -171,7 +172,7 @@ fn the_first_restart_is_immediate_and_later_ones_wait_ever_longer() {
     sim.at(later, Input::Tick);
     sim.manager_dies(CRASH);
     let before = sim.now.mono_ns;
-    assert!(sim.next().contains(&Effect::StartManager));
+    assert!(sim.next().contains(&Effect::StartManager(Start::Normal)));
     assert_eq!(sim.now.mono_ns, before);
 }
 
@@ -182,18 +183,71 @@ fn managers_that_work_for_a_while_before_they_are_killed_are_replaced_soon_howev
         sim.now.mono_ns += 200_000_000;
         sim.manager_dies(CRASH);
         let died = sim.now.mono_ns;
-        assert!(sim.next().contains(&Effect::StartManager));
+        assert!(matches!(sim.next()[..], [Effect::StartManager(_)]));
         assert!(sim.now.mono_ns - died <= 100_000_000, "{}", sim.now.mono_ns - died);
         sim.become_live();
     }
 }
 
+/// Fault 41.
 #[test]
-fn ten_managers_that_do_not_become_live_make_the_keeper_stop_everything() {
+fn five_managers_that_crash_are_followed_by_one_in_safe_mode_and_the_processes_go_on() {
+    let mut sim = Sim::live();
+    sim.spawn(1);
+    for _ in 0..4 {
+        sim.manager_dies(CRASH);
+        assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
+        sim.become_live();
+    }
+    let effects = sim.manager_dies(CRASH);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Say(line) if line.contains("safe mode"))));
+    assert_eq!(sim.next(), [Effect::StartManager(Start::Safe)]);
+    sim.become_live();
+    // Where that crashes too, soon or later, it is tried again; the processes are left alone.
+    for _ in 0..30 {
+        let effects = sim.manager_dies(CRASH);
+        assert!(
+            !effects.iter().any(|effect| matches!(effect, Effect::Signal(..) | Effect::KillEverything)),
+            "{effects:?}"
+        );
+        assert_eq!(sim.next(), [Effect::StartManager(Start::Safe)]);
+    }
+    // One that has lived a while, or another build, begins anew.
+    sim.become_live();
+    sim.upgrade_manager();
+    sim.manager_dies(Exit::Code(0));
+    assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
+}
+
+#[test]
+fn managers_that_somebody_else_kills_are_no_crashes() {
+    let mut sim = Sim::live();
+    for number in 0..20 {
+        if number % 2 == 0 {
+            // The end of its socket is seen first.
+            sim.at(0, Input::HungUp);
+        }
+        sim.manager_dies(Exit::Signal { signal: KILL, core: false });
+        assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
+        sim.become_live();
+    }
+    // Those that the keeper kills for what they did are.
+    for _ in 0..5 {
+        sim.at(0, Input::Malformed);
+        sim.manager_dies(Exit::Signal { signal: KILL, core: false });
+        sim.next();
+        sim.become_live();
+    }
+    assert_eq!(sim.table.crashes, 5);
+}
+
+#[test]
+fn ten_managers_that_do_not_become_live_make_the_keeper_stop_everything_where_it_was_told_to() {
     let mut sim = Sim::live();
     sim.spawn(1);
     sim.at(1, Input::Execed { spawn: SpawnId(1) });
     let child = *sim.table.by_pid.keys().next().unwrap();
+    sim.ask(Request::WithoutManager { exit: true });
     sim.manager_dies(CRASH);
     for _ in 0..9 {
         sim.next();
@@ -394,4 +448,147 @@ fn the_id_of_a_start_that_was_refused_is_never_given_again() {
     // then a later manager begins above it, since it will be told of the refusal again
     assert_eq!(sim.table.last_spawn, SpawnId(8));
     assert!(matches!(sim.said.last(), Some(Report::SpawnFailed { spawn: SpawnId(8), .. })));
+}
+
+// ---- upgrades ----
+
+impl Sim {
+    fn upgrade_manager(&mut self) -> Vec<Effect> {
+        self.ask(Request::UpgradeManager { note: b"n".to_vec() })
+    }
+
+    /// Asks for the keeper's turn; the process of the trial.
+    fn try_keeper(&mut self) -> i32 {
+        assert_eq!(self.ask(Request::UpgradeKeeper { note: b"n".to_vec() }), [Effect::TryProgram]);
+        match self.table.upgrade {
+            Upgrade::Trial { pid: Some(pid), .. } => pid,
+            ref other => panic!("no trial: {other:?}"),
+        }
+    }
+
+    fn ends(&mut self, pid: i32, exit: Exit) -> Vec<Effect> {
+        self.at(0, Input::Reaped { pid, exit, rusage: Rusage::default() })
+    }
+
+    fn outcome(&self) -> &UpgradeOutcome {
+        match &self.table.upgrade {
+            Upgrade::Done { outcome, .. } => outcome,
+            other => panic!("not over: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_is_no_death_and_the_next_manager_is_due_at_once() {
+    let mut sim = Sim::live();
+    assert_eq!(sim.upgrade_manager(), [Effect::TakeProgram, Effect::CloseLink]);
+    sim.manager_dies(Exit::Code(0));
+    assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
+    assert_eq!(sim.now.mono_ns, 1_000_000_000, "without a pause");
+    sim.become_live();
+    assert!(matches!(sim.table.upgrade, Upgrade::Switching { .. }), "it has done nothing yet");
+    sim.at(1, Input::Tick);
+    assert_eq!(sim.said.iter().filter(|report| **report == Report::Ping).count(), 1);
+    sim.ask(Request::Pong);
+    assert_eq!((sim.outcome(), sim.table.quick_deaths), (&UpgradeOutcome::ManagerRuns, 0));
+}
+
+#[test]
+fn a_manager_that_has_asked_for_its_successor_and_stays_is_killed() {
+    let mut sim = Sim::live();
+    sim.upgrade_manager();
+    assert_eq!(sim.next(), [Effect::SignalManager(KILL)]);
+}
+
+#[test]
+fn a_new_manager_that_is_late_or_dies_gives_way_to_the_former_program() {
+    for late in [false, true] {
+        let mut sim = Sim::live();
+        sim.upgrade_manager();
+        sim.manager_dies(Exit::Code(0));
+        sim.next();
+        if late {
+            let effects = sim.next();
+            assert!(effects.contains(&Effect::SignalManager(ABRT)), "{effects:?}");
+            assert_eq!(sim.seconds(), 5, "four seconds after its start");
+        }
+        assert!(sim.manager_dies(CRASH).contains(&Effect::TakeProgramBack));
+        assert!(matches!(sim.outcome(), UpgradeOutcome::ManagerRefused { .. }));
+        assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
+    }
+}
+
+#[test]
+fn a_new_manager_that_becomes_live_and_then_crashes_or_hangs_gives_way_too() {
+    for hangs in [false, true] {
+        let mut sim = Sim::live();
+        sim.upgrade_manager();
+        sim.manager_dies(Exit::Code(0));
+        sim.next();
+        sim.become_live();
+        if hangs {
+            assert!(sim.next().contains(&Effect::SignalManager(ABRT)), "it was asked and did not answer");
+        }
+        assert!(sim.manager_dies(CRASH).contains(&Effect::TakeProgramBack));
+        assert!(matches!(sim.outcome(), UpgradeOutcome::ManagerRefused { .. }));
+    }
+}
+
+#[test]
+fn a_new_manager_that_somebody_else_kills_is_tried_again_but_not_for_ever() {
+    let mut sim = Sim::live();
+    sim.upgrade_manager();
+    sim.manager_dies(Exit::Code(0));
+    for _ in 0..3 {
+        sim.next();
+        sim.become_live();
+        let effects = sim.manager_dies(Exit::Signal { signal: KILL, core: false });
+        assert!(!effects.contains(&Effect::TakeProgramBack), "{effects:?}");
+    }
+    sim.next();
+    assert!(sim.manager_dies(Exit::Signal { signal: KILL, core: false }).contains(&Effect::TakeProgramBack));
+}
+
+#[test]
+fn the_program_is_become_only_after_a_trial_that_passed_and_while_a_manager_is_live() {
+    const PASSED: Exit = Exit::Code(crate::entry::TRIAL_PASSED);
+    let mut sim = Sim::live();
+    let trial = sim.try_keeper();
+    sim.manager_dies(CRASH);
+    assert_eq!(sim.ends(trial, PASSED), [Effect::ForgetTrial], "not while nobody is there to be handed over");
+    sim.next();
+    sim.ask(Request::Hello { min: 1, max: 9, features: 0, build: String::new() });
+    assert_eq!(sim.ask(Request::Ready), [Effect::Become]);
+    sim.at(0, Input::NotBecome { why: "it cannot".into() });
+    assert_eq!(*sim.outcome(), UpgradeOutcome::KeeperRefused { why: "it cannot".into() });
+}
+
+#[test]
+fn a_trial_that_fails_or_takes_too_long_changes_nothing() {
+    let mut sim = Sim::live();
+    let trial = sim.try_keeper();
+    assert_eq!(sim.ends(trial, Exit::Code(0)), [Effect::ForgetTrial], "any other program exits so");
+    assert!(matches!(sim.outcome(), UpgradeOutcome::KeeperRefused { .. }));
+    sim.ask(Request::UpgradeSeen);
+    assert_eq!(sim.table.upgrade, Upgrade::None);
+    let trial = sim.try_keeper();
+    assert_eq!(sim.next(), [Effect::KillTrial]);
+    assert_eq!(next_deadline(&sim.table), None, "killed once");
+    sim.ends(trial, Exit::Signal { signal: KILL, core: false });
+    assert!(matches!(sim.outcome(), UpgradeOutcome::KeeperRefused { why } if why.contains("in time")));
+}
+
+#[test]
+fn nothing_else_is_asked_for_while_an_upgrade_is_under_way() {
+    let mut sim = Sim::live();
+    sim.try_keeper();
+    assert!(sim.upgrade_manager().contains(&Effect::SignalManager(KILL)));
+}
+
+#[test]
+fn a_stop_of_everything_is_not_held_up_by_a_program_that_could_be_become() {
+    let mut sim = Sim::live();
+    let trial = sim.try_keeper();
+    sim.ask(Request::Exit { code: 0 });
+    assert_eq!(sim.ends(trial, Exit::Code(crate::entry::TRIAL_PASSED)), [Effect::ForgetTrial]);
 }

@@ -72,6 +72,7 @@ impl App {
         let life = match instance.life {
             Life::Forked { at, .. } => AdoptedLife::Forked { at: boot(at) },
             Life::Running { pid, at } => {
+                let pid = spawn.notify.main.unwrap_or(pid);
                 spawn.phase = Phase::Running(pid);
                 AdoptedLife::Running { pid, at: boot(at) }
             }
@@ -110,6 +111,7 @@ impl App {
             life,
             last_signal: instance.last_signal.map(|sent| (sent.signal, boot(sent.at))),
             notified_ready: spawn.notify.ready.is_some(),
+            said: super::notified::said(&spawn.notify),
         };
         let stopping = spawn.notify.stopping;
         self.spawns.insert(id, spawn);

@@ -18,6 +18,7 @@ use super::knock::Knock;
 use super::notices::Messenger;
 use super::place::Place;
 use super::recycle::MemoryWatch;
+use super::reload::Reloads;
 use super::settings::Settings;
 use super::spawns::Spawns;
 use super::sweep::Sweeper;
@@ -97,6 +98,8 @@ pub struct App {
     pub(super) names: BTreeMap<Key, AbortHandle>,
     /// Probes that wait to be let through a gate.
     pub(super) knocks: VecDeque<Knock>,
+    /// Reloads that wait for their instances.
+    pub(super) reloads: Reloads,
     /// Intercepted calls that have no answer yet; `None` where there can be none.
     pub(super) ledger: Option<SharedLedger>,
     /// Processes whose programs cannot be intercepted: why.
@@ -206,7 +209,8 @@ impl App {
                     self.report(report, fds)?;
                     // What is there already goes into the same transaction, within reason.
                     for _ in 0..64 {
-                        let Some((report, fds)) = self.link.try_recv()? else { break };
+                        let next = self.link.try_recv().map_err(|error| self.upgrade.explain(error))?;
+                        let Some((report, fds)) = next else { break };
                         self.report(report, fds)?;
                     }
                 }
@@ -241,6 +245,8 @@ impl App {
                 Action::Persist(_) | Action::TakeBack { .. } | Action::DropOther => {}
                 Action::Spawn { .. }
                 | Action::Probe { .. }
+                | Action::Recall { .. }
+                | Action::EmptyStore { .. }
                 | Action::Signal { .. }
                 | Action::Sweep { .. }
                 | Action::Annotate { .. }
@@ -321,6 +327,10 @@ impl App {
             Inner::NoticeLate(id) => self.notice_late(id),
             Inner::NoticeSaid(id, said) => self.notice_said(id, said),
             Inner::Posted(notice, told) => self.told(&notice, told),
+            Inner::ReloadLate => {
+                self.look_at_reloads();
+                Ok(())
+            }
             Inner::Knock(knock) => {
                 self.knock(knock);
                 Ok(())
@@ -334,6 +344,7 @@ impl App {
                 self.listeners.mend(&process);
                 Ok(())
             }
+            Inner::UpgradeLate(token) => self.upgrade_late(&token),
             Inner::Upgradable(checked) => self.upgrade_checked(*checked),
             Inner::QueueEmpty(spawn) => self.turn(Event::QueueEmpty { spawn }),
             Inner::Health(spawn, result) => self.health(spawn, result),
@@ -377,6 +388,9 @@ impl App {
             self.notice(&event);
             // Nobody may be listening.
             let _nobody = self.events.send(event);
+        }
+        if committed.upgrade_seen {
+            self.link.send(&Request::UpgradeSeen, Vec::new())?;
         }
         self.version.send_modify(|version| *version = version.wrapping_add(1));
         for (reply, result) in committed.replies {

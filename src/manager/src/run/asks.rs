@@ -1,10 +1,10 @@
 //! Answers to what the control API asks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use svd_api as api;
-use svd_config::plan::{Handoff, JOB, ProcessPlan, ReadyBy};
+use svd_config::plan::{Handoff, JOB, ProcessPlan};
 use svd_core::{Command, InstanceName, InstanceView, Seat, State, Target};
 use svd_wire::Request;
 use tokio::sync::oneshot;
@@ -17,6 +17,15 @@ use crate::seam::LinkError;
 use crate::store::NewEvent;
 
 pub(super) type Answer = oneshot::Sender<api::CommandResult>;
+
+/// What follows when signals are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The answer.
+    Answer,
+    /// The wait for those that can tell when they have reloaded.
+    AwaitReload,
+}
 
 /// What goes with every command.
 pub(super) struct Asked {
@@ -187,7 +196,7 @@ impl App {
             },
             api::CommandKind::Reload => {
                 let signals = self.reload_signals(&targets);
-                return self.send_signals(asked, signals);
+                return self.send_signals(asked, signals, Then::AwaitReload);
             }
         };
         self.begin(asked, command)
@@ -258,7 +267,7 @@ impl App {
             Ok(targets) => {
                 let (_, instances) = self.names();
                 let meant = targets::instances_of(&targets, &instances);
-                self.send_signals(asked, meant.into_iter().map(|name| (name, number)).collect())
+                self.send_signals(asked, meant.into_iter().map(|name| (name, number)).collect(), Then::Answer)
             }
             Err(message) => self.refuse(asked, message),
         }
@@ -266,7 +275,7 @@ impl App {
 
     /// Sends signals to the main processes that live: of several spawns of one name, to the one that has it, not to one that
     /// is to replace it or was replaced by it.
-    fn send_signals(&mut self, asked: Asked, signals: Vec<(InstanceName, i32)>) -> Result<(), LinkError> {
+    fn send_signals(&mut self, asked: Asked, signals: Vec<(InstanceName, i32)>, then: Then) -> Result<(), LinkError> {
         // A ladder that is being climbed is not disturbed: a manager that takes over reads its place off the last signal.
         let is_meant = |view: &InstanceView| {
             view.seat == Seat::Current
@@ -278,13 +287,16 @@ impl App {
             let message = format!("{name} is stopping already; svctl kill --now {name} ends it at once");
             return self.refuse(asked, message);
         }
-        let mut changes = Vec::new();
+        let (mut changes, mut waits) = (Vec::new(), BTreeMap::new());
         for (name, signal) in signals {
             let Some((spawn, Some(pid))) = self.core.current_spawn(&name) else { continue };
             let signal_name = svd_sys::signal::name(signal);
             changes.push(format!("{signal_name} to {name} (pid {pid})"));
             if asked.dry_run {
                 continue;
+            }
+            if then == Then::AwaitReload {
+                waits.extend(self.reload_wait(spawn).map(|wait| (spawn, wait)));
             }
             self.link.send(&Request::Signal { spawn: to_wire(spawn), signal }, Vec::new())?;
             let message = format!("was sent {signal_name}: {}", asked.words);
@@ -298,6 +310,10 @@ impl App {
         }
         if changes.is_empty() {
             return self.refuse(asked, "none of these is running".into());
+        }
+        if !waits.is_empty() {
+            self.await_reload(asked, changes, waits);
+            return Ok(());
         }
         let (outcome, message) = if asked.dry_run {
             (api::OutcomeWord::Planned, "nothing was sent (dry run)".to_owned())
@@ -428,8 +444,14 @@ impl App {
 /// The variables that an instance gets with its descriptors: their values are made when it is started.
 fn told_at_start(process: &ProcessPlan) -> Vec<&str> {
     let mut names = Vec::new();
-    if process.ready.by == ReadyBy::Notify {
+    if process.has_notify_socket() {
         names.push("NOTIFY_SOCKET");
+    }
+    if process.notify.watchdog.is_some() {
+        names.extend(["WATCHDOG_PID", "WATCHDOG_USEC"]);
+    }
+    if process.notify.fd_store > 0 {
+        names.push("FDSTORE");
     }
     if !process.listen.is_empty() {
         match &process.handoff {

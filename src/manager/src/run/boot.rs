@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use svd_config::plan::ControlPlan;
-use svd_core::{Command, Core, SpawnId};
+use svd_config::plan::{ControlPlan, WithoutManager};
+use svd_core::{Command, Core, Mode, SpawnId};
 use svd_sys::lock::{LockError, lock_file};
-use svd_wire::{Life, Request};
+use svd_wire::{FEATURE_SAFE_MODE, Life, Request, SAFE_MODE_VARIABLE};
 use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -21,6 +21,7 @@ use super::commits::Commits;
 use super::intercepted::{LEDGER, held_ledger};
 use super::place::{Place, RootAsked};
 use super::recycle::MemoryWatch;
+use super::reload::Reloads;
 use super::reports::exit_status;
 use super::settings::{Setting, Settings};
 use super::spawns::Spawns;
@@ -136,6 +137,10 @@ async fn begin(args: &RunArgs, socket: OwnedFd) -> Result<u8, BootError> {
         "manager started"
     );
     link.send(&Request::Ready, Vec::new())?;
+    if inventory.keeper_features & FEATURE_SAFE_MODE != 0 {
+        let exit = ground.settings.in_force().plan.control.without_manager == WithoutManager::Exit;
+        link.send(&Request::WithoutManager { exit }, Vec::new())?;
+    }
     for name in std::mem::take(&mut ground.obsolete) {
         link.send(&Request::Drop { name }, Vec::new())?;
     }
@@ -285,11 +290,16 @@ async fn take_over(
         let copy = control.try_clone().map_err(LinkError::from)?;
         link.send(&Request::Hold { name: CONTROL.into() }, vec![copy.into()])?;
     }
-    let (store, stored, warnings) = match (open_store(&place, inventory.boot).await, &held) {
+    let opened = match safe_mode() {
+        Mode::Normal => open_store(&place, inventory.boot).await,
+        // What is stored may be what the managers before have crashed over.
+        Mode::Safe => Err(BootError::Other("the database is not opened in safe mode".into())),
+    };
+    let (store, stored, warnings) = match (opened, &held) {
         (Ok(opened), _) => opened,
-        (Err(error), None) => return Err(error),
+        (Err(error), None) if safe_mode() == Mode::Normal => return Err(error),
         // The disk broke while svd ran. What runs goes on.
-        (Err(error), Some(_)) => without_store(&error)?,
+        (Err(error), _) => without_store(&error)?,
     };
     // The keeper was told before the store was: it knows at least as much, also where the database was taken away.
     let desired = held.unwrap_or(stored);
@@ -482,6 +492,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         weights: BTreeMap::new(),
         names: BTreeMap::new(),
         knocks: VecDeque::new(),
+        reloads: Reloads::default(),
         ledger: inventory.named.remove(LEDGER).and_then(held_ledger),
         not_intercepted: BTreeMap::new(),
         memory_watch: MemoryWatch::Off,
@@ -501,9 +512,21 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         stopping: Stopping::No,
         farewell: None,
         wish: Wish::Changed,
-        upgrade: Upgrade::default(),
+        upgrade: Upgrade::below(inventory.keeper_features),
         wall: WallClock::default(),
     };
+    let mode = safe_mode();
+    app.core.set_mode(mode);
+    if mode == Mode::Safe {
+        tracing::error!("{SAFE_MODE}");
+        app.warnings.insert(0, SAFE_MODE.to_owned());
+        app.commits.event(NewEvent {
+            time_ns: svd_sys::clock::now().real_ns,
+            kind: "manager.safe_mode".into(),
+            message: SAFE_MODE.into(),
+            ..NewEvent::default()
+        });
+    }
     let zones = plan::zones(app.core.plan());
     app.core.load_jobs(jobs, zones, wall());
     app.commits.event(begun(&inventory));
@@ -531,6 +554,15 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
     // The keeper ends this process too, when it has taken the message in.
     let _closed = tokio::time::timeout(LAST_WORDS, link.recv()).await;
     Ok(code)
+}
+
+/// What everybody is told in safe mode.
+const SAFE_MODE: &str = "safe mode: managers crashed again and again, so this one keeps what runs and starts nothing; `svctl events` and \
+                         svd.log tell what the others said; `svctl upgrade` puts a sound svd in its place, or tries this one again";
+
+/// Whether the keeper has started this manager in safe mode.
+fn safe_mode() -> Mode {
+    if std::env::var_os(SAFE_MODE_VARIABLE).is_some() { Mode::Safe } else { Mode::Normal }
 }
 
 fn begun(inventory: &Inventory) -> NewEvent {

@@ -42,6 +42,7 @@ struct Turn {
     ack: Option<u64>,
     replies: Vec<Reply>,
     forget: Vec<svd_wire::SpawnId>,
+    upgrade_seen: bool,
     /// Runs that begin with it.
     runs: Vec<RunId>,
 }
@@ -71,6 +72,8 @@ pub struct Committed {
     pub replies: Vec<Reply>,
     /// Records that the keeper may drop, their reports being acknowledged.
     pub forget: Vec<svd_wire::SpawnId>,
+    /// The outcome of an upgrade need not be told again.
+    pub upgrade_seen: bool,
     /// Runs whose beginning is on disk with it.
     pub runs: Vec<RunId>,
 }
@@ -116,6 +119,11 @@ impl Commits {
         self.open.forget.push(spawn);
     }
 
+    /// The keeper need not tell the outcome of an upgrade again once everything up to here is durable.
+    pub fn upgrade_seen(&mut self) {
+        self.open.upgrade_seen = true;
+    }
+
     /// An outcome, to be told once everything up to here is durable.
     pub fn reply(&mut self, reply: Reply) {
         self.open.replies.push(reply);
@@ -124,7 +132,7 @@ impl Commits {
     /// Sends what this turn gathered on its way.
     pub fn submit(&mut self) {
         let turn = std::mem::take(&mut self.open);
-        let waits = turn.ack.is_some() || !turn.replies.is_empty() || !turn.forget.is_empty();
+        let waits = turn.ack.is_some() || !turn.replies.is_empty() || !turn.forget.is_empty() || turn.upgrade_seen;
         if !waits && turn.batch == Batch::default() {
             return;
         }
@@ -162,8 +170,8 @@ impl Commits {
         if self.retry_at.is_none() {
             self.trouble = None;
         }
-        let Turn { ack, replies, forget, runs, batch: _ } = turn;
-        Some(Committed { ack, events, replies, forget, runs })
+        let Turn { ack, replies, forget, upgrade_seen, runs, batch: _ } = turn;
+        Some(Committed { ack, events, replies, forget, upgrade_seen, runs })
     }
 
     /// Takes in what the store has answered; ready when it has answered anything.

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use svd_config::plan::{ExecPlan, JOB, LogPlan, Plan, ProcessPlan, ReadyBy, Run};
 use svd_core::{InstanceName, Slot, SpawnFailure};
 use svd_sys::{dgram, fd};
-use svd_wire::{Credentials, FdRole, Rlimit, SpawnSpec};
+use svd_wire::{Credentials, FEATURE_NOTIFY, FdRole, Rlimit, SpawnSpec, StoreSpec};
 
 use super::handoff::{self, Filter, Handed};
 use crate::listen::Listeners;
 use crate::plan::{Account, Accounts, lookup};
 
 /// The variable that marks every process of a spawn, so that those that left its session are found.
-pub const COOKIE: &str = "SVD_SPAWN";
+pub const COOKIE: &str = svd_wire::MARK;
 
 /// What systemd or another supervisor told svd itself; never passed on.
 const OWN_AFFAIRS: [&str; 20] = [
@@ -54,6 +54,8 @@ pub struct Surroundings<'a> {
     pub control: &'a Path,
     /// Directory of the notify sockets.
     pub notify_dir: &'a Path,
+    /// Feature bits of the keeper.
+    pub keeper: u64,
     /// The sockets that svd holds.
     pub listeners: &'a Listeners,
 }
@@ -233,6 +235,7 @@ impl Surroundings<'_> {
                 .map(|limit| Rlimit { resource: limit.resource, soft: limit.soft, hard: limit.hard })
                 .collect(),
             fds: Vec::new(),
+            store: None,
         };
         fits(&spec)?;
         Ok(spec)
@@ -252,13 +255,8 @@ impl Surroundings<'_> {
         }
         match &process.ready.by {
             ReadyBy::Fd(number) => ready = Some(kit.pipe(FdRole::Ready, *number).map_err(resources)?),
-            ReadyBy::Notify => {
-                let path = self.notify_dir.join(cookie);
-                let owner = self.accounts.of(&process.exec).map(|account| account.user.uid);
-                kit.notify(&path, owner).map_err(resources)?;
-                env.insert("NOTIFY_SOCKET".into(), path.display().to_string());
-            }
-            ReadyBy::Started
+            ReadyBy::Notify
+            | ReadyBy::Started
             | ReadyBy::Ended
             | ReadyBy::Listening
             | ReadyBy::Log(_)
@@ -266,18 +264,41 @@ impl Surroundings<'_> {
             | ReadyBy::Tcp { .. }
             | ReadyBy::Http { .. } => {}
         }
+        if process.has_notify_socket() {
+            let path = self.notify_dir.join(cookie);
+            let owner = self.accounts.of(&process.exec).map(|account| account.user.uid);
+            kit.notify(&path, owner).map_err(resources)?;
+            env.insert("NOTIFY_SOCKET".into(), path.display().to_string());
+        }
+        // A keeper that knows nothing of these goes on without them.
+        let expects = self.keeper & FEATURE_NOTIFY != 0;
+        if let Some(every) = process.notify.watchdog.filter(|_| expects) {
+            env.insert("WATCHDOG_USEC".into(), every.as_micros().to_string());
+            // The child fills its own process id in.
+            env.insert("WATCHDOG_PID".into(), String::new());
+        }
         if let Some(input) = &process.exec.input {
             kit.roles.push(FdRole::Child(0));
             kit.fds.push(fd::memfd("svd-stdin", input.as_bytes()).map_err(resources)?);
         }
         let Handed { env: told, roles, fds, intercept, refused } =
             handoff::hand(process, slot, self.listeners, filter).map_err(resources)?;
+        let listeners = told.iter().find(|(name, _)| name == "LISTEN_FDS").and_then(|(_, count)| count.parse().ok());
+        let store = (process.notify.fd_store > 0 && expects).then(|| StoreSpec {
+            name: instance.to_string(),
+            limit: process.notify.fd_store,
+            first: handoff::FIRST.saturating_add(listeners.unwrap_or(0)),
+        });
+        if let Some(store) = &store {
+            env.insert("FDSTORE".into(), store.limit.to_string());
+        }
         env.extend(told);
         kit.roles.extend(roles);
         kit.fds.extend(fds);
         let mut spec = self.spec(&process.exec, &process.exec.run, &env)?;
         spec.tag = tag;
         spec.fds = kit.roles;
+        spec.store = store;
         Ok(Launch { spec, fds: kit.fds, stdout, stderr, ready, intercept, refused })
     }
 }

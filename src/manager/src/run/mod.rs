@@ -19,10 +19,12 @@ mod launch;
 mod leftovers;
 mod metrics;
 mod notices;
+mod notified;
 mod perform;
 mod place;
 mod probe;
 mod recycle;
+mod reload;
 mod reports;
 mod settings;
 mod slots;
@@ -62,6 +64,8 @@ pub enum Inner {
     NoticeSaid(u64, String),
     /// A webhook was told, or not.
     Posted(Box<crate::notify::Notice>, Result<(), String>),
+    /// Somebody who reloads may have had its time.
+    ReloadLate,
     /// A probe asks to be let through a gate.
     Knock(knock::Knock),
     /// The probe from there is over.
@@ -78,6 +82,8 @@ pub enum Inner {
     MemoryDue,
     /// Those use more memory than they may: so many bytes.
     MemoryOver(Vec<(SpawnId, u64)>),
+    /// The order of the upgrade of this token has had its time to reach the disk.
+    UpgradeLate(String),
     /// A program to upgrade to was looked at.
     Upgradable(Box<upgrade::Checked>),
     /// A scan of the process tree has ended.

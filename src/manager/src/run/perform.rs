@@ -32,6 +32,8 @@ impl App {
         match action {
             Action::Spawn { spawn, instance, lineage } => self.spawn(spawn, instance, lineage),
             Action::Probe { spawn } => self.probe(spawn),
+            Action::Recall { spawn } => self.recall(spawn),
+            Action::EmptyStore { instance } => self.empty_store(&instance),
             Action::Signal { spawn, signal } => {
                 self.link.send(&Request::Signal { spawn: to_wire(spawn), signal }, Vec::new())
             }
@@ -104,6 +106,7 @@ impl App {
             inherited: &snapshot.sources.inherited,
             control: &dirs.control,
             notify_dir: &dirs.notify,
+            keeper: self.keeper.features,
             listeners: &self.listeners,
         }
     }
@@ -365,6 +368,8 @@ impl App {
             | FactKind::DrainTimeout(_)
             | FactKind::Unhealthy(_)
             | FactKind::Recovered
+            | FactKind::Hung(_)
+            | FactKind::MainNamed(_)
             | FactKind::Worn(_)
             | FactKind::RolledBack(_)
             | FactKind::Completed
@@ -512,7 +517,9 @@ fn evidence(names: BTreeSet<String>) -> Vec<String> {
 fn is_asked(kind: &FactKind) -> bool {
     match kind {
         FactKind::Starting | FactKind::Scaled { .. } | FactKind::ShuttingDown | FactKind::Draining(_) => true,
-        FactKind::Stopping(reason) => !matches!(reason, Reason::ReadyTimeout(_) | Reason::TimedOut(_) | Reason::BySelf),
+        FactKind::Stopping(reason) => {
+            !matches!(reason, Reason::ReadyTimeout(_) | Reason::TimedOut(_) | Reason::BySelf | Reason::Hung(_))
+        }
         FactKind::Started(_)
         | FactKind::Ready(_)
         | FactKind::StartFailed(_)
@@ -527,6 +534,8 @@ fn is_asked(kind: &FactKind) -> bool {
         | FactKind::DrainTimeout(_)
         | FactKind::Unhealthy(_)
         | FactKind::Recovered
+        | FactKind::Hung(_)
+        | FactKind::MainNamed(_)
         | FactKind::Worn(_)
         | FactKind::RolledBack(_)
         | FactKind::Completed

@@ -223,6 +223,7 @@ pub(crate) mod tests {
             reason: None,
             cpu_percent: None,
             memory_bytes: None,
+            notify: None,
         }
     }
 

@@ -36,11 +36,28 @@ fn instance(why: &WhyInstance, place: Place, look: &Look) -> String {
         (None, _) => {}
     }
     shown.push('\n');
+    if let Some(notify) = &now.notify {
+        shown.push_str(&format!("  {}\n", said(notify)));
+    }
     shown.push_str(&told(&why.events, &why.output, place, look, "  "));
     if let Some(attempt) = &why.attempt {
         shown.push_str(&failed(attempt, place, look));
     }
     shown
+}
+
+/// What it said over its notify socket, and what was not heard of it.
+fn said(notify: &svd_api::Notify) -> String {
+    let some = |count: u64, text: &str| (count > 0).then(|| format!("{count} {text}"));
+    let parts = [
+        notify.reloading.then(|| "reads its config again".to_owned()),
+        notify.errno.map(|errno| format!("told errno {errno}")),
+        notify.exit_status.map(|status| format!("told exit status {status}")),
+        (!notify.stored.is_empty()).then(|| format!("keeps {} with svd", text::plain(&notify.stored.join(", ")))),
+        some(notify.refused_descriptors, "of its descriptors were not kept"),
+        some(notify.dropped_messages, "messages to its notify socket were dropped"),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// What became of one that was to replace it.
