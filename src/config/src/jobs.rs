@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::document::Named;
-use crate::environment::{self, Known};
+use crate::environment::{self, Known, OF_RUNS};
 use crate::field::{Field, Section};
 use crate::plan::{
     CatchUp, CatchUpMode, Handoff, HistoryPlan, JOB, JobPlan, Late, LogPlan, Overlap, ProcessPlan, ReadyBy, ReadyPlan,
@@ -206,7 +206,7 @@ impl Resolver<'_> {
         env.extend(variables.iter().map(|(name, value)| (name.clone(), value.value.clone())));
         let shared = std::mem::take(&mut self.shared);
         let keep_env = raw.process.keep_env.as_deref();
-        let known = Known { own: &variables, shared: &shared, keep_env, sources: self.sources };
+        let known = Known { own: &variables, shared: &shared, keep_env, sources: self.sources, given: OF_RUNS };
         let run = self.command_of(named, &known);
         self.shared = shared;
         self.check_combinations(named);

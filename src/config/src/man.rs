@@ -12,6 +12,7 @@ pub fn reference_man() -> String {
     section(&mut page, "KEYS OF [process.NAME] AND [defaults]", PROCESS, below("process.*."));
     presets(&mut page);
     section(&mut page, "KEYS OF [job.NAME]", JOBS, below("job.*."));
+    let _ = writeln!(page, ".SH SCHEDULES\n{}", SCHEDULES.trim_end());
     section(&mut page, "KEYS OF [environment.NAME]", "", below("environment.*."));
     section(&mut page, "KEYS OF [control]", "", below("control."));
     section(&mut page, "KEYS OF [notify]", "", below("notify."));
@@ -324,6 +325,42 @@ Keys with a dot are those of a table: restart.limit is limit in restart = { limi
 
 const JOBS: &str = "\
 Keys with a dot are those of a table, as above. Some keys are those of processes.";
+
+const SCHEDULES: &str = r#"A schedule is five fields of a crontab (minute, hour, day, month, weekday), one of @hourly, @daily, @weekly, @monthly, @yearly,
+.IR @reboot ,
+or
+.IR "every TIME" .
+A field is *, a number, a range or a list of them, each but a single number with a step as in */15 or 8\-18/2. Months and weekdays have names of
+three letters; 0 and 7 are Sunday.
+.B svctl schedule
+reads one out in words and tells when it would run. One that never matches is an error.
+.PP
+The day rule is that of cron: where the day or the weekday field begins with *, both must match; where neither does, either of them is enough.
+So 0 0 13 * 5 is each 13th and each Friday.
+.PP
+Where the clock is put forward, a job at fixed times whose time does not exist that day runs once at the end of the gap; where it is put back, it
+runs the first time only. A job whose minute or hour field begins with * runs as time passes. A change of more than three hours is no daylight
+saving, and gets no such care.
+.PP
+every TIME counts from 1970\-01\-01 00:00 UTC, so that no start of svd moves it: every 1h is on the hour.
+.I @reboot
+is once for each start of svd, and not when only its manager is replaced.
+.PP
+No run begins before its instant, and for each instant one run begins at most, whatever is killed. One that is late by a minute at most is begun
+late; what is later was missed, and
+.I catch_up
+says what becomes of it. A clock that somebody puts back runs nothing again.
+.PP
+The command gets the variables of this file and SVD_APP, SVD_ENVIRONMENT and SVD_CONTROL as a process does, and
+.B SVD_JOB
+(report),
+.B SVD_RUN
+(17),
+.B SVD_ATTEMPT
+(1) and
+.B SVD_SCHEDULED
+(the instant, as 2026\-11\-25T06:30:00.000Z; empty where none is stood for).
+"#;
 
 const PRESETS: &str = "\
 What a preset sets, and why. The keys of a process win over its preset, and the preset wins over [defaults]. handoff is left \

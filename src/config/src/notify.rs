@@ -23,6 +23,10 @@ const LONGEST_TRY: Duration = Duration::from_secs(60);
 const HOOK: Duration = Duration::from_secs(30);
 const TRY: Duration = Duration::from_secs(10);
 
+/// Variables of a command that tells of an event. Not every event has all of them.
+const OF_EVENTS: &[&str] =
+    &["SVD_APP", "SVD_ENVIRONMENT", "SVD_CONTROL", "SVD_EVENT", "SVD_EVENT_ID", "SVD_TIME", "SVD_MESSAGE"];
+
 /// The keys that were given.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RawNotify {
@@ -160,8 +164,13 @@ impl Resolver<'_> {
             self.shared.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect();
         env.extend(variables.iter().map(|(name, value)| (name.clone(), value.value.clone())));
         let shared = std::mem::take(&mut self.shared);
-        let known =
-            Known { own: &variables, shared: &shared, keep_env: raw.keep_env.as_deref(), sources: self.sources };
+        let known = Known {
+            own: &variables,
+            shared: &shared,
+            keep_env: raw.keep_env.as_deref(),
+            sources: self.sources,
+            given: OF_EVENTS,
+        };
         let run = self.probe(title, run, &known);
         self.shared = shared;
         let timeout = timeout.as_ref().map_or(HOOK, |timeout| timeout.value);

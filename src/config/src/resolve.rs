@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::advice::{self, Keys};
 use crate::document::{self, Control, Draft, Named};
-use crate::environment::{self, EnvFiles, KEEP_ENV, Known, Variables};
+use crate::environment::{self, EnvFiles, KEEP_ENV, Known, OWN, Variables};
 use crate::error::{Errors, Warning};
 use crate::listeners::{self, Base, Prepared};
 use crate::order;
@@ -185,8 +185,13 @@ impl Resolver<'_> {
             self.shared.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect();
         env.extend(variables.iter().map(|(name, value)| (name.clone(), value.value.clone())));
         let shared = std::mem::take(&mut self.shared);
-        let known =
-            Known { own: &variables, shared: &shared, keep_env: raw.keep_env.as_deref(), sources: self.sources };
+        let known = Known {
+            own: &variables,
+            shared: &shared,
+            keep_env: raw.keep_env.as_deref(),
+            sources: self.sources,
+            given: OWN,
+        };
         let asked = Asked { name: &name.value, raw, listen: &listen, known: &known };
         let run = self.run(named, &known);
         let handoff = self.handoff(&asked);

@@ -128,6 +128,8 @@ fn what_means_nothing_or_contradicts_itself_is_refused_where_it_stands() {
     check_refused("[job]\nreport = \"x\"\n", "2:10", "must be a table");
     check_refused("[job.report]\nrun = \"a | b\"\n", "2:10", "needs a shell");
     check_refused("[job.\"a b\"]\nrun = \"x\"\n", "1:6", "is not the name of a job");
+    check_refused("[job.report]\nrun = \"x $PORT\"\n", "2:10", "uses $PORT, which is not set");
+    plan(&toml("[job.report]\nrun = \"x $SVD_RUN $SVD_ATTEMPT\"\n"));
     check_refused(&job("count = 2"), "3:1", "unknown key \"count\" in [job.report]");
 }
 

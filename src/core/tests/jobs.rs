@@ -392,11 +392,11 @@ fn history(seed: u64) -> u32 {
 #[test]
 fn whatever_a_manager_dies_of_no_instant_is_lost_and_none_has_two_runs() {
     let mut deaths = 0;
-    for seed in 0..400 {
+    for seed in 0..120 {
         let told = std::panic::catch_unwind(|| history(seed));
         deaths += told.unwrap_or_else(|_| panic!("seed {seed}"));
     }
-    assert!(deaths > 1000, "{deaths}");
+    assert!(deaths > 300, "{deaths}");
 }
 
 /// A crontab as people have it: by the minute, at times of day that two nights a year do not have or have twice, by weekdays.
