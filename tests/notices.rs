@@ -227,6 +227,29 @@ fn an_apply_changes_who_is_told_without_touching_an_instance() {
     assert_eq!(app.pid("web.1"), pid);
 }
 
+#[test]
+fn a_run_of_a_job_that_fails_is_told_and_one_that_succeeds_is_not() {
+    // given
+    let mut app = App::new(
+        "[notify]
+         events = [\"job.failed\"]
+         run = \"./teller\"
+         [job.good]
+         run = \"true\"
+         [job.report]
+         run = [\"sh\", \"-c\", \"exit 3\"]",
+    );
+    app.script("teller", TELLER);
+    app.boot();
+    // when
+    app.ok(&["run", "good", "--wait"]);
+    assert_eq!(app.svctl(&["run", "report", "--wait"]).code, Some(3));
+    // then
+    let lines = told(&app, 1);
+    assert!(lines[0].contains("job.failed job:report.2 ") && lines[0].ends_with(" 3"), "{lines:?}");
+    assert!(lines[0].contains("\"process\":\"job:report\""), "{lines:?}");
+}
+
 /// Takes one POST by TLS, writes its body down, and answers.
 const TLS_SERVER: &str = "
 import http.server, os, ssl

@@ -138,7 +138,13 @@ fn a_system_crontab_has_users_and_their_homes() {
          overlap = \"allow\"\n\
          user = \"nobody\"\n"
     );
-    assert_eq!(remarks(&import), ["differs 5:1 the home of \"nobody\" is not known here, and cron runs the job there"]);
+    assert_eq!(
+        remarks(&import),
+        [
+            "differs 4:1 cron runs it once after the machine has started, svd each time that svd itself is started",
+            "differs 5:1 the home of \"nobody\" is not known here, and cron runs the job there",
+        ]
+    );
     assert_eq!(import.jobs.iter().map(|job| job.line).collect::<Vec<_>>(), [3, 4, 5]);
 }
 

@@ -140,6 +140,9 @@ impl Reader<'_> {
             return self.lost(line, entry.command..line.text.len(), told);
         }
         self.remarks_on_command(line, entry, &command);
+        if schedule == "@reboot" {
+            self.remark_on_reboot(line, entry);
+        }
         self.settings.used();
         let zone = self.zone(line, entry);
         let shell = self.settings.shell();
@@ -167,6 +170,15 @@ impl Reader<'_> {
             env: self.settings.variables(),
         };
         self.items.push(Item::Job(Box::new(job)));
+    }
+
+    /// What svd does otherwise with a line that cron runs at the start of the machine.
+    fn remark_on_reboot(&mut self, line: Line<'_>, entry: &Entry) {
+        let told = Told::new(
+            "cron runs it once after the machine has started, svd each time that svd itself is started",
+            "a manager that is replaced, and an upgrade, are no start of svd",
+        );
+        self.remark(Weight::Differs, line, entry.schedule.clone(), told);
     }
 
     /// What a line's schedule is in strict words, and over how many minutes it is spread; `None` when the line is lost.
@@ -308,8 +320,8 @@ impl Reader<'_> {
             remarks.push(Remark::whole(
                 Weight::Differs,
                 "cron mails what a job prints; svd sends no mail and keeps the output",
-                "read it with `svctl logs job:NAME`; on_failure = { run = \"…\" } of a job, or [notify] for all, tells \
-                 somebody when one fails",
+                "read it with `svctl logs job:NAME`; [notify] with events = [\"job.failed\", \"job.missed\"] tells somebody \
+                 when one fails or is missed",
             ));
         }
         remarks.push(Remark::whole(

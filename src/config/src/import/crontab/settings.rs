@@ -164,7 +164,7 @@ fn about(name: &str, value: &str) -> Option<(Weight, Told)> {
         ),
         "MAILTO" => differs(
             format!("svd sends no mail: nothing goes to {}, and the variable is not set", shown(value)),
-            "on_failure = { run = \"…\" } of a job, or [notify] for all, tells somebody; the output is kept: `svctl logs job:NAME`",
+            "[notify] with events = [\"job.failed\", \"job.missed\"] tells somebody; the output is kept: `svctl logs job:NAME`",
         ),
         name if MAIL.contains(&name) => {
             differs(format!("svd sends no mail: {name} has no effect, and the variable is not set"), "")
