@@ -29,7 +29,7 @@ const PLAN: &[Row] = &[
         name: "svd-manager",
         ours: &["svd-sys", "svd-wire", "svd-config", "svd-core", "svd-api"],
         // clap: svd's own command line is read by the manager, so that the keeper stays without a parser.
-        others: &["serde", "serde_json", "tokio", "hyper", "hyper-util", "http-body-util", "clap"],
+        others: &["serde", "serde_json", "tokio", "hyper", "hyper-util", "http-body-util", "clap", "tokio-rustls"],
     },
     Row {
         name: "svd-ctl",
@@ -62,6 +62,7 @@ const GUARDED: &[&str] = &[
     "cron",
     "chrono",
     "tokio",
+    "tokio-rustls",
     "axum",
     "hyper",
     "hyper-util",

@@ -46,6 +46,9 @@ _svctl() {
             svctl,exec)
                 cmd="svctl__subcmd__exec"
                 ;;
+            svctl,import)
+                cmd="svctl__subcmd__import"
+                ;;
             svctl,jobs)
                 cmd="svctl__subcmd__jobs"
                 ;;
@@ -97,6 +100,9 @@ _svctl() {
             svctl,why)
                 cmd="svctl__subcmd__why"
                 ;;
+            svctl__subcmd__import,crontab)
+                cmd="svctl__subcmd__import__subcmd__crontab"
+                ;;
             svctl__subcmd__jobs,history)
                 cmd="svctl__subcmd__jobs__subcmd__history"
                 ;;
@@ -113,7 +119,7 @@ _svctl() {
 
     case "${cmd}" in
         svctl)
-            opts="-a -h -V --app --socket --root --json --color --help --version status ps why start stop restart reload drain kill enable disable scale signal jobs run logs exec apply env events wait upgrade shutdown check doctor schedule completions"
+            opts="-a -h -V --app --socket --root --json --color --help --version status ps why start stop restart reload drain kill enable disable scale signal jobs run logs exec apply env events wait upgrade shutdown check doctor schedule import completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -508,6 +514,82 @@ _svctl() {
             fi
             case "${prev}" in
                 --process)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --app)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -a)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        svctl__subcmd__import)
+            opts="-a -h --app --socket --root --json --color --help crontab"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --app)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -a)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        svctl__subcmd__import__subcmd__crontab)
+            opts="-o -a -h --system --output --app --socket --root --json --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

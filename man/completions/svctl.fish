@@ -59,6 +59,7 @@ complete -c svctl -n "__fish_svctl_needs_command" -f -a "shutdown" -d 'Stop ever
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "check" -d 'Check a config without a running svd: exit 0 when it is good, 2 when not'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "doctor" -d 'Try out what svd can guarantee on this host, as the user who asks, without a running svd: exit 0 whatever it finds'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "schedule" -d 'Tell when a schedule would run, in words and instants, without a running svd: exit 2 when it is invalid or never runs'
+complete -c svctl -n "__fish_svctl_needs_command" -f -a "import" -d 'Translate the config of another program to a Procfile.toml, without a running svd'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c svctl -n "__fish_svctl_using_subcommand status" -s a -l app -d 'The app, where several run on this host' -r
 complete -c svctl -n "__fish_svctl_using_subcommand status" -l socket -d 'Control socket of the app' -r -F
@@ -385,6 +386,25 @@ always\t''
 never\t''"
 complete -c svctl -n "__fish_svctl_using_subcommand schedule" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand schedule" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand import; and not __fish_seen_subcommand_from crontab" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand import; and not __fish_seen_subcommand_from crontab" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand import; and not __fish_seen_subcommand_from crontab" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand import; and not __fish_seen_subcommand_from crontab" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand import; and not __fish_seen_subcommand_from crontab" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand import; and not __fish_seen_subcommand_from crontab" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand import; and not __fish_seen_subcommand_from crontab" -f -a "crontab" -d 'Translate a crontab to jobs; what is not the same is told on standard error'
+complete -c svctl -n "__fish_svctl_using_subcommand import; and __fish_seen_subcommand_from crontab" -s o -l output -d 'Write the config to this new file instead of standard output' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand import; and __fish_seen_subcommand_from crontab" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand import; and __fish_seen_subcommand_from crontab" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand import; and __fish_seen_subcommand_from crontab" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand import; and __fish_seen_subcommand_from crontab" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand import; and __fish_seen_subcommand_from crontab" -l system -d 'The sixth field is the user, as in /etc/crontab and /etc/cron.d'
+complete -c svctl -n "__fish_svctl_using_subcommand import; and __fish_seen_subcommand_from crontab" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand import; and __fish_seen_subcommand_from crontab" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svctl -n "__fish_svctl_using_subcommand completions" -s a -l app -d 'The app, where several run on this host' -r
 complete -c svctl -n "__fish_svctl_using_subcommand completions" -l socket -d 'Control socket of the app' -r -F
 complete -c svctl -n "__fish_svctl_using_subcommand completions" -l root -d 'The --root that svd was started with' -r -F

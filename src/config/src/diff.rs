@@ -153,6 +153,14 @@ pub fn needs_new_start(old: &Plan, new: &Plan) -> Vec<&'static str> {
     .collect()
 }
 
+/// The keys outside of processes and jobs that differ and take effect at once.
+pub fn changed_outside(old: &Plan, new: &Plan) -> Vec<&'static str> {
+    [("control.metrics", old.control.metrics != new.control.metrics), ("notify", old.notify != new.notify)]
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
+}
+
 fn changed_keys(old: &ProcessPlan, new: &ProcessPlan) -> Vec<String> {
     let mut keys = changed_exec(&old.exec, &new.exec);
     keys.extend(changed_listen(old, new).into_iter().map(str::to_owned));

@@ -6,6 +6,7 @@
 use crate::field::{self, Section};
 use crate::jobs::{NamedJob, RawJob};
 use crate::keys;
+use crate::notify::RawNotify;
 use crate::plan::WithoutManager;
 use crate::process::{Raw, RawEvidence};
 use crate::report::{At, Report, Span};
@@ -23,6 +24,7 @@ pub(crate) struct Draft {
     pub processes: Vec<Named>,
     pub jobs: Vec<NamedJob>,
     pub control: Control,
+    pub notify: RawNotify,
 }
 
 /// A process and its keys.
@@ -38,6 +40,7 @@ pub(crate) struct Control {
     pub socket_mode: Option<At<u32>>,
     pub socket_group: Option<At<String>>,
     pub read_group: Option<At<String>>,
+    pub metrics: Option<At<bool>>,
     pub without_manager: Option<At<WithoutManager>>,
 }
 
@@ -53,6 +56,7 @@ pub(crate) struct Document {
     pub jobs: Vec<NamedJob>,
     pub environments: Vec<Environment>,
     pub control: Control,
+    pub notify: RawNotify,
 }
 
 /// An overlay.
@@ -111,6 +115,10 @@ pub(crate) fn read_main(text: &str, report: &mut Report) -> Document {
         control: top
             .get("control")
             .and_then(|f| f.map(report).map(|t| control(&f.section(t, "control"), report)))
+            .unwrap_or_default(),
+        notify: top
+            .get("notify")
+            .and_then(|f| f.map(report).map(|t| RawNotify::read(&f, &f.section(t, "notify"), report)))
             .unwrap_or_default(),
     }
 }
@@ -290,6 +298,7 @@ fn control(section: &Section<'_>, report: &mut Report) -> Control {
         socket_mode: section.get("socket_mode").and_then(|f| f.mode(report, |m| m & 0o600 == 0o600 && m & !0o666 == 0)),
         socket_group: section.get("socket_group").and_then(|f| f.account(report)),
         read_group: section.get("read_group").and_then(|f| f.account(report)),
+        metrics: section.get("metrics").and_then(|f| f.boolean(report)),
         without_manager: section
             .get("without_manager")
             .and_then(|f| f.choice(&[("keep", WithoutManager::Keep), ("exit", WithoutManager::Exit)], report)),
@@ -371,7 +380,7 @@ impl Document {
         let mut env = self.env;
         env.extend(overlay.map(|o| o.env.clone()).unwrap_or_default());
         let env_file = overlay.and_then(|o| o.env_file.clone()).unwrap_or(self.env_file);
-        Draft { app: self.app, env, env_file, processes, jobs, control: self.control }
+        Draft { app: self.app, env, env_file, processes, jobs, control: self.control, notify: self.notify }
     }
 }
 

@@ -18,10 +18,13 @@ mod files;
 mod fingerprint;
 mod glob;
 mod handoff;
+pub mod happenings;
+pub mod import;
 mod jobs;
 pub mod keys;
 mod listeners;
 mod man;
+mod notify;
 mod order;
 pub mod paths;
 pub mod plan;
@@ -47,7 +50,9 @@ mod words;
 
 pub use check::CheckResult;
 pub use confine::TEMPORARY;
-pub use diff::{Change, ChangeKind, Effect, JobChange, JobChangeKind, diff, diff_jobs, needs_new_start};
+pub use diff::{
+    Change, ChangeKind, Effect, JobChange, JobChangeKind, changed_outside, diff, diff_jobs, needs_new_start,
+};
 pub use error::{Errors, Problem, Warning};
 pub use files::{Files, LoadOptions, ReadError, app_in, find, read};
 pub use fingerprint::fingerprint;

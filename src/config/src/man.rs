@@ -15,6 +15,8 @@ pub fn reference_man() -> String {
     let _ = writeln!(page, ".SH SCHEDULES\n{}", SCHEDULES.trim_end());
     section(&mut page, "KEYS OF [environment.NAME]", "", below("environment.*."));
     section(&mut page, "KEYS OF [control]", "", below("control."));
+    section(&mut page, "KEYS OF [notify]", "", below("notify."));
+    notifications(&mut page);
     page.push_str(TAIL);
     page
 }
@@ -48,6 +50,13 @@ fn together(page: &mut String) {
     }
 }
 
+fn notifications(page: &mut String) {
+    let _ = writeln!(page, ".SH NOTIFICATIONS\n{}", escape(NOTIFICATIONS));
+    for happening in crate::happenings::HAPPENINGS {
+        let _ = writeln!(page, ".TP\n.B {}\nIt happens when {}.", escape(happening.name), escape(happening.when));
+    }
+}
+
 fn presets(page: &mut String) {
     let _ = writeln!(page, ".SH PRESETS\n{}", escape(PRESETS));
     for preset in crate::presets::PRESETS {
@@ -71,6 +80,16 @@ fn escape(text: &str) -> String {
         .collect();
     lines.join("\n")
 }
+
+const NOTIFICATIONS: &str = "\
+An event is what svctl events shows. It is told as a JSON object: event (a name of the list below), app, environment, and the fields \
+of svctl events --json: id, time, kind, process, instance, pid, exit, actor, reason, message. A command has it on its standard input, \
+and in the variables SVD_EVENT, SVD_EVENT_ID, SVD_TIME, SVD_MESSAGE, SVD_PROCESS, SVD_INSTANCE and SVD_EXIT (a code, or a signal such \
+as SIGKILL). What it prints is kept in svd's own history (svctl events) when it fails.
+Each place is told of one event at a time, in their order, and never delays what svd does besides; up to 1000 wait, and what comes \
+then is dropped, counted and told. An event is told at least once: one that was being told when svd or its manager was killed is told \
+again, within a day, unless the state cannot be stored. id tells the two apart from two events.
+The events are:";
 
 const HEAD: &str = r#".TH PROCFILE.TOML 5 "" svd "svd"
 .SH NAME

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod job;
+mod notify;
 
 pub use job::{CatchUp, CatchUpMode, HistoryPlan, JobPlan, Overlap, SchedulePlan};
+pub use notify::{HookPlan, NoticePlan, Scheme, Url, WebhookPlan};
 
 /// All that one svd runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,8 @@ pub struct Plan {
     pub jobs: Vec<JobPlan>,
     /// Who may use the control socket.
     pub control: ControlPlan,
+    /// Who is told of what happens.
+    pub notify: Option<NoticePlan>,
 }
 
 impl Plan {
@@ -562,6 +566,8 @@ pub struct ControlPlan {
     pub socket_group: Option<String>,
     /// Members of this group may only look.
     pub read_group: Option<String>,
+    /// Whether metrics are told.
+    pub metrics: bool,
     /// What is done where no manager can be kept running.
     pub without_manager: WithoutManager,
 }

@@ -134,9 +134,10 @@ impl Resolver<'_> {
         if !self.report.is_broken() {
             order::check(&draft.processes, &mut self.report);
         }
+        let notify = self.notify(&draft.notify);
         let environment = self.sources.environment.clone();
         let dir = self.sources.dir.clone();
-        let mut plan = Plan { app, environment, dir, processes, jobs, control: control(draft.control) };
+        let mut plan = Plan { app, environment, dir, processes, jobs, control: control(draft.control), notify };
         if !self.report.has_problems() {
             order::select(&mut plan, self.sources, &mut self.report);
         }
@@ -471,6 +472,7 @@ fn control(raw: Control) -> ControlPlan {
         socket_mode: raw.socket_mode.map_or(default_mode, |m| m.value),
         socket_group: raw.socket_group.map(|g| g.value),
         read_group: raw.read_group.map(|g| g.value),
+        metrics: raw.metrics.is_none_or(|m| m.value),
         without_manager: raw.without_manager.map_or(WithoutManager::Keep, |w| w.value),
     }
 }

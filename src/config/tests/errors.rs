@@ -72,12 +72,11 @@ fn keys_of_later_stages_are_unknown_keys() {
         "[job.report]\nrun = \"x\"\nping = \"y\"",
         "[[migration]]\nname = \"x\"",
         "[release]\nkeep = 5",
-        "[notify]\nrun = \"x\"",
     ] {
         let found = errors(&toml(&format!("process.web = \"x\"\n{text}\n")));
         assert!(found.problems[0].message.starts_with("unknown key"), "{found}");
     }
-    for key in ["tcp = 1", "supervisord_rpc = false", "metrics = true"] {
+    for key in ["tcp = 1", "supervisord_rpc = false"] {
         let found = errors(&toml(&format!("process.web = \"x\"\n[control]\n{key}\n")));
         assert!(found.problems[0].message.contains(" in [control]"), "{found}");
     }

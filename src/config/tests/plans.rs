@@ -73,6 +73,7 @@ fn the_short_form_gets_every_default() {
         socket_mode: 0o600,
         socket_group: None,
         read_group: None,
+        metrics: true,
         without_manager: svd_config::plan::WithoutManager::Keep,
     };
     let clock = bare("clock", &["python", "clock.py"], 5100);
@@ -84,6 +85,7 @@ fn the_short_form_gets_every_default() {
         processes: vec![clock, web],
         jobs: vec![],
         control,
+        notify: None,
     };
     assert_eq!(found, expected);
 }

@@ -39,6 +39,11 @@ pub enum Ask {
         /// The answer.
         reply: oneshot::Sender<api::Status>,
     },
+    /// Metrics in Prometheus' text format; `None` where the config wants none.
+    Metrics {
+        /// The answer.
+        reply: oneshot::Sender<Option<String>>,
+    },
     /// start, stop, restart, reload, drain, kill, enable, disable.
     Command {
         /// Which.

@@ -224,8 +224,29 @@ pub(crate) enum Command {
         #[arg(short = 'n', long, value_name = "N", default_value_t = 5, value_parser = values::count)]
         count: usize,
     },
+    /// Translate the config of another program to a Procfile.toml, without a running svd
+    #[command(subcommand)]
+    Import(Import),
     /// Print a completion script
     Completions { shell: Shell },
+}
+
+/// What can be imported.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Import {
+    /// Translate a crontab to jobs; what is not the same is told on standard error
+    ///
+    /// Exit 1 when there is a line that could not be translated; the others are, and it is a comment.
+    Crontab {
+        /// A file, or - for standard input: `crontab -l | svctl import crontab -`
+        file: PathBuf,
+        /// The sixth field is the user, as in /etc/crontab and /etc/cron.d
+        #[arg(long)]
+        system: bool,
+        /// Write the config to this new file instead of standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
 }
 
 /// What `svctl jobs` does.

@@ -75,6 +75,11 @@ pub fn manual(command: &Command) -> String {
 }
 
 fn subsection(name: &str, sub: &Command) -> String {
+    // A command that only leads to others is shown by them.
+    let mut below = sub.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help").peekable();
+    if sub.get_name() != "help" && below.peek().is_some() {
+        return below.map(|below| subsection(name, below)).collect();
+    }
     let mut command = sub.clone();
     let usage = command.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").trim();

@@ -7,13 +7,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use svd_api::{CommandKind, ErrorReply};
+use svd_config::import::CrontabKind;
 
-use crate::args::{Cli, Command, Global};
+use crate::args::{Cli, Command, Global, Import};
 use crate::client::Client;
 use crate::failure::{DONE, Failure};
 use crate::find::{self, Caller};
 use crate::pages;
 use crate::screen::{Format, Screen};
+use crate::verbs::import::Crontab;
 use crate::verbs::schedule::Question;
 use crate::verbs::{self, Session};
 
@@ -92,6 +94,10 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
             let question = Question { text: expression, zone: timezone, after: after.as_ref(), count: *count };
             return verbs::schedule::run(screen, &question);
         }
+        Some(Command::Import(Import::Crontab { file, system, output })) => {
+            let kind = if *system { CrontabKind::System } else { CrontabKind::User };
+            return verbs::import::crontab(screen, caller, &Crontab { file, kind, output: output.as_deref() });
+        }
         Some(Command::Kill { now: false, .. }) => {
             return Err(Failure::Usage(
                 "kill ends whole process trees at once, without their stop signals and grace periods: say `svctl kill --now TARGET`, or `svctl stop TARGET` for an orderly end".to_owned(),
@@ -132,9 +138,13 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
         }
         Some(Command::Shutdown { now, options }) => verbs::change::shutdown(session, *now, options).await,
         // Dealt with above.
-        Some(Command::Check { .. } | Command::Completions { .. } | Command::Doctor | Command::Schedule { .. }) => {
-            Ok(())
-        }
+        Some(
+            Command::Check { .. }
+            | Command::Completions { .. }
+            | Command::Doctor
+            | Command::Import(_)
+            | Command::Schedule { .. },
+        ) => Ok(()),
     }
 }
 

@@ -26,15 +26,20 @@ impl ScheduleError {
 
     /// Two lines: the text that was read, and `^~~~` below what is wrong with it.
     pub fn excerpt(&self, text: &str) -> String {
-        let before = text.get(..self.span.start).unwrap_or(text).chars().count();
-        let marked = text.get(self.span.clone()).unwrap_or("").chars().count().max(1);
-        let cut = if text.chars().count() > LONGEST_LINE { before.saturating_sub(LONGEST_LINE / 2) } else { 0 };
-        let shown: String =
-            text.chars().skip(cut).take(LONGEST_LINE).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let from = before - cut;
-        let width = marked.min(LONGEST_LINE.saturating_sub(from)).max(1);
-        format!("{}\n{}^{}", shown.trim_end(), " ".repeat(from), "~".repeat(width - 1))
+        excerpt(text, &self.span)
     }
+}
+
+/// Two lines: a line of text, and `^~~~` below a piece of it, in bytes.
+pub(crate) fn excerpt(text: &str, span: &Range<usize>) -> String {
+    let before = text.get(..span.start).unwrap_or(text).chars().count();
+    let marked = text.get(span.clone()).unwrap_or("").chars().count().max(1);
+    let cut = if text.chars().count() > LONGEST_LINE { before.saturating_sub(LONGEST_LINE / 2) } else { 0 };
+    let shown: String =
+        text.chars().skip(cut).take(LONGEST_LINE).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let from = before - cut;
+    let width = marked.min(LONGEST_LINE.saturating_sub(from)).max(1);
+    format!("{}\n{}^{}", shown.trim_end(), " ".repeat(from), "~".repeat(width - 1))
 }
 
 /// A piece of the text as messages show it: quoted, without control characters, and of bounded length.

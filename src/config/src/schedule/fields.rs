@@ -70,13 +70,13 @@ pub(crate) struct Fields {
 /// One of the five.
 #[derive(Debug)]
 pub(crate) struct Field {
-    name: &'static str,
+    pub name: &'static str,
     /// As it may be written.
-    range: (u32, u32),
+    pub range: (u32, u32),
     /// How many different values there are.
     size: u32,
     /// Names of the numbers from `range.0` on.
-    names: &'static [&'static str],
+    pub names: &'static [&'static str],
 }
 
 const MONTH_NAMES: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];

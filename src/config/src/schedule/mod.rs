@@ -18,6 +18,8 @@ mod segment;
 mod zones;
 
 pub use error::ScheduleError;
+pub(crate) use error::{excerpt, shown};
+pub(crate) use fields::{DAY, Field, HOUR, MINUTE, MONTH, Piece, WEEKDAY, pieces};
 pub use instants::Crontab;
 pub use interval::Interval;
 pub use kinds::Schedule;

@@ -98,9 +98,18 @@ pub fn plan(processes: Vec<ProcessPlan>) -> Arc<Plan> {
         socket_mode: 0o600,
         socket_group: None,
         read_group: None,
+        metrics: true,
         without_manager: svd_config::plan::WithoutManager::Keep,
     };
-    Arc::new(Plan { app: "app".to_owned(), environment: None, dir: "/".into(), processes, jobs: Vec::new(), control })
+    Arc::new(Plan {
+        app: "app".to_owned(),
+        environment: None,
+        dir: "/".into(),
+        processes,
+        jobs: Vec::new(),
+        control,
+        notify: None,
+    })
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];

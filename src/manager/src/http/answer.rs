@@ -78,6 +78,13 @@ pub fn with_status(status: StatusCode, value: &impl Serialize) -> Answer {
     plain(status, text)
 }
 
+/// 200 with this text.
+pub fn text(kind: &'static str, text: String) -> Answer {
+    let mut answer = plain(StatusCode::OK, text);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     let text = text.into();
     let length = HeaderValue::from(text.len());

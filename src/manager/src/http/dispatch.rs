@@ -72,6 +72,7 @@ where
         Endpoint::OpenApi => Ok(look::openapi()),
         Endpoint::Version => Ok(look::version()),
         Endpoint::Health => look::health(state).await,
+        Endpoint::Metrics => look::metrics(state).await,
         Endpoint::Why => why::why(state, &query).await,
         Endpoint::Wait => wait::wait(shared, &query).await,
         Endpoint::Logs => logs::logs(shared, &query).await,

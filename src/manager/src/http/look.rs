@@ -5,7 +5,7 @@ use std::time::Duration;
 use svd_api as api;
 
 use super::ApiState;
-use super::answer::{Answer, Failure, json};
+use super::answer::{self, Answer, Failure, json};
 use super::dispatch::{LOOK_TIME, ask};
 use super::query::Query;
 use crate::ask::{Ask, Usage};
@@ -58,6 +58,14 @@ pub async fn health(state: &ApiState) -> Result<Answer, Failure> {
     // Any answer is a sign of life.
     let _names = ask(state, Some(HEALTH_TIME), |reply| Ask::Resolve { targets: Vec::new(), reply }).await?;
     Ok(json(&api::Health { status: "ok".to_owned() }))
+}
+
+/// Metrics for Prometheus.
+pub async fn metrics(state: &ApiState) -> Result<Answer, Failure> {
+    match ask(state, Some(LOOK_TIME), |reply| Ask::Metrics { reply }).await? {
+        Some(text) => Ok(answer::text("text/plain; version=0.0.4; charset=utf-8", text)),
+        None => Err(Failure::missing("the config has [control] metrics = false")),
+    }
 }
 
 /// Status from the main loop.

@@ -45,6 +45,7 @@ fn operation(route: &Route) -> Value {
             "application/json": { "schema": reference(route.answer) },
             "text/event-stream": { "schema": { "type": "string" } },
         }),
+        Endpoint::Metrics => json!({ "text/plain": { "schema": reference(route.answer) } }),
         _ => json!({ "application/json": { "schema": reference(route.answer) } }),
     };
     let mut responses = json!({

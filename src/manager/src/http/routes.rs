@@ -75,6 +75,8 @@ pub enum Endpoint {
     Version,
     /// Whether the main loop answers.
     Health,
+    /// Metrics for Prometheus.
+    Metrics,
 }
 
 /// A query parameter.
@@ -211,6 +213,7 @@ pub const ROUTES: &[Route] = &[
     },
     get("/v1/openapi.json", Endpoint::OpenApi, "This document", "Object"),
     get("/v1/version", Endpoint::Version, "Versions of svd and of the API", "Version"),
+    get("/metrics", Endpoint::Metrics, "Metrics in Prometheus' text format", "Text"),
     get("/v1/health", Endpoint::Health, "Whether the main loop answers", "Health"),
 ];
 

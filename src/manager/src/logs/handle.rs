@@ -30,6 +30,7 @@ struct Inner {
     progress: Progress,
     ear: Ear,
     dropped: Arc<AtomicU64>,
+    stored: Arc<AtomicU64>,
 }
 
 impl Logs {
@@ -44,7 +45,7 @@ impl Logs {
         let rung = Arc::new(AtomicBool::new(false));
         let progress = Progress::default();
         let (readers, ear) = watch::channel(0);
-        let dropped = Arc::new(AtomicU64::new(0));
+        let (dropped, stored) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let body = Pump {
             root: dir.clone(),
             commands: inbox,
@@ -54,10 +55,11 @@ impl Logs {
             progress: progress.clone(),
             readers,
             dropped: dropped.clone(),
+            stored: stored.clone(),
         }
         .prepare()?;
         std::thread::Builder::new().name("logs".to_owned()).spawn(body)?;
-        Ok(Logs(Arc::new(Inner { root: dir, commands, bell: ring, rung, progress, ear, dropped })))
+        Ok(Logs(Arc::new(Inner { root: dir, commands, bell: ring, rung, progress, ear, dropped, stored })))
     }
 
     fn send(&self, command: Command) {
@@ -113,6 +115,11 @@ impl Logs {
     /// The directory or its files cannot be read.
     pub fn query(&self, query: LogQuery) -> io::Result<Query> {
         Query::new(&self.0.root, query, self.0.progress.clone(), self.0.ear.clone())
+    }
+
+    /// Bytes that were stored since this manager began.
+    pub fn stored_bytes(&self) -> u64 {
+        self.0.stored.load(Ordering::Relaxed)
     }
 
     /// Bytes that could not be stored since the start, over all streams.

@@ -63,6 +63,7 @@ pub(super) struct Pump {
     pub progress: Progress,
     pub readers: Bell,
     pub dropped: Arc<AtomicU64>,
+    pub stored: Arc<AtomicU64>,
 }
 
 struct State {
@@ -280,6 +281,7 @@ impl State {
                 self.watch_behind |= !self.watches.is_empty();
             }
             self.pump.dropped.fetch_add(turn.dropped, Ordering::Relaxed);
+            self.pump.stored.fetch_add(turn.stored, Ordering::Relaxed);
             for note in turn.notes {
                 let (instance, stream) = (id.instance.clone(), id.stream);
                 self.tell(match note {

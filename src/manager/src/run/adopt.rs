@@ -32,8 +32,13 @@ impl App {
         };
         let (id, lineage) = match (from_wire(instance.spawn), tag.purpose) {
             (Wire::Core(id), Purpose::Instance(lineage)) => (id, lineage),
+            (Wire::Side(id), Purpose::Notice { event, place }) => {
+                self.next_side = self.next_side.max(id.saturating_add(2) | 1);
+                let output = found.held.remove(&FdRole::Stdout);
+                return self.adopt_messenger(id, (event, &place), tag.cookie, instance.life, output);
+            }
             // A readiness command of the manager before: the question is asked again.
-            (Wire::Side(id), _) | (Wire::Core(SpawnId(id)), Purpose::Probe(_)) => {
+            (Wire::Side(id), _) | (Wire::Core(SpawnId(id)), Purpose::Probe(_) | Purpose::Notice { .. }) => {
                 match instance.life {
                     Life::Forked { .. } | Life::Running { .. } => {
                         self.link.send(&Request::Signal { spawn: instance.spawn, signal: 9 }, Vec::new())?;

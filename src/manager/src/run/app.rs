@@ -17,6 +17,7 @@ use super::errands::Errand;
 use super::intercept::SharedLedger;
 use super::knock::Knock;
 use super::limits::Fitting;
+use super::notices::Messenger;
 use super::place::Place;
 use super::recycle::MemoryWatch;
 use super::reload::Reloads;
@@ -29,10 +30,14 @@ use super::wall::{WallClock, wall};
 use crate::ask::{Actor, Ask};
 use crate::listen::{Key, Listeners};
 use crate::logs::{LogEvent, Logs};
+use crate::notify::Notices;
 use crate::seam::{Link, LinkError, config_name, wish_to_memfd};
 
 /// How long the end of svd waits for its last history and output to reach the disk.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long the end of svd waits for those who are to be told of something.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What is known of the keeper.
 #[derive(Clone, Debug)]
@@ -84,6 +89,10 @@ pub struct App {
     /// Commands that run beside spawns: for which, and to find out what.
     pub(super) sides: BTreeMap<u64, (SpawnId, Errand)>,
     pub(super) next_side: u64,
+    /// Who is to be told of what has happened.
+    pub(super) notices: Notices,
+    /// Commands that tell of it.
+    pub(super) messengers: BTreeMap<u64, Messenger>,
     pub(super) listeners: Listeners,
     /// How the core last weighed the slots of each gated process.
     pub(super) weights: BTreeMap<Arc<str>, Vec<(Slot, u32)>>,
@@ -119,6 +128,8 @@ pub struct App {
     pub(super) queue: VecDeque<Event>,
     pub(super) watched: Watched,
     pub(super) stopping: Stopping,
+    /// When svd ends although somebody has not been told of it.
+    pub(super) farewell: Option<Time>,
     pub(super) wish: Wish,
     pub(super) upgrade: Upgrade,
     pub(super) wall: WallClock,
@@ -189,10 +200,15 @@ impl App {
         self.weigh_the_rest();
         self.drop_unused_listeners()?;
         loop {
+            let mut deadline = self.core.next_deadline();
             if let Stopping::Finished(code) = self.stopping {
-                return self.finish(code).await;
+                // Whoever is to be told of it gets a moment for it. What is left then is told when svd starts again.
+                let farewell = *self.farewell.get_or_insert_with(|| now().after(FAREWELL));
+                if self.notices.is_idle() && self.commits.is_idle() || farewell <= now() {
+                    return self.finish(code).await;
+                }
+                deadline = Some(farewell);
             }
-            let deadline = self.core.next_deadline();
             self.wall.arm(self.core.next_wall());
             tokio::select! {
                 biased;
@@ -319,6 +335,9 @@ impl App {
             Inner::ProbeFailed(spawn, why) => self.not_ready(spawn, why),
             Inner::ErrandAgain(spawn, errand) => self.errand(spawn, errand),
             Inner::ErrandLate(id) => self.errand_late(id),
+            Inner::NoticeLate(id) => self.notice_late(id),
+            Inner::NoticeSaid(id, said) => self.notice_said(id, said),
+            Inner::Posted(notice, told) => self.told(&notice, told),
             Inner::ReloadLate => {
                 self.look_at_reloads();
                 Ok(())
@@ -354,6 +373,9 @@ impl App {
                 self.scan_due |= due == super::sweep::ScanDue::Now;
                 for spawn in empty {
                     self.leave_cgroup(spawn);
+                    if self.messenger_gone(spawn) {
+                        continue;
+                    }
                     self.turn(Event::TreeEmpty { spawn })?;
                     if let Some(process) = self.spawns.get(&spawn).map(|spawn| spawn.instance.process.clone()) {
                         self.close_abandoned(&process);
@@ -379,6 +401,7 @@ impl App {
             self.link.send(&Request::Forget { spawn }, Vec::new())?;
         }
         for event in committed.events {
+            self.notice(&event);
             // Nobody may be listening.
             let _nobody = self.events.send(event);
         }
@@ -389,6 +412,7 @@ impl App {
         for (reply, result) in committed.replies {
             let _left = reply.send(result);
         }
+        self.tell_next()?;
         self.upgrade_when_stored()
     }
 

@@ -79,6 +79,8 @@ impl App {
         let changes = svd_config::diff(&old, &self.listeners.fit(loaded.plan.clone()));
         let mut words: Vec<String> = changes.iter().map(|change| describe(change, self.core.desired())).collect();
         words.extend(svd_config::diff_jobs(&old, &loaded.plan).iter().map(describe_job));
+        let outside = svd_config::changed_outside(&old, &loaded.plan);
+        words.extend(outside.iter().map(|key| format!("~ {key} changed, takes effect at once")));
         if !words.is_empty() {
             words.extend(self.lacks_of(&loaded.plan));
         }

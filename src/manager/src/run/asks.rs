@@ -65,6 +65,10 @@ impl App {
                 let _left = reply.send(status);
                 Ok(())
             }
+            Ask::Metrics { reply } => {
+                let _left = reply.send(self.metrics());
+                Ok(())
+            }
             Ask::Command { kind, request, actor, reply } => self.command(kind, request, actor, reply),
             Ask::Scale { request, actor, reply } => self.scale(request, actor, reply),
             Ask::Signal { request, actor, reply } => self.signal(request, actor, reply),

@@ -518,6 +518,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         (None, false) => Some(plan.clone()),
         (None, true) => None,
     };
+    let notices = super::notices::outstanding(&store, &plan).await;
     let mut app = App {
         core: Core::new(plan, other, desired, SpawnId(last)),
         link,
@@ -537,6 +538,8 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         ended_before: BTreeMap::new(),
         sides: BTreeMap::new(),
         next_side: last.saturating_mul(2).saturating_add(3),
+        notices,
+        messengers: BTreeMap::new(),
         listeners,
         weights: BTreeMap::new(),
         names: BTreeMap::new(),
@@ -563,6 +566,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         queue: Default::default(),
         watched: Watched::Off,
         stopping: Stopping::No,
+        farewell: None,
         wish: Wish::Changed,
         upgrade: Upgrade::below(inventory.keeper_features),
         wall: WallClock::default(),
@@ -589,6 +593,8 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         app.adopt(found)?;
     }
     app.clear_ledger();
+    app.notices.open();
+    app.tell_next()?;
     if inventory.named.contains_key(STOPPING) {
         let op = Op { words: "shutdown".into(), ..Op::default() };
         app.order(op, Command::Shutdown { now: false })?;

@@ -104,6 +104,11 @@ impl Commits {
         self.open.batch.events.push(event);
     }
 
+    /// Of everything up to this event everybody has been told.
+    pub fn notified(&mut self, mark: i64) {
+        self.open.batch.notified = Some(mark);
+    }
+
     /// A report was taken in.
     pub fn ack(&mut self, seq: u64) {
         self.open.ack = Some(self.open.ack.map_or(seq, |earlier| earlier.max(seq)));

@@ -98,6 +98,29 @@ impl Surroundings<'_> {
     /// The environment of an instance, complete; without the cookie.
     pub fn environment(&self, process: &ProcessPlan, index: u32) -> BTreeMap<String, String> {
         let exec = &process.exec;
+        let mut env = self.common_environment(exec);
+        if process.name.starts_with(JOB) {
+            // A run has no port and is no instance; what it is told beside is its own ([`Start::more`]).
+            return env;
+        }
+        let instance = format!("{}.{index}", process.name);
+        let port = match self.listeners.port(process) {
+            Some(port) => u32::from(port),
+            None => u32::from(exec.port) + index.saturating_sub(1),
+        };
+        let own = [
+            ("SVD_PROCESS", process.name.clone()),
+            ("SVD_INSTANCE", instance.clone()),
+            ("SVD_INDEX", index.to_string()),
+            ("PORT", port.to_string()),
+            ("PS", instance),
+        ];
+        env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        env
+    }
+
+    /// What everything has that is started in these surroundings.
+    fn common_environment(&self, exec: &ExecPlan) -> BTreeMap<String, String> {
         let mut env: BTreeMap<String, String> = self
             .inherited
             .iter()
@@ -113,27 +136,10 @@ impl Surroundings<'_> {
             env.insert("SHELL".into(), account.user.shell.display().to_string());
         }
         env.extend(exec.env.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let instance = format!("{}.{index}", process.name);
-        let common = [
+        let own = [
             ("SVD_APP", self.plan.app.clone()),
             ("SVD_ENVIRONMENT", self.plan.environment.clone().unwrap_or_default()),
             ("SVD_CONTROL", self.control.display().to_string()),
-        ];
-        env.extend(common.map(|(name, value)| (name.to_owned(), value)));
-        if process.name.starts_with(JOB) {
-            // A run has no port and is no instance; what it is told beside is its own ([`Start::more`]).
-            return env;
-        }
-        let port = match self.listeners.port(process) {
-            Some(port) => u32::from(port),
-            None => u32::from(exec.port) + index.saturating_sub(1),
-        };
-        let own = [
-            ("SVD_PROCESS", process.name.clone()),
-            ("SVD_INSTANCE", instance.clone()),
-            ("SVD_INDEX", index.to_string()),
-            ("PORT", port.to_string()),
-            ("PS", instance),
         ];
         env.extend(own.map(|(name, value)| (name.to_owned(), value)));
         env
@@ -179,6 +185,31 @@ impl Surroundings<'_> {
         self.spec(&process.exec, run, &env)
     }
 
+    /// A command that tells somebody something: `told` are the variables for it, and `input` what it reads. The keeper holds
+    /// what it writes, so that the death of a manager is none of its concern; this side's end is answered.
+    pub fn notice(
+        &self,
+        exec: &ExecPlan,
+        cookie: &str,
+        told: Vec<(&'static str, String)>,
+        input: &[u8],
+    ) -> Result<(SpawnSpec, Vec<OwnedFd>, OwnedFd), SpawnFailure> {
+        let mut env = self.common_environment(exec);
+        env.extend(told.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        env.insert(COOKIE.into(), self.mark(cookie));
+        let mut spec = self.spec(exec, &exec.run, &env)?;
+        let mut kit = Kit::default();
+        let output = kit.pipe(FdRole::Stdout, 1).and_then(|output| {
+            let writes = kit.fds.last().ok_or(io::ErrorKind::NotFound)?.try_clone()?;
+            kit.add(FdRole::Child(2), writes);
+            kit.add(FdRole::Child(0), fd::memfd("svd-event", input)?);
+            Ok(output)
+        });
+        let output = output.map_err(resources)?;
+        spec.fds = kit.roles;
+        Ok((spec, kit.fds, output))
+    }
+
     fn spec(&self, exec: &ExecPlan, run: &Run, env: &BTreeMap<String, String>) -> Result<SpawnSpec, SpawnFailure> {
         let account = self.accounts.of(exec);
         if account.is_none() && (exec.user.is_some() || exec.group.is_some()) {
@@ -218,11 +249,6 @@ impl Surroundings<'_> {
         env.insert(COOKIE.into(), self.mark(cookie));
         env.extend(more);
         let mut kit = Kit::default();
-        let resources = |error: io::Error| SpawnFailure {
-            message: format!("svd has no descriptors or memory left for it: {error}"),
-            code: 111,
-            transient: true,
-        };
         let (mut stdout, mut stderr, mut ready) = (None, None, None);
         if process.logs != LogPlan::Null {
             stdout = Some(kit.pipe(FdRole::Stdout, 1).map_err(resources)?);
@@ -290,6 +316,11 @@ struct Kit {
 }
 
 impl Kit {
+    fn add(&mut self, role: FdRole, fd: OwnedFd) {
+        self.roles.push(role);
+        self.fds.push(fd);
+    }
+
     /// A pipe that the child writes to under `number`; the read end is held by the keeper and returned.
     fn pipe(&mut self, held: FdRole, number: u32) -> io::Result<OwnedFd> {
         let (read, write) = fd::pipe()?;
@@ -342,6 +373,11 @@ fn credentials(account: &Account) -> Credentials {
 
 fn bytes(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
+}
+
+fn resources(error: io::Error) -> SpawnFailure {
+    let message = format!("svd has no descriptors or memory left for it: {error}");
+    SpawnFailure { message, code: 111, transient: true }
 }
 
 fn broken(message: String, code: u8) -> SpawnFailure {

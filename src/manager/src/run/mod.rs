@@ -19,6 +19,8 @@ mod knock;
 mod launch;
 mod leftovers;
 mod limits;
+mod metrics;
+mod notices;
 mod notified;
 mod perform;
 mod place;
@@ -58,6 +60,12 @@ pub enum Inner {
     ErrandAgain(SpawnId, errands::Errand),
     /// The command of this number has had its time.
     ErrandLate(u64),
+    /// The command of this number that tells of an event has had its time, or what it left behind has.
+    NoticeLate(u64),
+    /// What it has written, the end of it.
+    NoticeSaid(u64, String),
+    /// A webhook was told, or not.
+    Posted(Box<crate::notify::Notice>, Result<(), String>),
     /// Somebody who reloads may have had its time.
     ReloadLate,
     /// A probe asks to be let through a gate.

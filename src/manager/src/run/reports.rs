@@ -31,13 +31,17 @@ impl App {
                 self.commits.ack(seq);
                 match from_wire(spawn) {
                     Wire::Core(spawn) => self.spawned(seq, spawn, pid, at),
-                    Wire::Side(_) => Ok(()),
+                    Wire::Side(id) => {
+                        self.messenger_runs(id, pid);
+                        Ok(())
+                    }
                 }
             }
             Report::SpawnFailed { seq, spawn, error, at } => {
                 self.commits.ack(seq);
                 match from_wire(spawn) {
                     Wire::Core(spawn) => self.spawn_failed(seq, spawn, error, at),
+                    Wire::Side(id) if self.messengers.contains_key(&id) => self.messenger_failed(id, error),
                     Wire::Side(id) => self.errand_ended(id, Exit::Code(127)),
                 }
             }
@@ -45,6 +49,7 @@ impl App {
                 self.commits.ack(seq);
                 match from_wire(spawn) {
                     Wire::Core(spawn) => self.exited(spawn, End { seq, pid, exit, before_exec, at }),
+                    Wire::Side(id) if self.messengers.contains_key(&id) => self.messenger_ended(id, pid, exit),
                     Wire::Side(id) => self.errand_ended(id, exit),
                 }
             }

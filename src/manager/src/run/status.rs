@@ -112,7 +112,7 @@ impl App {
         }
     }
 
-    fn all_warnings(&self) -> Vec<String> {
+    pub(super) fn all_warnings(&self) -> Vec<String> {
         let mut warnings = self.warnings.clone();
         warnings.extend(self.settings.in_force().warnings.iter().cloned());
         warnings.extend(self.place.volatile.clone());

@@ -15,6 +15,13 @@ pub enum Purpose {
     Instance(Lineage),
     /// It finds out whether this spawn is ready (`ready = { run = … }`).
     Probe(SpawnId),
+    /// It tells somebody of an event.
+    Notice {
+        /// The event's number.
+        event: i64,
+        /// Whom, in the word of [`crate::notify::Place`].
+        place: String,
+    },
 }
 
 /// What is written on a spawn when it is started.
@@ -44,6 +51,8 @@ struct TagText {
     cookie: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     probe: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    notice: Option<(i64, String)>,
     #[serde(default)]
     generation: u64,
     #[serde(default)]
@@ -87,15 +96,17 @@ struct NoteText {
 impl Tag {
     /// As bytes for the spawn's tag.
     pub fn encode(&self) -> Vec<u8> {
-        let (lineage, probe) = match &self.purpose {
-            Purpose::Instance(lineage) => (lineage.clone(), None),
-            Purpose::Probe(spawn) => (Lineage::default(), Some(spawn.0)),
+        let (lineage, probe, notice) = match &self.purpose {
+            Purpose::Instance(lineage) => (lineage.clone(), None, None),
+            Purpose::Probe(spawn) => (Lineage::default(), Some(spawn.0), None),
+            Purpose::Notice { event, place } => (Lineage::default(), None, Some((*event, place.clone()))),
         };
         let mut text = TagText {
             process: self.instance.process.to_string(),
             index: self.instance.index,
             cookie: self.cookie.clone(),
             probe,
+            notice,
             generation: lineage.generation,
             restarts: lineage.restarts,
             failures: lineage.failures,
@@ -124,9 +135,10 @@ impl Tag {
     /// Reads what an earlier manager wrote; `None` where it is not ours.
     pub fn decode(bytes: &[u8]) -> Option<Tag> {
         let text: TagText = serde_json::from_slice(bytes).ok()?;
-        let purpose = match text.probe {
-            Some(spawn) => Purpose::Probe(SpawnId(spawn)),
-            None => Purpose::Instance(Lineage {
+        let purpose = match (text.probe, text.notice) {
+            (Some(spawn), _) => Purpose::Probe(SpawnId(spawn)),
+            (None, Some((event, place))) => Purpose::Notice { event, place },
+            (None, None) => Purpose::Instance(Lineage {
                 generation: text.generation,
                 restarts: text.restarts,
                 failures: text.failures,
@@ -194,8 +206,10 @@ mod tests {
             ooms: Some(3),
         };
         assert_eq!(Tag::decode(&tag.encode()), Some(tag.clone()));
-        let probe = Tag { purpose: Purpose::Probe(SpawnId(4)), ..tag };
-        assert_eq!(Tag::decode(&probe.encode()), Some(probe));
+        for purpose in [Purpose::Probe(SpawnId(4)), Purpose::Notice { event: 7, place: "command".to_owned() }] {
+            let tag = Tag { purpose, ..tag.clone() };
+            assert_eq!(Tag::decode(&tag.encode()), Some(tag));
+        }
         let note = Note {
             ready: Some(Time(77)),
             swept: true,

@@ -49,7 +49,7 @@ fn event(kind: &str, instance: Option<&str>) -> NewEvent {
 }
 
 fn commit(store: &Store, changes: Vec<Change>, events: Vec<NewEvent>) -> Vec<Arc<api::Event>> {
-    store.commit(Batch { changes, events, jobs: vec![] }).blocking_recv().unwrap().unwrap()
+    store.commit(Batch { changes, events, ..Batch::default() }).blocking_recv().unwrap().unwrap()
 }
 
 fn query(store: &Store, query: EventQuery) -> Vec<api::Event> {
@@ -217,7 +217,7 @@ fn a_full_disk_is_an_error_that_stores_nothing_and_passes() {
 
     // When more is stored than fits
     let transaction = connection.transaction().unwrap();
-    let batch = Batch { changes: vec![Change::Scale("web".into(), Some(9))], events: big(50), jobs: vec![] };
+    let batch = Batch { changes: vec![Change::Scale("web".into(), Some(9))], events: big(50), ..Batch::default() };
     let full = write::apply(&transaction, &batch).unwrap_err();
     drop(transaction);
 
@@ -227,7 +227,7 @@ fn a_full_disk_is_an_error_that_stores_nothing_and_passes() {
     assert_eq!(write::count(&connection).unwrap(), 0);
     connection.pragma_update(None, "max_page_count", 10_000).unwrap();
     let transaction = connection.transaction().unwrap();
-    assert_eq!(write::apply(&transaction, &Batch { events: big(50), ..Batch::default() }).unwrap().len(), 50);
+    assert_eq!(write::apply(&transaction, &Batch { events: big(50), ..Default::default() }).unwrap().len(), 50);
 }
 
 #[test]
@@ -237,14 +237,14 @@ fn history_is_bounded_in_number_and_age_a_little_at_a_time() {
     let at = |days: u64| NewEvent { time_ns: 1_700_000_000_000_000_000 + days * day, ..event("a", None) };
     let transaction = connection.transaction().unwrap();
     let old = (0..1_500).map(|_| at(0)).collect();
-    write::apply(&transaction, &Batch { events: old, ..Batch::default() }).unwrap();
+    write::apply(&transaction, &Batch { events: old, ..Default::default() }).unwrap();
 
     // Too many: some go, more than were added
     assert_eq!(write::prune(&transaction, write::MAX_EVENTS + 1_000, 10).unwrap(), 74);
     assert_eq!(write::prune(&transaction, 1_426, 10).unwrap(), 0, "not too old yet");
 
     // Too old: some go, but never below what is kept whatever the clock says
-    write::apply(&transaction, &Batch { events: vec![at(91)], ..Batch::default() }).unwrap();
+    write::apply(&transaction, &Batch { events: vec![at(91)], ..Default::default() }).unwrap();
     assert_eq!(write::prune(&transaction, 1_427, 1).unwrap(), 65);
     assert_eq!(write::prune(&transaction, 1_001, 1).unwrap(), 1);
     assert_eq!(write::prune(&transaction, 1_000, 1).unwrap(), 0);
@@ -264,7 +264,7 @@ fn a_thousand_batches_at_once_are_all_stored_or_refused_as_busy() {
     let scratch = Scratch::new();
     let (store, _) = open(&scratch.file());
     let answers: Vec<_> = (0..2_000)
-        .map(|_| store.commit(Batch { events: vec![event("a", Some("web.1"))], ..Batch::default() }))
+        .map(|_| store.commit(Batch { events: vec![event("a", Some("web.1"))], ..Default::default() }))
         .collect();
     let mut stored = Vec::new();
     for answer in answers {

@@ -27,6 +27,7 @@ enum Job {
     Begin([u8; 16], Answer<Desired>),
     Commit(Batch, Answer<Vec<Arc<api::Event>>>),
     Events(EventQuery, Answer<Vec<api::Event>>),
+    Notified(Answer<i64>),
     Jobs(Answer<StoredJobs>),
     Runs(RunQuery, Answer<Vec<Run>>),
 }
@@ -84,6 +85,11 @@ impl Store {
         self.ask(|answer| Job::Events(query, answer))
     }
 
+    /// The last event up to which everybody has been told who is to be told.
+    pub fn notified(&self) -> oneshot::Receiver<Result<i64, StoreError>> {
+        self.ask(Job::Notified)
+    }
+
     /// What is remembered of jobs. After [`Store::begin`].
     pub fn jobs(&self) -> oneshot::Receiver<Result<StoredJobs, StoreError>> {
         self.ask(Job::Jobs)
@@ -114,6 +120,7 @@ impl Job {
             Job::Begin(_, answer) => drop(answer.send(Err(error))),
             Job::Commit(_, answer) => drop(answer.send(Err(error))),
             Job::Events(_, answer) => drop(answer.send(Err(error))),
+            Job::Notified(answer) => drop(answer.send(Err(error))),
             Job::Jobs(answer) => drop(answer.send(Err(error))),
             Job::Runs(_, answer) => drop(answer.send(Err(error))),
         }
@@ -174,6 +181,7 @@ impl Worker {
                     drop(answer.send(self.begin(boot)));
                 }
                 Job::Events(query, answer) => drop(answer.send(read::events(&self.connection, &query))),
+                Job::Notified(answer) => drop(answer.send(write::notified(&self.connection))),
                 Job::Jobs(answer) => drop(answer.send(jobs::load(&self.connection))),
                 Job::Runs(query, answer) => drop(answer.send(jobs::runs(&self.connection, &query))),
             }

@@ -32,6 +32,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// What happened, in order.
     pub events: Vec<NewEvent>,
+    /// Of everything up to this event everybody has been told who is to be told. It never goes back.
+    pub notified: Option<i64>,
     /// What is remembered of jobs, in order.
     pub jobs: Vec<JobChange>,
 }

@@ -55,8 +55,20 @@ pub fn begin(connection: &mut Connection, boot: &[u8; 16]) -> Result<(), StoreEr
         transaction.execute_batch("UPDATE job SET rebooted = 0; UPDATE run SET lost = 1 WHERE ended IS NULL;")?;
         transaction.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('boot', ?1)", [boot])?;
     }
+    // Where nobody was ever told of anything, nobody is told of what lies long behind.
+    transaction.execute(
+        "INSERT OR IGNORE INTO meta (key, value) VALUES ('notified', (SELECT coalesce(max(id), 0) FROM event))",
+        [],
+    )?;
     transaction.commit()?;
     Ok(())
+}
+
+/// The last event up to which everybody has been told.
+pub fn notified(connection: &Connection) -> Result<i64, StoreError> {
+    let read = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    let stored = connection.query_row("SELECT value FROM meta WHERE key = 'notified'", [], read).optional()?;
+    stored.map_or_else(|| last(connection), Ok)
 }
 
 /// Writes all of what is desired into a new database, whose events go on after `last`.
@@ -85,6 +97,7 @@ pub fn restore(
         transaction.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('boot', ?1)", [boot])?;
     }
     transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('event', ?1)", [last])?;
+    transaction.execute("INSERT INTO meta (key, value) VALUES ('notified', ?1)", [last])?;
     transaction.commit()?;
     Ok(())
 }
@@ -111,6 +124,14 @@ pub fn apply(transaction: &Transaction<'_>, batch: &Batch) -> Result<Vec<Arc<api
     let mut stored = Vec::with_capacity(batch.events.len());
     for event in &batch.events {
         stored.extend(store_event(transaction, event)?.map(Arc::new));
+    }
+    if let Some(mark) = batch.notified {
+        run(
+            transaction,
+            "INSERT INTO meta (key, value) VALUES ('notified', ?1)
+             ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+            params![mark],
+        )?;
     }
     Ok(stored)
 }

@@ -93,7 +93,8 @@ impl Fake {
             message: format!("{kind} happened"),
             ..NewEvent::default()
         };
-        let stored = self.state.store.commit(Batch { events: vec![event], ..Batch::default() }).await.unwrap().unwrap();
+        let stored =
+            self.state.store.commit(Batch { events: vec![event], ..Default::default() }).await.unwrap().unwrap();
         let _nobody_listens = self.state.handle.events.send(stored[0].clone());
         stored[0].clone()
     }
@@ -220,6 +221,7 @@ async fn main_loop(
                 drop(reply.send(tree.lock().unwrap().clone()));
                 looks.send_modify(|count| *count += 1);
             }
+            Ask::Metrics { reply } => drop(reply.send(Some("up 1\n".to_owned()))),
             // Never answered: the client has to leave first.
             Ask::Command { request, reply, .. } if request.targets == ["slow"] => {
                 tokio::spawn(async move {

@@ -1,0 +1,11 @@
+//! Telling others of what happens: who is told of what, in which order, and how by HTTP. Commands are started by the main
+//! loop (`run/notices.rs`), as all processes are.
+
+mod post;
+mod queue;
+mod tls;
+mod told;
+
+pub use post::{Post, deliver};
+pub use queue::{Given, How, Notice, Notices, Place};
+pub use told::{json, variables};
