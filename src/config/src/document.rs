@@ -20,6 +20,8 @@ pub(crate) struct Draft {
     pub env_file: Vec<At<String>>,
     pub processes: Vec<Named>,
     pub control: Control,
+    /// `systemd.store_listeners`.
+    pub store_listeners: Option<bool>,
 }
 
 /// A process and its keys.
@@ -48,6 +50,8 @@ pub(crate) struct Document {
     pub processes: Vec<Named>,
     pub environments: Vec<Environment>,
     pub control: Control,
+    /// `systemd.store_listeners`.
+    pub store_listeners: Option<bool>,
 }
 
 /// An overlay.
@@ -97,6 +101,9 @@ pub(crate) fn read_main(text: &str, report: &mut Report) -> Document {
             .get("control")
             .and_then(|f| f.map(report).map(|t| control(&f.section(t, "control"), report)))
             .unwrap_or_default(),
+        store_listeners: top
+            .get("systemd")
+            .and_then(|f| f.map(report).and_then(|t| store_listeners(&f.section(t, "systemd"), report))),
     }
 }
 
@@ -242,6 +249,10 @@ fn control(section: &Section<'_>, report: &mut Report) -> Control {
     }
 }
 
+fn store_listeners(section: &Section<'_>, report: &mut Report) -> Option<bool> {
+    section.get("store_listeners").and_then(|f| f.boolean(report)).map(|said| said.value)
+}
+
 /// One name, one process, over all files. TOML itself refuses duplicates within a file.
 fn check_duplicates(document: &mut Document, report: &mut Report) {
     let mut seen: Vec<(String, Span)> = Vec::new();
@@ -305,7 +316,8 @@ impl Document {
         let mut env = self.env;
         env.extend(overlay.map(|o| o.env.clone()).unwrap_or_default());
         let env_file = overlay.and_then(|o| o.env_file.clone()).unwrap_or(self.env_file);
-        Draft { app: self.app, env, env_file, processes, control: self.control }
+        let (control, store_listeners) = (self.control, self.store_listeners);
+        Draft { app: self.app, env, env_file, processes, control, store_listeners }
     }
 }
 

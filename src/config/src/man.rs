@@ -13,6 +13,7 @@ pub fn reference_man() -> String {
     presets(&mut page);
     section(&mut page, "KEYS OF [environment.NAME]", "", below("environment.*."));
     section(&mut page, "KEYS OF [control]", "", below("control."));
+    section(&mut page, "KEYS OF [systemd]", "", below("systemd."));
     page.push_str(TAIL);
     page
 }
@@ -28,7 +29,8 @@ fn section(page: &mut String, title: &str, intro: &str, keys: impl Iterator<Item
         let _ = writeln!(page, "{}", escape(intro));
     }
     for key in keys {
-        let name = ["process.*.", "environment.*.", "control."].iter().find_map(|p| key.path.strip_prefix(p));
+        let name =
+            ["process.*.", "environment.*.", "control.", "systemd."].iter().find_map(|p| key.path.strip_prefix(p));
         let _ = writeln!(page, ".TP\n.B {}", escape(&name.unwrap_or(key.path).replace('*', "NAME")));
         let _ = writeln!(page, "{}", escape(key.doc));
         let _ = writeln!(page, ".br\nTakes: {} ({}).", escape(key.allowed), escape(&key.kind_text()));

@@ -19,6 +19,8 @@ pub struct Plan {
     pub processes: Vec<ProcessPlan>,
     /// Who may use the control socket.
     pub control: ControlPlan,
+    /// Listeners are kept in the store of descriptors of the service manager above svd.
+    pub store_listeners: bool,
 }
 
 impl Plan {

@@ -134,7 +134,8 @@ impl Resolver<'_> {
         }
         let environment = self.sources.environment.clone();
         let dir = self.sources.dir.clone();
-        let mut plan = Plan { app, environment, dir, processes, control: control(draft.control) };
+        let (control, store_listeners) = (control(draft.control), draft.store_listeners.unwrap_or(true));
+        let mut plan = Plan { app, environment, dir, processes, control, store_listeners };
         if !self.report.has_problems() {
             order::select(&mut plan, &self.sources.only, &mut self.report);
         }

@@ -74,6 +74,7 @@ fn the_short_form_gets_every_default() {
         dir: "/srv/shop".into(),
         processes: vec![clock, web],
         control,
+        store_listeners: true,
     };
     assert_eq!(found, expected);
 }

@@ -8,8 +8,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use svd_sys::limits::{self, Limit};
 use svd_sys::packet::PacketSocket;
 use svd_sys::spawn::{self, Child, Identity, Others, Program, Session, Started};
+use svd_sys::wait::{Ended, Usage};
 use svd_sys::{fd, process};
-use svd_wire::{FdRole, SpawnError, SpawnSpec, Stage};
+use svd_wire::{Exit, FdRole, Rusage, SpawnError, SpawnSpec, Stage};
 
 /// The manager's oom_score_adj where the keeper could lower its own: after the services, before the keeper.
 const MANAGER_OOM: i32 = -900;
@@ -43,7 +44,8 @@ impl Launcher {
         let mut argv: Vec<CString> = vec![c"svd: manager".into()];
         argv.extend(CString::new(MANAGER_ARG));
         argv.extend(args.into_iter().filter_map(|arg| CString::new(arg.into_vec()).ok()));
-        let env = std::env::vars_os().filter_map(|(key, value)| {
+        let vars = std::env::vars_os().filter(|(key, _)| !crate::host::is_for_keeper(key.as_bytes()));
+        let env = vars.filter_map(|(key, value)| {
             let entry = [key.as_bytes(), b"=", value.as_bytes()].concat();
             CString::new(entry).ok()
         });
@@ -144,4 +146,18 @@ pub fn spawn_error(stage: spawn::Stage, errno: i32) -> SpawnError {
         spawn::Stage::Exec => Stage::Exec,
     };
     SpawnError { stage, errno }
+}
+
+/// How a process ended in the words of the wire.
+pub fn exit(ended: Ended) -> Exit {
+    match ended {
+        Ended::Code(code) => Exit::Code(code),
+        Ended::Signal { signal, core } => Exit::Signal { signal, core },
+        Ended::Unknown => Exit::Unknown,
+    }
+}
+
+/// What it used in the words of the wire.
+pub fn rusage(usage: Usage) -> Rusage {
+    Rusage { user_us: usage.user_us, system_us: usage.system_us, max_rss: usage.max_rss }
 }

@@ -113,7 +113,7 @@ fn instance_fds(spawn: SpawnId, record: &Record) -> Vec<FdRef> {
 fn welcome(table: &Table) -> Report {
     Report::Welcome {
         version: PROTOCOL_MAX,
-        features: 0,
+        features: table.features,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         boot: table.boot,
         keeper_pid: table.keeper_pid,

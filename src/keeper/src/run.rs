@@ -3,8 +3,11 @@
 //! It never waits for anybody but the kernel: the socket to the manager, status pipes and notify sockets are all
 //! read and written without blocking.
 
+mod above;
+
 use crate::holdings::Holdings;
-use crate::launch::{Launcher, spawn_error};
+use crate::host::{self, Host, Left};
+use crate::launch::{Launcher, exit, rusage, spawn_error};
 use crate::notify::{self, MAX_DATAGRAM, Speakers};
 use crate::outbox;
 use crate::step::{Effect, Input, manager_pid, next_deadline, step};
@@ -20,10 +23,10 @@ use svd_sys::epoll::{Epoll, Event, Interest};
 use svd_sys::packet::{Packet, PacketSocket};
 use svd_sys::signal::{self, SignalFd};
 use svd_sys::spawn::{Progress, StatusPipe};
-use svd_sys::wait::{self, Ended, Peek, Usage};
+use svd_sys::wait::{self, Peek};
 use svd_sys::{dgram, fd, limits, pidfd, process, report, tree};
 use svd_wire::{
-    DecodeError, Exit, FdRole, MAX_MESSAGE, Request, Rusage, SpawnId, SpawnSpec, decode_request, decode_spec,
+    DecodeError, FEATURE_HOST, FdRole, MAX_MESSAGE, Request, SpawnId, SpawnSpec, decode_request, decode_spec,
     encode_report,
 };
 
@@ -42,6 +45,7 @@ const RESERVED_FDS: u64 = 16;
 const TOKEN_SIGNAL: u64 = 0;
 const TOKEN_LINK: u64 = 1;
 const TOKEN_CONTROL: u64 = 2;
+const TOKEN_HOST: u64 = 3;
 const TOKEN_FIRST: u64 = 16;
 
 /// Runs the keeper until everything has ended; returns svd's exit code. `args` are the user's, for the manager.
@@ -93,6 +97,9 @@ struct Keeper {
     buffer: Vec<u8>,
     reap: Reap,
     leave: Option<u8>,
+    host: Option<Host>,
+    /// Whether its socket is waited for.
+    host_left: Left,
 }
 
 /// Whether zombies are to be looked for before the next wait.
@@ -105,6 +112,8 @@ enum Reap {
 impl Keeper {
     fn new(args: Vec<OsString>) -> io::Result<Self> {
         fd::ensure_stdio()?;
+        let handed = host::handed_over(|name| std::env::var_os(name));
+        let host = Host::from_env(|name| std::env::var_os(name), process::pid(), clock::now().mono_ns);
         fd::cloexec_inherited()?;
         signal::block_all_and_reset()?;
         process::set_subreaper()?;
@@ -112,9 +121,16 @@ impl Keeper {
         let epoll = Epoll::new()?;
         let signals = SignalFd::new()?;
         epoll.add(signals.as_fd(), TOKEN_SIGNAL, Interest::Read)?;
+        let mut table = Table::new(fd::random()?, process::pid());
+        table.features = if host.is_some() { FEATURE_HOST } else { 0 };
+        let mut holdings = Holdings::default();
+        for (name, socket) in handed {
+            table.named.insert(name.clone());
+            holdings.hold(name, socket);
+        }
         Ok(Keeper {
-            table: Table::new(fd::random()?, process::pid()),
-            holdings: Holdings::default(),
+            table,
+            holdings,
             launcher,
             epoll,
             signals,
@@ -128,6 +144,8 @@ impl Keeper {
             // Somebody may have exec'd us with children.
             reap: Reap::Again,
             leave: None,
+            host,
+            host_left: Left::Nothing,
         })
     }
 
@@ -137,12 +155,19 @@ impl Keeper {
             self.reap();
         }
         self.input(Input::Tick);
+        self.beat();
         self.tell();
+        self.tell_host();
         if self.leave.is_some() || self.reap == Reap::Again {
             return;
         }
         let now = clock::now().mono_ns;
-        let timeout = next_deadline(&self.table).map(|at| Duration::from_nanos(at.saturating_sub(now)));
+        let due = self.host.as_ref().and_then(Host::due);
+        let timeout = next_deadline(&self.table)
+            .into_iter()
+            .chain(due)
+            .min()
+            .map(|at| Duration::from_nanos(at.saturating_sub(now)));
         let mut events = Vec::new();
         if let Err(error) = self.epoll.wait(&mut events, timeout) {
             report::line(&format!("cannot wait for events: {error}"));
@@ -163,6 +188,8 @@ impl Keeper {
                 }
             }
             TOKEN_CONTROL => self.input(Input::Knock),
+            // What is left is sent at the end of the turn.
+            TOKEN_HOST => {}
             token => match self.sources.get(&token).copied() {
                 Some(Source::Status(spawn)) => self.read_status(spawn),
                 Some(Source::Notify(spawn)) => self.read_notify(spawn),
@@ -218,6 +245,7 @@ impl Keeper {
                     let _never_added = self.epoll.delete(fd.as_fd());
                 }
             }
+            Effect::TellHost(state, attach) => self.for_host(state, attach),
             Effect::KillEverything => kill_everything(),
             Effect::Reap => self.reap = Reap::Again,
             Effect::Say(line) => report::line(&line),
@@ -565,16 +593,4 @@ fn kill_everything() {
         }
         Err(error) => report::line(&format!("cannot read /proc: {error}")),
     }
-}
-
-fn exit(ended: Ended) -> Exit {
-    match ended {
-        Ended::Code(code) => Exit::Code(code),
-        Ended::Signal { signal, core } => Exit::Signal { signal, core },
-        Ended::Unknown => Exit::Unknown,
-    }
-}
-
-fn rusage(usage: Usage) -> Rusage {
-    Rusage { user_us: usage.user_us, system_us: usage.system_us, max_rss: usage.max_rss }
 }

@@ -127,6 +127,8 @@ pub enum Effect {
     Hold(String),
     /// Close the descriptor of this name.
     Drop(String),
+    /// Tell the service manager above something, with a held descriptor where one is named.
+    TellHost(String, Option<String>),
     /// Send KILL to everything below the keeper.
     KillEverything,
     /// Look for zombies.

@@ -199,6 +199,8 @@ pub struct Table {
     pub boot: [u8; 16],
     /// Its process id.
     pub keeper_pid: i32,
+    /// What this keeper can do beyond the protocol's version, as it is told in the welcome.
+    pub features: u64,
 }
 
 impl Table {
@@ -224,6 +226,7 @@ impl Table {
             mode: Mode::Serving,
             boot,
             keeper_pid,
+            features: 0,
         }
     }
 

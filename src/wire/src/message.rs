@@ -240,6 +240,13 @@ pub enum Request {
     },
     /// The answer to [`Report::Ping`].
     Pong,
+    /// Tell the service manager above svd something, as sd_notify(3) does. Only for a keeper with [`FEATURE_HOST`](crate::FEATURE_HOST).
+    TellHost {
+        /// Lines of `KEY=value`, at most [`MAX_STATE`](crate::MAX_STATE) bytes.
+        state: String,
+        /// The name of a held descriptor that goes along.
+        attach: Option<String>,
+    },
     /// Everything has ended: end what is left (KILL, then reap until nobody is there) and exit with this code.
     Exit {
         /// svd's exit code.

@@ -91,7 +91,14 @@ pub fn after(mut p: ProcessPlan, of: &str, condition: Condition) -> ProcessPlan 
 
 pub fn plan(processes: Vec<ProcessPlan>) -> Arc<Plan> {
     let control = ControlPlan { socket_mode: 0o600, socket_group: None, read_group: None };
-    Arc::new(Plan { app: "app".to_owned(), environment: None, dir: "/".into(), processes, control })
+    Arc::new(Plan {
+        app: "app".to_owned(),
+        environment: None,
+        dir: "/".into(),
+        processes,
+        control,
+        store_listeners: true,
+    })
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];

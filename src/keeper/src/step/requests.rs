@@ -88,6 +88,7 @@ pub(super) fn request(table: &mut Table, request: Request, fds: usize, now: Now)
             }
             Vec::new()
         }
+        Request::TellHost { state, attach } => vec![Effect::TellHost(state, attach)],
         Request::Exit { code } => manager::end(table, code, now),
     }
 }

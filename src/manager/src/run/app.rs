@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use super::Inner;
 use super::commits::Commits;
 use super::errands::Errand;
+use super::host::Host;
 use super::intercept::SharedLedger;
 use super::knock::Knock;
 use super::place::Place;
@@ -101,6 +102,7 @@ pub struct App {
     pub(super) watched: Watched,
     pub(super) stopping: Stopping,
     pub(super) wish: Wish,
+    pub(super) host: Host,
 }
 
 /// Whether the keeper expects signs of life.
@@ -249,6 +251,7 @@ impl App {
         if std::mem::take(&mut self.scan_due) {
             self.scan();
         }
+        self.host_settle()?;
         let wanted = if self.core.busy() { Watched::On } else { Watched::Off };
         if wanted != self.watched {
             self.watched = wanted;
@@ -300,6 +303,7 @@ impl App {
             }
             Inner::QueueEmpty(spawn) => self.turn(Event::QueueEmpty { spawn }),
             Inner::Health(spawn, result) => self.health(spawn, result),
+            Inner::HostExtend => self.host_extend(),
             Inner::MemoryDue => {
                 self.memory_due();
                 Ok(())

@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
 use super::commits::Commits;
+use super::host::{Above, Host};
 use super::intercepted::{LEDGER, held_ledger};
 use super::place::{Place, RootAsked};
 use super::recycle::MemoryWatch;
@@ -29,7 +30,7 @@ use super::usage::UsageSampler;
 use crate::ask::Handle;
 use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
-use crate::listen::{Key, Listeners};
+use crate::listen::{Key, Listeners, stored_name, take_handed};
 use crate::logs::{Logs, Printed};
 use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
 use crate::seam::{Configs, Found, Inventory, Link, LinkError, Tag, config_name, config_number, wish_from_memfd};
@@ -78,6 +79,7 @@ struct Ground {
     store: Store,
     desired: svd_core::Desired,
     warnings: Vec<String>,
+    above: Above,
     /// Names of what the keeper is to let go, which may be asked of it only when the inventory was taken in.
     obsolete: Vec<String>,
 }
@@ -170,15 +172,36 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let groups = control_groups(&loaded.plan.control).map_err(BootError::Other)?;
     place.prepare_notify().map_err(BootError::Other)?;
     end_leftovers(inventory.keeper_pid, &place).await;
+    let above = above(inventory, &loaded.plan);
     let mut listeners = Listeners::default();
+    let handed = take_handed(&mut inventory.named);
+    let names: Vec<String> = handed.iter().map(|one| one.held.clone()).collect();
+    let useless = listeners.take_up(handed, &loaded.plan);
+    let restored = listeners.held();
     let prepared =
         listeners.prepare(&loaded.plan, &loaded.accounts).map_err(|wrong| BootError::Other(wrong.join("\nsvd: ")))?;
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
     let control = bind_control(&place, loaded.plan.control.socket_mode, groups).map_err(BootError::Other)?;
     let io = |error: io::Error| BootError::Link(error.into());
-    for (name, socket) in listeners.install(prepared).into_iter().chain(listeners.open_gates(&loaded.plan)) {
-        link.send(&Request::Hold { name }, vec![socket.try_clone().map_err(io)?])?;
+    let not_stored = restored.iter().filter(|_| above == Above::Someone).filter_map(|(name, _)| stored_name(name));
+    for name in useless.iter().map(|one| one.name.clone()).chain(not_stored) {
+        above.remove(link, &name)?;
     }
+    let made = listeners.install(prepared).into_iter().chain(listeners.open_gates(&loaded.plan));
+    for (name, socket) in restored.into_iter().chain(made) {
+        link.send(&Request::Hold { name: name.clone() }, vec![socket.try_clone().map_err(io)?])?;
+        if listeners.is_to_be_stored(&name) {
+            above.store(link, &name)?;
+        }
+    }
+    let unmatched = listeners.drop_unmatched();
+    for one in &unmatched {
+        crate::say::line(&format!(
+            "svd: {} was handed over, and no process listens there: it is closed",
+            one.describe()
+        ));
+    }
+    let obsolete = names.into_iter().filter(|name| !listeners.keeps_handed(name)).collect();
     for trouble in listeners.troubles() {
         crate::say::line(&format!("svd: {trouble}"));
     }
@@ -197,8 +220,16 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let name = config_name(setting.number);
     link.send(&Request::Hold { name }, vec![setting.snapshot.to_memfd().map_err(io)?])?;
     let settings = Settings::new(setting, None, FIRST_CONFIG, None);
-    let obsolete = Vec::new();
-    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, obsolete })
+    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, above, obsolete })
+}
+
+/// Whom the keeper can tell something, and what this config has stored there.
+fn above(inventory: &Inventory, plan: &svd_config::Plan) -> Above {
+    match (inventory.features & svd_wire::FEATURE_HOST != 0, plan.store_listeners) {
+        (false, _) => Above::Nobody,
+        (true, false) => Above::Someone,
+        (true, true) => Above::Store,
+    }
 }
 
 /// One svd for each directory that it changes.
@@ -287,7 +318,8 @@ async fn take_over(
     // The keeper was told before the store was: it knows at least as much, also where the database was taken away.
     let desired = held.unwrap_or(stored);
     let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
-    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, obsolete })
+    let above = above(inventory, &settings.in_force().plan);
+    Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, above, obsolete })
 }
 
 /// The listeners that the keeper holds, with those that are missing among them made again, and the names of what nobody uses.
@@ -299,6 +331,7 @@ fn listeners(
 ) -> Result<(Listeners, Vec<String>), BootError> {
     let held = Listeners::take_over(&mut inventory.named);
     let (mut listeners, obsolete) = Listeners::adopt(held, settings.plans(), &given(&inventory.spawns));
+    listeners.recognise(take_handed(&mut inventory.named));
     listeners.drop_unreachable();
     let mut held = Vec::new();
     for setting in [Some(settings.in_force()), settings.other()].into_iter().flatten() {
@@ -419,7 +452,8 @@ fn control_groups(control: &ControlPlan) -> Result<ControlGroups, String> {
 
 /// Puts everything together and runs the main loop.
 async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Ground) -> Result<u8, BootError> {
-    let Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, obsolete: _ } = ground;
+    let Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, above, obsolete: _ } =
+        ground;
     let (log_events, logs_in) = mpsc::unbounded_channel();
     let (inner, inner_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(256);
@@ -481,6 +515,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         watched: Watched::Off,
         stopping: Stopping::No,
         wish: Wish::Changed,
+        host: Host::new(above),
     };
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {

@@ -19,6 +19,8 @@ pub struct Found {
 /// All of it.
 #[derive(Debug)]
 pub struct Inventory {
+    /// What the keeper can do beyond the protocol's version.
+    pub features: u64,
     /// Random id of this keeper's life.
     pub boot: [u8; 16],
     /// The keeper's process id.
@@ -42,10 +44,11 @@ impl Inventory {
         link.send(&Request::Hello { min: PROTOCOL_MIN, max: PROTOCOL_MAX, features: 0, build }, Vec::new())?;
         link.flush().await?;
         let (report, _) = link.recv().await?;
-        let Report::Welcome { boot, keeper_pid, manager_starts, last_death, last_spawn, .. } = report else {
+        let Report::Welcome { features, boot, keeper_pid, manager_starts, last_death, last_spawn, .. } = report else {
             return Err(LinkError::OutOfTurn { wanted: "Welcome", got: format!("{report:?}") });
         };
         let mut inventory = Inventory {
+            features,
             boot,
             keeper_pid,
             manager_starts,

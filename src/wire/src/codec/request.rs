@@ -4,7 +4,7 @@ use super::DecodeError;
 use super::bytes::{Reader, Writer};
 use super::spec;
 use crate::message::{Request, SpawnId};
-use crate::{MAX_NAME, MAX_TAG};
+use crate::{MAX_NAME, MAX_STATE, MAX_TAG};
 
 /// The longest build string in bytes.
 pub(super) const MAX_BUILD: usize = 256;
@@ -69,6 +69,11 @@ pub(super) fn encode(request: &Request, to: &mut Writer) -> u16 {
             to.u8(*code);
             14
         }
+        Request::TellHost { state, attach } => {
+            to.bytes(state.as_bytes());
+            to.option(attach.as_ref(), |to, name| to.bytes(name.as_bytes()));
+            32
+        }
     }
 }
 
@@ -93,6 +98,7 @@ pub(super) fn decode(kind: u16, from: &mut Reader<'_>) -> Result<Request, Decode
         12 => Request::Watch { on: from.bool("on")? },
         13 => Request::Pong,
         14 => Request::Exit { code: from.u8()? },
+        32 => Request::TellHost { state: from.text(MAX_STATE, "state")?, attach: from.option("attach", name)? },
         other => return Err(DecodeError::UnknownKind(other)),
     })
 }

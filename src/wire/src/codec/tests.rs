@@ -3,6 +3,7 @@
 use super::*;
 use crate::message::{Exit, Instance, Life, NotifyState, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp};
 use crate::spec::{Credentials, FdRole, Rlimit, SpawnSpec};
+use crate::{MAX_NAME, MAX_STATE};
 
 /// xorshift: the same histories on every machine.
 struct Random(u64);
@@ -107,7 +108,7 @@ impl Random {
 
     fn request(&mut self) -> Request {
         let spawn = SpawnId(self.next());
-        match self.below(14) {
+        match self.below(15) {
             0 => Request::Hello {
                 min: self.next() as u16,
                 max: self.next() as u16,
@@ -126,6 +127,11 @@ impl Random {
             10 => Request::Drop { name: self.text(20) },
             11 => Request::Watch { on: self.below(2) == 1 },
             12 => Request::Pong,
+            13 => {
+                let state = self.text(MAX_STATE as u64);
+                let attach = (self.below(2) == 1).then(|| self.text(MAX_NAME as u64));
+                Request::TellHost { state, attach }
+            }
             _ => Request::Exit { code: self.next() as u8 },
         }
     }
