@@ -54,7 +54,7 @@ fn load(port: u16) -> Running {
     Load::on(port).clients(2, 3, 2).expect("generation").start()
 }
 
-/// Restarts, scales and applies under load, with managers killed all the while; then stops all. Nothing may fail, and
+/// Restarts, scales and applies under load, with managers killed all the while, and upgrades svd; then stops all. Nothing may fail, and
 /// every end of an old instance must count as a good one.
 fn put_through_its_paces(what: &str, mut app: App, load: Running, config: &str, restarts: u32) {
     let start = Instant::now();
@@ -77,8 +77,15 @@ fn put_through_its_paces(what: &str, mut app: App, load: Running, config: &str, 
     });
     load.more(10);
     let killed = killer.stop();
+    // svd becomes another build, here the same one again: the keeper goes on as the new program, in the same process.
+    let before = ready_pids(&app, "web");
+    for _ in 0..3 {
+        app.ok(&["upgrade"]);
+        load.more(10);
+    }
+    assert_eq!(ready_pids(&app, "web"), before, "{what}: an upgrade restarts nothing");
     let tally = load.stop();
-    tally.assert_whole(&format!("{what} with {killed} managers killed"));
+    tally.assert_whole(&format!("{what} with {killed} managers killed and three upgrades"));
     eprintln!("{what}: {:?} in all", start.elapsed());
     let failures: Vec<_> = app.events().into_iter().filter(|event| event["kind"] == "instance.failed").collect();
     assert!(failures.is_empty(), "{what}: {failures:?}");

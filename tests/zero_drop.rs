@@ -92,6 +92,26 @@ fn restarts_lose_no_request_while_managers_are_killed() {
     assert!(killed > RESTARTS, "only {killed} managers were killed");
 }
 
+/// The program binds by itself: its bind may come in the middle of an upgrade, and is then answered by the next manager.
+#[test]
+fn restarts_in_the_middle_of_upgrades_lose_no_request() {
+    // given
+    let port = free_port();
+    let app = app(&http_server(port));
+    let load = page(port);
+    // when
+    for _ in 0..RESTARTS {
+        std::thread::scope(|scope| {
+            let rolled = scope.spawn(|| roll(&app, "web"));
+            app.ok(&["upgrade"]);
+            rolled.join().unwrap();
+        });
+        load.more(10);
+    }
+    // then
+    load.stop().assert_whole("ten restarts and ten upgrades of svd at once");
+}
+
 #[test]
 fn requests_in_flight_and_kept_connections_survive_restarts() {
     // given: slow requests are under way nearly all the time

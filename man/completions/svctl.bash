@@ -85,6 +85,9 @@ _svctl() {
             svctl,stop)
                 cmd="svctl__subcmd__stop"
                 ;;
+            svctl,upgrade)
+                cmd="svctl__subcmd__upgrade"
+                ;;
             svctl,wait)
                 cmd="svctl__subcmd__wait"
                 ;;
@@ -98,7 +101,7 @@ _svctl() {
 
     case "${cmd}" in
         svctl)
-            opts="-a -h -V --app --socket --root --json --color --help --version status ps health why start stop restart reload drain kill enable disable scale signal logs exec apply env events wait shutdown check doctor schedule completions"
+            opts="-a -h -V --app --socket --root --json --color --help --version status ps health why start stop restart reload drain kill enable disable scale signal logs exec apply env events wait upgrade shutdown check doctor schedule completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -995,6 +998,48 @@ _svctl() {
             ;;
         svctl__subcmd__stop)
             opts="-v -a -h --reason --dry-run --timeout --verbose --app --socket --root --json --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --app)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -a)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        svctl__subcmd__upgrade)
+            opts="-v -a -h --manager-only --reason --dry-run --timeout --verbose --app --socket --root --json --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

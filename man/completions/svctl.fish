@@ -53,6 +53,7 @@ complete -c svctl -n "__fish_svctl_needs_command" -f -a "apply" -d 'Re-read the 
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "env" -d 'List the variables a process gets and where each comes from; never a value'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "events" -d 'Show what happened'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "wait" -d 'Wait until a target is in a state; exit 1 when the time is over'
+complete -c svctl -n "__fish_svctl_needs_command" -f -a "upgrade" -d 'Have svd become the build that lies on disk now, without restarting any process'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "shutdown" -d 'Stop everything in order and end svd'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "check" -d 'Check a config without a running svd: exit 0 when it is good, 2 when not'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "doctor" -d 'Try out what svd can guarantee on this host, as the user who asks, without a running svd: exit 0 whatever it finds'
@@ -278,6 +279,19 @@ always\t''
 never\t''"
 complete -c svctl -n "__fish_svctl_using_subcommand wait" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand wait" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand upgrade" -l reason -d 'Why, for the history' -r
+complete -c svctl -n "__fish_svctl_using_subcommand upgrade" -l timeout -d 'Give up waiting for the end after this time (30s, 5m); svd goes on with it' -r
+complete -c svctl -n "__fish_svctl_using_subcommand upgrade" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand upgrade" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand upgrade" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand upgrade" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand upgrade" -l manager-only -d 'Leave the keeper, which needs it seldom, as it is'
+complete -c svctl -n "__fish_svctl_using_subcommand upgrade" -l dry-run -d 'Only say what would be done'
+complete -c svctl -n "__fish_svctl_using_subcommand upgrade" -s v -l verbose -d 'Show what happens meanwhile even where standard error is no terminal'
+complete -c svctl -n "__fish_svctl_using_subcommand upgrade" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand upgrade" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svctl -n "__fish_svctl_using_subcommand shutdown" -l reason -d 'Why, for the history' -r
 complete -c svctl -n "__fish_svctl_using_subcommand shutdown" -l timeout -d 'Give up waiting for the end after this time (30s, 5m); svd goes on with it' -r
 complete -c svctl -n "__fish_svctl_using_subcommand shutdown" -s a -l app -d 'The app, where several run on this host' -r

@@ -28,6 +28,9 @@ _svd() {
             svd,run)
                 cmd="svd__subcmd__run"
                 ;;
+            svd,version)
+                cmd="svd__subcmd__version"
+                ;;
             svd__subcmd__help,check)
                 cmd="svd__subcmd__help__subcmd__check"
                 ;;
@@ -40,6 +43,9 @@ _svd() {
             svd__subcmd__help,run)
                 cmd="svd__subcmd__help__subcmd__run"
                 ;;
+            svd__subcmd__help,version)
+                cmd="svd__subcmd__help__subcmd__version"
+                ;;
             *)
                 ;;
         esac
@@ -47,7 +53,7 @@ _svd() {
 
     case "${cmd}" in
         svd)
-            opts="-c -e -h -V --config --environment --only --root --log-format --help --version run check doctor help"
+            opts="-c -e -h -V --config --environment --only --root --log-format --help --version run check doctor version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -133,7 +139,7 @@ _svd() {
             return 0
             ;;
         svd__subcmd__help)
-            opts="run check doctor help"
+            opts="run check doctor version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -202,6 +208,20 @@ _svd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        svd__subcmd__help__subcmd__version)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         svd__subcmd__run)
             opts="-c -e -h --config --environment --only --root --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -237,6 +257,20 @@ _svd() {
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        svd__subcmd__version)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

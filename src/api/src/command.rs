@@ -98,6 +98,27 @@ pub struct ApplyRequest {
     pub dry_run: bool,
 }
 
+/// Body of `POST /v1/upgrade`. The manager that takes it is replaced: the connection is cut, and the outcome is to be asked of the
+/// next one, `GET /v1/upgrade?token=…`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeRequest {
+    /// Made up by whoever asks: names the upgrade. 1 to 64 letters, digits and dashes.
+    pub token: String,
+    /// The program; absolute. Default: the file that svd was started from, as it is now.
+    #[serde(default)]
+    pub binary: Option<String>,
+    /// Leave the keeper as it is.
+    #[serde(default)]
+    pub manager_only: bool,
+    /// Why, for history.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
 /// Body of `POST /v1/shutdown`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]

@@ -10,7 +10,7 @@ mod status;
 
 pub use command::{
     ApplyRequest, CommandKind, CommandRequest, CommandResult, OutcomeWord, ScaleCount, ScaleRequest, ShutdownRequest,
-    SignalRequest,
+    SignalRequest, UpgradeRequest,
 };
 pub use event::Event;
 pub use logs::LogLine;

@@ -27,8 +27,14 @@ pub struct Status {
 /// svd itself.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Svd {
-    /// Its version.
+    /// The manager's version.
     pub version: String,
+    /// The keeper's, which may be another after an upgrade of the manager alone.
+    #[serde(default)]
+    pub keeper_version: String,
+    /// The version of the protocol between the two.
+    #[serde(default)]
+    pub protocol: u16,
     /// Process id of the keeper.
     pub keeper_pid: i32,
     /// Process id of the manager.

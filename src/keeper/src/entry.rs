@@ -8,11 +8,19 @@ pub const WIRE_FD: RawFd = 3;
 /// The first argument by which the keeper starts the program again as manager; the user's arguments follow.
 pub const MANAGER_ARG: &str = "manager";
 
+/// The first argument by which a keeper tries out whether the program can go on in its place; descriptor [`WIRE_FD`] is its state.
+pub const TRIAL_ARG: &str = "keeper-trial";
+
+/// The exit code of a trial that went well: one that no program has by chance.
+pub const TRIAL_PASSED: u8 = 79;
+
 /// A role of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// Started by a keeper: [`WIRE_FD`] is the socket to it.
     Manager,
+    /// Started by a keeper that would become this program: reads its state, and says by its exit code whether it can go on from it.
+    Trial,
     /// `svd [run …] -- command`: one process and nothing else, as tini does it.
     Single {
         /// The command and its arguments; empty where none was given.
@@ -34,6 +42,9 @@ pub fn entry(args: &[OsString]) -> Entry {
     let first = args.first().and_then(|arg| arg.to_str()).unwrap_or_default();
     if first == MANAGER_ARG {
         return Entry::Manager;
+    }
+    if first == TRIAL_ARG {
+        return Entry::Trial;
     }
     let separator = args.iter().position(|arg| arg == "--");
     let options = args.get(..separator.unwrap_or(args.len())).unwrap_or_default();
@@ -64,6 +75,7 @@ mod tests {
         check(&["run", "-c", "Procfile"], Entry::Keeper);
         check(&["nonsense"], Entry::Keeper);
         check(&["manager", "run"], Entry::Manager);
+        check(&["keeper-trial"], Entry::Trial);
         check(&["--", "ls", "-l"], single(&["ls", "-l"]));
         check(&["run", "--", "check", "--help"], single(&["check", "--help"]));
         check(&["--"], single(&[]));

@@ -43,6 +43,11 @@ impl Holdings {
         self.spawns.get_mut(&spawn)
     }
 
+    /// All that is held by name.
+    pub fn named(&self) -> impl Iterator<Item = (&String, &OwnedFd)> {
+        self.named.iter()
+    }
+
     /// Takes everything of a spawn out.
     pub fn remove(&mut self, spawn: SpawnId) -> Option<Kept> {
         self.spawns.remove(&spawn)

@@ -1,6 +1,7 @@
 //! From numbers and paths to a process: the manager, and what the manager asks for.
 
-use crate::entry::{MANAGER_ARG, WIRE_FD};
+use crate::entry::{MANAGER_ARG, TRIAL_ARG, WIRE_FD};
+use crate::run::STATE_VARIABLE;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,9 +9,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use svd_sys::limits::{self, Limit};
 use svd_sys::packet::PacketSocket;
 use svd_sys::spawn::{self, Child, Identity, Others, Program, Session, Started};
-use svd_sys::wait::{Ended, Usage};
 use svd_sys::{fd, process};
-use svd_wire::{Exit, FdRole, Rusage, SpawnError, SpawnSpec, Stage};
+use svd_wire::{FdRole, SpawnError, SpawnSpec, Stage};
 
 /// The manager's oom_score_adj where the keeper could lower its own: after the services, before the keeper.
 const MANAGER_OOM: i32 = -900;
@@ -20,14 +20,28 @@ const KEEPER_OOM: i32 = -1000;
 #[derive(Debug)]
 pub struct Launcher {
     null: OwnedFd,
-    /// The program as it was when the keeper started, whatever lies at its path by now.
-    program: OwnedFd,
-    manager_argv: Vec<CString>,
-    manager_env: Vec<CString>,
-    nofile: Option<Limit>,
+    /// What managers are run from: the program as it was when it was opened, whatever lies at its path by now.
+    pub program: OwnedFd,
+    /// What they were run from before an upgrade.
+    pub former: Option<OwnedFd>,
+    /// svd's own arguments, without its name.
+    pub args: Vec<CString>,
+    /// The environment of managers.
+    pub env: Vec<CString>,
+    /// The limit of open files that svd was started with.
+    pub nofile: Option<Limit>,
     /// The oom_score_adj that svd was started with, where the keeper has changed its own.
-    oom: Option<i32>,
+    pub oom: Option<i32>,
     die_with: Option<i32>,
+}
+
+/// The program that managers are run from, and the one before it.
+#[derive(Debug)]
+pub struct Programs {
+    /// Now.
+    pub program: OwnedFd,
+    /// Before.
+    pub former: Option<OwnedFd>,
 }
 
 impl Launcher {
@@ -41,23 +55,39 @@ impl Launcher {
         }
         let started_with = process::oom_score_adj().ok();
         let oom = started_with.filter(|_| process::set_oom_score_adj(KEEPER_OOM).is_ok());
-        let mut argv: Vec<CString> = vec![c"svd: manager".into()];
-        argv.extend(CString::new(MANAGER_ARG));
-        argv.extend(args.into_iter().filter_map(|arg| CString::new(arg.into_vec()).ok()));
-        let vars = std::env::vars_os().filter(|(key, _)| !crate::host::is_for_keeper(key.as_bytes()));
-        let env = vars.filter_map(|(key, value)| {
+        let args = args.into_iter().filter_map(|arg| CString::new(arg.into_vec()).ok()).collect();
+        let is_own = |key: &OsString| key == STATE_VARIABLE || crate::host::is_for_keeper(key.as_bytes());
+        let variables = std::env::vars_os().filter(|(key, _)| !is_own(key));
+        let env = variables.filter_map(|(key, value)| {
             let entry = [key.as_bytes(), b"=", value.as_bytes()].concat();
             CString::new(entry).ok()
         });
-        Ok(Launcher {
-            null: fd::open_null()?,
-            program,
-            manager_argv: argv,
-            manager_env: env.collect(),
-            nofile,
-            oom,
-            die_with: Some(process::pid()).filter(|pid| *pid != 1),
-        })
+        Launcher::resume(Programs { program, former: None }, args, env.collect(), nofile, oom)
+    }
+
+    /// As [`prepare`](Self::prepare) made it in an earlier program of this process.
+    pub fn resume(
+        programs: Programs,
+        args: Vec<CString>,
+        env: Vec<CString>,
+        nofile: Option<Limit>,
+        oom: Option<i32>,
+    ) -> io::Result<Self> {
+        let Programs { program, former } = programs;
+        let die_with = Some(process::pid()).filter(|pid| *pid != 1);
+        Ok(Launcher { null: fd::open_null()?, program, former, args, env, nofile, oom, die_with })
+    }
+
+    /// Runs later managers from another program.
+    pub fn switch(&mut self, program: OwnedFd) {
+        self.former = Some(std::mem::replace(&mut self.program, program));
+    }
+
+    /// Runs them from the former one again.
+    pub fn switch_back(&mut self) {
+        if let Some(former) = self.former.take() {
+            self.program = former;
+        }
     }
 
     /// Forks a manager that finds `wire` at [`WIRE_FD`]. It has the keeper's standard streams and raised limits, and a
@@ -66,17 +96,35 @@ impl Launcher {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let wire_fd = u32::try_from(WIRE_FD).unwrap_or(3);
         let fds = [(stdin.as_fd(), 0), (stdout.as_fd(), 1), (stderr.as_fd(), 2), (wire.as_fd(), wire_fd)];
+        let mut argv: Vec<CString> = vec![c"svd: manager".into()];
+        argv.extend(CString::new(MANAGER_ARG));
+        argv.extend(self.args.iter().cloned());
+        self.own(&argv, &fds)
+    }
+
+    /// Forks the program that managers are run from, to try whether it can read the keeper's state, which it finds at [`WIRE_FD`].
+    pub fn trial(&self, state: BorrowedFd<'_>) -> io::Result<Started> {
+        let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+        let state_fd = u32::try_from(WIRE_FD).unwrap_or(3);
+        let fds = [(stdout.as_fd(), 1), (stderr.as_fd(), 2), (state, state_fd)];
+        let mut argv: Vec<CString> = vec![c"svd: trial".into()];
+        argv.extend(CString::new(TRIAL_ARG));
+        self.own(&argv, &fds)
+    }
+
+    /// Forks svd's own program.
+    fn own(&self, argv: &[CString], fds: &[(BorrowedFd<'_>, u32)]) -> io::Result<Started> {
         spawn::start(&Child {
             program: Program::Pinned(self.program.as_fd()),
-            argv: &self.manager_argv,
-            env: &self.manager_env,
+            argv,
+            env: &self.env,
             cwd: None,
             umask: None,
             nice: None,
             oom_score_adj: self.oom.map(|_| MANAGER_OOM),
             identity: None,
             limits: &[],
-            fds: &fds,
+            fds,
             others: Others::Close,
             null: self.null.as_fd(),
             session: Session::Own,
@@ -146,18 +194,4 @@ pub fn spawn_error(stage: spawn::Stage, errno: i32) -> SpawnError {
         spawn::Stage::Exec => Stage::Exec,
     };
     SpawnError { stage, errno }
-}
-
-/// How a process ended in the words of the wire.
-pub fn exit(ended: Ended) -> Exit {
-    match ended {
-        Ended::Code(code) => Exit::Code(code),
-        Ended::Signal { signal, core } => Exit::Signal { signal, core },
-        Ended::Unknown => Exit::Unknown,
-    }
-}
-
-/// What it used in the words of the wire.
-pub fn rusage(usage: Usage) -> Rusage {
-    Rusage { user_us: usage.user_us, system_us: usage.system_us, max_rss: usage.max_rss }
 }

@@ -27,7 +27,7 @@ mod single;
 mod step;
 mod table;
 
-pub use entry::{Entry, MANAGER_ARG, WIRE_FD, entry};
+pub use entry::{Entry, MANAGER_ARG, TRIAL_ARG, TRIAL_PASSED, WIRE_FD, entry};
 pub use program::{Manage, Tool, main};
-pub use run::run;
+pub use run::{run, trial};
 pub use single::run_single;

@@ -1,9 +1,9 @@
 //! What the manager is to be told next. It is read off the table, never queued: a socket that is full costs nothing,
 //! and what happened meanwhile is told as it then is.
 
-use crate::table::{Handover, Manager, Ping, Record, Table};
+use crate::table::{Conversation, Handover, Manager, Ping, Record, Table, Told, Upgrade};
 use svd_sys::clock::Now;
-use svd_wire::{FdRole, PROTOCOL_MAX, Phase, Report, SpawnId};
+use svd_wire::{FEATURE_UPGRADE, FdRole, Phase, Report, SpawnId, UpgradeOutcome};
 
 /// A descriptor that goes with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Item {
     Numbered(u64),
     /// The notify state of this spawn.
     Notified(SpawnId),
+    /// How the upgrade stands.
+    Upgraded,
 }
 
 /// The next message.
@@ -50,7 +52,7 @@ pub fn next(table: &Table) -> Option<Message> {
         return Some(Message { report: Report::Ping, fds: Vec::new(), item: Item::Ping });
     }
     if let Some(part) = talk.handover.front() {
-        let (report, fds) = handover(table, part);
+        let (report, fds) = handover(table, talk, part);
         return Some(Message { report, fds, item: Item::Handover });
     }
     if talk.phase != Phase::Live {
@@ -60,6 +62,9 @@ pub fn next(table: &Table) -> Option<Message> {
     if let Some(report) = table.pending.get(index) {
         let item = Item::Numbered(talk.sent_through.saturating_add(1));
         return Some(Message { report: report.clone(), fds: numbered_fds(table, report), item });
+    }
+    if talk.upgrade == Told::No && talk.features & FEATURE_UPGRADE != 0 {
+        return Some(Message { report: upgraded(&table.upgrade), fds: Vec::new(), item: Item::Upgraded });
     }
     let spawn = *table.dirty.first()?;
     let state = table.records.get(&spawn)?.notify.clone();
@@ -79,7 +84,19 @@ pub fn sent(table: &mut Table, item: Item, now: Now) {
         }
         Item::Numbered(seq) => talk.sent_through = seq,
         Item::Notified(_) => {}
+        Item::Upgraded => talk.upgrade = Told::Yes,
     }
+}
+
+fn upgraded(upgrade: &Upgrade) -> Report {
+    let (note, outcome) = match upgrade {
+        Upgrade::None => (&Vec::new(), UpgradeOutcome::Nothing),
+        Upgrade::Switching { note, .. } | Upgrade::Trial { note, .. } | Upgrade::Proven { note } => {
+            (note, UpgradeOutcome::UnderWay)
+        }
+        Upgrade::Done { note, outcome } => (note, outcome.clone()),
+    };
+    Report::Upgraded { note: note.clone(), outcome, build: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
 /// The pidfd goes along as long as the process is not reaped.
@@ -92,9 +109,9 @@ fn numbered_fds(table: &Table, report: &Report) -> Vec<FdRef> {
     }
 }
 
-fn handover(table: &Table, part: &Handover) -> (Report, Vec<FdRef>) {
+fn handover(table: &Table, talk: &Conversation, part: &Handover) -> (Report, Vec<FdRef>) {
     match part {
-        Handover::Welcome => (welcome(table), Vec::new()),
+        Handover::Welcome => (welcome(table, talk), Vec::new()),
         Handover::Held(name) => (Report::Held { name: name.clone() }, vec![FdRef::Named(name.clone())]),
         Handover::Instance(spawn) => match table.records.get(spawn) {
             Some(record) => (Report::Instance(Box::new(record.instance(*spawn))), instance_fds(*spawn, record)),
@@ -110,9 +127,9 @@ fn instance_fds(spawn: SpawnId, record: &Record) -> Vec<FdRef> {
     pidfd.into_iter().chain(record.held.iter().map(|role| FdRef::Held(spawn, *role))).collect()
 }
 
-fn welcome(table: &Table) -> Report {
+fn welcome(table: &Table, talk: &Conversation) -> Report {
     Report::Welcome {
-        version: PROTOCOL_MAX,
+        version: talk.version,
         features: table.features,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         boot: table.boot,

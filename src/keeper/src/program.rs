@@ -25,6 +25,7 @@ pub fn main(manage: Manage, tool: Tool) -> ExitCode {
                 2
             }
         },
+        Entry::Trial => crate::trial(),
         Entry::Single { argv } => crate::run_single(argv, &std::env::var_os("PATH").unwrap_or_default()),
         Entry::Misused { option } => {
             let option = option.display();

@@ -4,11 +4,16 @@
 //! read and written without blocking.
 
 mod above;
+mod spawns;
+mod succession;
+
+pub(crate) use succession::STATE_VARIABLE;
+pub use succession::trial;
 
 use crate::holdings::Holdings;
 use crate::host::{self, Host, Left};
-use crate::launch::{Launcher, exit, rusage, spawn_error};
-use crate::notify::{self, MAX_DATAGRAM, Speakers};
+use crate::launch::Launcher;
+
 use crate::outbox;
 use crate::step::{Effect, Input, manager_pid, next_deadline, step};
 use crate::table::Table;
@@ -23,11 +28,11 @@ use svd_sys::epoll::{Epoll, Event, Interest};
 use svd_sys::packet::{Packet, PacketSocket};
 use svd_sys::signal::{self, SignalFd};
 use svd_sys::spawn::{Progress, StatusPipe};
-use svd_sys::wait::{self, Peek};
-use svd_sys::{dgram, fd, limits, pidfd, process, report, tree};
+use svd_sys::wait::{self, Ended, Peek, Usage};
+use svd_sys::{fd, limits, pidfd, process, report, tree};
 use svd_wire::{
-    DecodeError, FEATURE_HOST, FdRole, MAX_MESSAGE, Request, SpawnId, SpawnSpec, decode_request, decode_spec,
-    encode_report,
+    DecodeError, Exit, FEATURE_HOST, FEATURE_UPGRADE, FdRole, MAX_MESSAGE, Request, Rusage, SpawnId, SpawnSpec,
+    decode_request, decode_spec, encode_report,
 };
 
 /// Where the kernel's buffers allow it, a whole inventory fits.
@@ -51,7 +56,11 @@ const TOKEN_FIRST: u64 = 16;
 /// Runs the keeper until everything has ended; returns svd's exit code. `args` are the user's, for the manager.
 pub fn run(args: Vec<OsString>) -> u8 {
     std::panic::set_hook(Box::new(|info| report::line(&format!("internal error: {info}"))));
-    let mut keeper = match Keeper::new(args) {
+    let begun = match succession::inherited_state() {
+        Some(state) => state.and_then(Keeper::resume),
+        None => Keeper::new(args),
+    };
+    let mut keeper = match begun {
         Ok(keeper) => keeper,
         Err(error) => {
             report::line(&format!("cannot start: {error}"));
@@ -65,6 +74,11 @@ pub fn run(args: Vec<OsString>) -> u8 {
         }
         if let Some(code) = keeper.leave {
             return code;
+        }
+        if keeper.turn_into == TurnInto::Program {
+            keeper.turn_into = TurnInto::Nothing;
+            let why = keeper.become_program();
+            keeper.input(Input::NotBecome { why });
         }
     }
 }
@@ -92,14 +106,25 @@ struct Keeper {
     link: Option<Link>,
     manager_pidfd: Option<OwnedFd>,
     manager_status: Option<StatusPipe>,
+    /// The process that tries out the program that the keeper is to become.
+    trial_pidfd: Option<OwnedFd>,
     /// Descriptors of the request that is being taken in.
     attached: Vec<OwnedFd>,
     buffer: Vec<u8>,
     reap: Reap,
+    turn_into: TurnInto,
     leave: Option<u8>,
     host: Option<Host>,
     /// Whether its socket is waited for.
     host_left: Left,
+}
+
+/// What the keeper becomes when the turn is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TurnInto {
+    Nothing,
+    /// The program that managers are run from.
+    Program,
 }
 
 /// Whether zombies are to be looked for before the next wait.
@@ -113,24 +138,33 @@ impl Keeper {
     fn new(args: Vec<OsString>) -> io::Result<Self> {
         fd::ensure_stdio()?;
         let handed = host::handed_over(|name| std::env::var_os(name));
-        let host = Host::from_env(|name| std::env::var_os(name), process::pid(), clock::now().mono_ns);
+        Keeper::settle()?;
+        let launcher = Launcher::prepare(args)?;
+        let mut keeper = Keeper::with(Table::new(fd::random()?, process::pid()), launcher)?;
+        for (name, socket) in handed {
+            keeper.table.named.insert(name.clone());
+            keeper.hold(name, socket);
+        }
+        Ok(keeper)
+    }
+
+    /// What every program of a keeper does first.
+    fn settle() -> io::Result<()> {
+        fd::ensure_stdio()?;
         fd::cloexec_inherited()?;
         signal::block_all_and_reset()?;
-        process::set_subreaper()?;
-        let launcher = Launcher::prepare(args)?;
+        process::set_subreaper()
+    }
+
+    fn with(mut table: Table, launcher: Launcher) -> io::Result<Self> {
+        let host = Host::from_env(|name| std::env::var_os(name), process::pid(), clock::now().mono_ns);
+        table.features = FEATURE_UPGRADE | if host.is_some() { FEATURE_HOST } else { 0 };
         let epoll = Epoll::new()?;
         let signals = SignalFd::new()?;
         epoll.add(signals.as_fd(), TOKEN_SIGNAL, Interest::Read)?;
-        let mut table = Table::new(fd::random()?, process::pid());
-        table.features = if host.is_some() { FEATURE_HOST } else { 0 };
-        let mut holdings = Holdings::default();
-        for (name, socket) in handed {
-            table.named.insert(name.clone());
-            holdings.hold(name, socket);
-        }
         Ok(Keeper {
             table,
-            holdings,
+            holdings: Holdings::default(),
             launcher,
             epoll,
             signals,
@@ -139,10 +173,12 @@ impl Keeper {
             link: None,
             manager_pidfd: None,
             manager_status: None,
+            trial_pidfd: None,
             attached: Vec::new(),
             buffer: vec![0; MAX_MESSAGE],
             // Somebody may have exec'd us with children.
             reap: Reap::Again,
+            turn_into: TurnInto::Nothing,
             leave: None,
             host,
             host_left: Left::Nothing,
@@ -158,7 +194,7 @@ impl Keeper {
         self.beat();
         self.tell();
         self.tell_host();
-        if self.leave.is_some() || self.reap == Reap::Again {
+        if self.leave.is_some() || self.reap == Reap::Again || self.turn_into == TurnInto::Program {
             return;
         }
         let now = clock::now().mono_ns;
@@ -245,6 +281,20 @@ impl Keeper {
                     let _never_added = self.epoll.delete(fd.as_fd());
                 }
             }
+            Effect::TakeProgram => {
+                if let Some(program) = self.attached.pop() {
+                    self.launcher.switch(program);
+                }
+            }
+            Effect::TakeProgramBack => self.launcher.switch_back(),
+            Effect::TryProgram => self.try_program(),
+            Effect::KillTrial => {
+                if let Some(pidfd) = &self.trial_pidfd {
+                    let _gone = pidfd::send_signal(pidfd.as_fd(), signal::KILL);
+                }
+            }
+            Effect::ForgetTrial => self.trial_pidfd = None,
+            Effect::Become => self.turn_into = TurnInto::Program,
             Effect::TellHost(state, attach) => self.for_host(state, attach),
             Effect::KillEverything => kill_everything(),
             Effect::Reap => self.reap = Reap::Again,
@@ -369,137 +419,6 @@ impl Keeper {
         }
     }
 
-    // ---- spawns ----
-
-    fn fork(&mut self, spawn: SpawnId, spec: &SpawnSpec) {
-        let attached = std::mem::take(&mut self.attached);
-        match self.launcher.spawn(spec, &attached) {
-            Ok(started) => {
-                let token = self.watch(Source::Status(spawn));
-                let watched = self.epoll.add(started.status.as_fd(), token, Interest::Read);
-                let kept = self.holdings.spawn(spawn);
-                kept.pidfd = Some(started.pidfd);
-                kept.status = Some((started.status, token));
-                if let Err(error) = watched {
-                    // Its end still tells; only the moment of exec is not seen.
-                    report::line(&format!("cannot watch a status pipe: {error}"));
-                }
-                self.keep(spawn, spec, attached);
-                self.input(Input::Forked { spawn, pid: started.pid });
-            }
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(0);
-                self.input(Input::NotForked { spawn, errno });
-            }
-        }
-    }
-
-    /// Keeps what the child was not given.
-    fn keep(&mut self, spawn: SpawnId, spec: &SpawnSpec, attached: Vec<OwnedFd>) {
-        let keeper = process::uid();
-        let service = spec.credentials.as_ref().map_or(keeper, |who| who.uid);
-        for (role, fd) in spec.fds.iter().zip(attached) {
-            let mut token = None;
-            match role {
-                FdRole::Child(_) | FdRole::Filter => continue,
-                FdRole::Stdout | FdRole::Stderr | FdRole::Ready | FdRole::Intercept => {}
-                FdRole::Notify => {
-                    let number = self.watch(Source::Notify(spawn));
-                    token = Some(number);
-                    let asked = dgram::pass_credentials(fd.as_fd());
-                    if let Err(error) = asked.and(self.epoll.add(fd.as_fd(), number, Interest::Read)) {
-                        report::line(&format!("cannot watch a notify socket: {error}"));
-                    }
-                }
-            }
-            let kept = self.holdings.spawn(spawn);
-            kept.speakers = Some(Speakers { service, keeper });
-            kept.held.push((*role, fd, token));
-        }
-    }
-
-    fn watch(&mut self, source: Source) -> u64 {
-        let token = self.next_token;
-        self.next_token = self.next_token.saturating_add(1);
-        self.sources.insert(token, source);
-        token
-    }
-
-    fn close_status(&mut self, spawn: SpawnId) {
-        if let Some((_pipe, token)) = self.holdings.find_mut(spawn).and_then(|kept| kept.status.take()) {
-            self.sources.remove(&token);
-        }
-    }
-
-    fn close_held(&mut self, spawn: SpawnId, role: FdRole) {
-        let Some(kept) = self.holdings.find_mut(spawn) else { return };
-        let Some(index) = kept.held.iter().position(|(held, _, _)| *held == role) else { return };
-        let (_, fd, token) = kept.held.swap_remove(index);
-        if let Some(token) = token {
-            self.sources.remove(&token);
-            // The manager has a duplicate, which keeps the socket in our epoll set.
-            let _never_added = self.epoll.delete(fd.as_fd());
-        }
-    }
-
-    fn read_status(&mut self, spawn: SpawnId) {
-        let Some((pipe, _)) = self.holdings.find_mut(spawn).and_then(|kept| kept.status.as_mut()) else { return };
-        match pipe.progress() {
-            Progress::Pending => return,
-            Progress::Failed(stage, errno) => {
-                self.input(Input::StageFailed { spawn, error: spawn_error(stage, errno) });
-            }
-            Progress::Execed => {
-                let pid = self.table.records.get(&spawn).and_then(|record| record.living());
-                // Killed in the instant between its last word and exec, the pipe looks the same; the kernel knows.
-                if !pid.and_then(tree::read_proc).is_some_and(|proc| proc.never_ran_a_program()) {
-                    self.input(Input::Execed { spawn });
-                }
-            }
-            Progress::Died => {}
-        }
-        self.close_status(spawn);
-    }
-
-    fn read_notify(&mut self, spawn: SpawnId) {
-        let Some(mut state) = self.table.records.get(&spawn).map(|record| record.notify.clone()) else { return };
-        let Some(kept) = self.holdings.find(spawn) else { return };
-        let (Some((_, socket, _)), Some(speakers)) =
-            (kept.held.iter().find(|(role, _, _)| *role == FdRole::Notify), kept.speakers)
-        else {
-            return;
-        };
-        let at = crate::table::stamp(clock::now());
-        let mut buffer = [0; MAX_DATAGRAM];
-        for _ in 0..DATAGRAMS_A_TURN {
-            match dgram::recv(socket.as_fd(), &mut buffer) {
-                Ok(dgram::Datagram::Whole { len, sender }) => {
-                    notify::take(&mut state, buffer.get(..len).unwrap_or_default(), sender, speakers, at);
-                }
-                Ok(dgram::Datagram::Truncated) => notify::drop_one(&mut state),
-                // Whatever else it is, the next datagram may be a good one.
-                Err(_) => break,
-            }
-        }
-        self.input(Input::Notified { spawn, state });
-    }
-
-    fn hold(&mut self, name: String, fd: OwnedFd) {
-        let control = name == CONTROL;
-        if let Some(old) = self.holdings.hold(name, fd)
-            && control
-        {
-            let _never_added = self.epoll.delete(old.as_fd());
-        }
-        let named = outbox::FdRef::Named(CONTROL.to_owned());
-        if control
-            && let Some(fd) = self.holdings.resolve(&[named]).and_then(|fds| fds.first().copied())
-            && let Err(error) = self.epoll.add(fd, TOKEN_CONTROL, Interest::ReadEdge)
-        {
-            report::line(&format!("cannot watch the control socket: {error}"));
-        }
-    }
-
     // ---- signals and zombies ----
 
     fn read_signals(&mut self) {
@@ -543,7 +462,7 @@ impl Keeper {
             self.read_requests(usize::MAX);
             if let Some(Progress::Failed(stage, errno)) = self.manager_status.as_mut().map(StatusPipe::progress) {
                 let error = io::Error::from_raw_os_error(errno);
-                report::line(&format!("cannot run the manager ({stage:?}): {error}"));
+                self.input(Input::ManagerNotRun { why: format!("cannot run the manager ({stage:?}): {error}") });
             }
             self.manager_status = None;
             self.manager_pidfd = None;
@@ -593,4 +512,16 @@ fn kill_everything() {
         }
         Err(error) => report::line(&format!("cannot read /proc: {error}")),
     }
+}
+
+fn exit(ended: Ended) -> Exit {
+    match ended {
+        Ended::Code(code) => Exit::Code(code),
+        Ended::Signal { signal, core } => Exit::Signal { signal, core },
+        Ended::Unknown => Exit::Unknown,
+    }
+}
+
+fn rusage(usage: Usage) -> Rusage {
+    Rusage { user_us: usage.user_us, system_us: usage.system_us, max_rss: usage.max_rss }
 }

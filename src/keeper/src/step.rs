@@ -15,6 +15,7 @@
 mod deadlines;
 mod manager;
 mod requests;
+mod upgrade;
 
 pub use deadlines::next_deadline;
 pub use manager::{exit_code, pid as manager_pid};
@@ -50,6 +51,18 @@ pub enum Input {
     Malformed,
     /// The manager closed its socket.
     HungUp,
+    /// A manager that was forked did not become its program; it is about to end.
+    ManagerNotRun {
+        /// Why, for people.
+        why: String,
+    },
+    /// The trial of the program that the keeper is to become was forked: its process id, or the errno.
+    TrialStarted(Result<i32, i32>),
+    /// The keeper could not become the program.
+    NotBecome {
+        /// Why, for people.
+        why: String,
+    },
     /// A spawn was forked.
     Forked {
         /// The spawn.
@@ -129,6 +142,18 @@ pub enum Effect {
     Drop(String),
     /// Tell the service manager above something, with a held descriptor where one is named.
     TellHost(String, Option<String>),
+    /// Run managers from the program that came with the request; keep the former one.
+    TakeProgram,
+    /// Run managers from the former program again.
+    TakeProgramBack,
+    /// Have the program that managers are run from read the state, in a process of its own; answered by `TrialStarted`.
+    TryProgram,
+    /// Send KILL to that process.
+    KillTrial,
+    /// That process was reaped.
+    ForgetTrial,
+    /// Become that program when all else of this turn is done; answered by `NotBecome` or not at all.
+    Become,
     /// Send KILL to everything below the keeper.
     KillEverything,
     /// Look for zombies.
@@ -152,6 +177,15 @@ pub fn step(table: &mut Table, input: Input, now: Now) -> Vec<Effect> {
         }
         Input::Malformed => manager::kill(table, "sent a message that is not allowed"),
         Input::HungUp => manager::hung_up(table, now),
+        Input::ManagerNotRun { why } => {
+            upgrade::manager_erred(table, &why);
+            vec![Effect::Say(why)]
+        }
+        Input::TrialStarted(started) => {
+            upgrade::trial_started(table, started, now);
+            Vec::new()
+        }
+        Input::NotBecome { why } => upgrade::not_become(table, why),
         Input::Forked { spawn, pid } => {
             let at = stamp(now);
             if let Some(record) = table.records.get_mut(&spawn) {
@@ -245,6 +279,9 @@ fn fail(table: &mut Table, spawn: SpawnId, error: SpawnError, now: Now) {
 fn reaped(table: &mut Table, pid: i32, exit: Exit, rusage: Rusage, now: Now) -> Vec<Effect> {
     if manager::pid(table) == Some(pid) {
         return manager::died(table, exit, now);
+    }
+    if upgrade::is_trial(table, pid) {
+        return upgrade::trial_ended(table, exit);
     }
     let Some(spawn) = table.by_pid.remove(&pid) else {
         table.orphans_reaped = table.orphans_reaped.saturating_add(1);

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use svd_sys::clock::Now;
-use svd_wire::{Exit, FdRole, Instance, Life, NotifyState, Phase, Report, SignalSent, SpawnError, SpawnId, Stamp};
+use svd_wire::{
+    Exit, FdRole, Instance, Life, NotifyState, Phase, Report, SignalSent, SpawnError, SpawnId, Stamp, UpgradeOutcome,
+};
 
 /// Nanoseconds of CLOCK_MONOTONIC, as all deadlines are.
 pub type Instant = u64;
@@ -105,6 +107,78 @@ pub struct Conversation {
     pub ping: Ping,
     /// Whether a heartbeat is wanted all the time.
     pub watch: bool,
+    /// The version of the protocol that both speak.
+    pub version: u16,
+    /// The feature bits of the manager.
+    pub features: u64,
+    /// Whether it was told how the upgrade stands.
+    pub upgrade: Told,
+}
+
+/// Whether the manager knows something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It does, or there is nothing to know.
+    Yes,
+    /// It is to be told.
+    No,
+}
+
+/// An upgrade. `note` is what the manager wrote on it; it is told again with the outcome.
+///
+/// ```text
+/// None --UpgradeManager--> Switching --the next manager is live--> Done(ManagerRuns)
+///                              |--it is not, in time-------------> Done(ManagerRefused), the former program is taken again
+/// None, Done --UpgradeKeeper--> Trial --passed--> Proven --a manager is live--> exec, then Done(KeeperRuns)
+///                                 |                 |--exec fails-------------> Done(KeeperRefused)
+///                                 |--any other end, or too late---------------> Done(KeeperRefused)
+/// Done --UpgradeSeen--> None
+/// ```
+///
+/// Nothing else is requested while one is under way: the manager is told that it is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// There is none.
+    None,
+    /// Managers are run from the new program from now on.
+    Switching {
+        /// The note.
+        note: Vec<u8>,
+        /// Whose turn it is.
+        turn: Turn,
+        /// What the new one did wrong, where it is known better than by its exit.
+        why: Option<String>,
+    },
+    /// The program to become reads the state in a process of its own.
+    Trial {
+        /// The note.
+        note: Vec<u8>,
+        /// That process; `None` while it is being forked.
+        pid: Option<i32>,
+        /// When it gets KILL; `None` when it got that.
+        kill_at: Option<Instant>,
+    },
+    /// It can read it, and is become as soon as a manager is live.
+    Proven {
+        /// The note.
+        note: Vec<u8>,
+    },
+    /// It is over, and the outcome not yet stored by a manager.
+    Done {
+        /// The note.
+        note: Vec<u8>,
+        /// The outcome.
+        outcome: UpgradeOutcome,
+    },
+}
+
+/// Which manager an upgrade waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// For the end of the old one.
+    Old,
+    /// For the new one to become live.
+    New,
 }
 
 /// The manager process.
@@ -195,6 +269,8 @@ pub struct Table {
     pub stop_by: Option<Instant>,
     /// What the keeper is about.
     pub mode: Mode,
+    /// The upgrade.
+    pub upgrade: Upgrade,
     /// Names this keeper's life.
     pub boot: [u8; 16],
     /// Its process id.
@@ -224,6 +300,7 @@ impl Table {
             quick_deaths: 0,
             stop_by: None,
             mode: Mode::Serving,
+            upgrade: Upgrade::None,
             boot,
             keeper_pid,
             features: 0,

@@ -77,6 +77,22 @@ pub enum Ask {
         /// Answered when the command has ended.
         reply: oneshot::Sender<api::CommandResult>,
     },
+    /// Become another build without a restart.
+    Upgrade {
+        /// What.
+        request: api::UpgradeRequest,
+        /// Who asks.
+        actor: Actor,
+        /// Answered where it is refused. Where it is not, the next manager is to be asked.
+        reply: oneshot::Sender<api::CommandResult>,
+    },
+    /// How an upgrade has ended.
+    UpgradeOutcome {
+        /// Its token.
+        token: String,
+        /// Answered when it has.
+        reply: oneshot::Sender<api::CommandResult>,
+    },
     /// Stop all and end.
     Shutdown {
         /// What.

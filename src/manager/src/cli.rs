@@ -29,6 +29,16 @@ pub enum Command {
     Check(CheckArgs),
     /// Try out what svd can guarantee on this host, as the user who asks: exit 0 whatever it finds
     Doctor(DoctorArgs),
+    /// Print what this build is and speaks
+    Version(VersionArgs),
+}
+
+/// Options of `svd version`.
+#[derive(Clone, Debug, Args)]
+pub struct VersionArgs {
+    /// Print the result as JSON: version, protocol between keeper and manager, encoding of a keeper's state, feature bits
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `svd doctor`.

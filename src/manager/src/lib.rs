@@ -2,6 +2,7 @@
 
 mod abort;
 pub mod ask;
+mod build;
 mod check;
 pub mod cli;
 mod doctor;

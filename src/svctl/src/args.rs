@@ -165,6 +165,19 @@ pub(crate) enum Command {
         #[arg(long, value_parser = values::duration)]
         timeout: Option<Duration>,
     },
+    /// Have svd become the build that lies on disk now, without restarting any process
+    ///
+    /// The manager first, then the keeper in place; where the new one does not come up, the former one runs again (exit 4).
+    /// Listeners, processes and their output are not touched.
+    Upgrade {
+        /// Another svd; only for root and the user svd runs as. Default: the file that svd was started from
+        binary: Option<PathBuf>,
+        /// Leave the keeper, which needs it seldom, as it is
+        #[arg(long)]
+        manager_only: bool,
+        #[command(flatten)]
+        options: ChangeOptions,
+    },
     /// Stop everything in order and end svd
     Shutdown {
         /// Kill at once, without stop signals and grace periods

@@ -126,6 +126,9 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
             verbs::events::run(session, target.as_deref(), *follow, *lines).await
         }
         Some(Command::Wait { target, state, timeout }) => verbs::wait::run(session, target, *state, *timeout).await,
+        Some(Command::Upgrade { binary, manager_only, options }) => {
+            verbs::upgrade::run(session, binary.as_deref(), *manager_only, options).await
+        }
         Some(Command::Shutdown { now, options }) => verbs::change::shutdown(session, *now, options).await,
         // Dealt with above.
         Some(Command::Check { .. } | Command::Completions { .. } | Command::Doctor | Command::Schedule { .. }) => {

@@ -3,6 +3,7 @@
 use crate::cvt::cvt;
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// The process id of the caller, as it sees it itself.
 pub fn pid() -> i32 {
@@ -34,6 +35,38 @@ pub fn set_name(name: &str) {
         // SAFETY: a NUL-terminated string; the kernel copies at most 16 bytes. A name has no effect but to be shown.
         unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
     }
+}
+
+/// Becomes the program behind this descriptor (execveat(2)), in the same process: children, signal mask, pending signals and
+/// the state of being a subreaper stay. Of the descriptors only 0, 1, 2 and `keep` do; that the latter are close-on-exec
+/// is undone at the last moment, and done again where the call fails, which is the only way in which this returns.
+pub fn become_pinned(program: BorrowedFd<'_>, argv: &[CString], env: &[CString], keep: &[RawFd]) -> io::Error {
+    let mut argv: Vec<*const libc::c_char> = argv.iter().map(|arg| arg.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    let mut env: Vec<*const libc::c_char> = env.iter().map(|entry| entry.as_ptr()).collect();
+    env.push(std::ptr::null());
+    let mark = |flags: libc::c_int| -> io::Result<()> {
+        for number in keep {
+            // SAFETY: fcntl without pointers.
+            cvt(unsafe { libc::fcntl(*number, libc::F_SETFD, flags) })?;
+        }
+        Ok(())
+    };
+    let error = match mark(0) {
+        Err(error) => error,
+        Ok(()) => {
+            let (fd, empty) = (program.as_raw_fd(), c"".as_ptr());
+            // SAFETY: null-terminated arrays of NUL-terminated strings that live through the call.
+            unsafe { libc::syscall(libc::SYS_execveat, fd, empty, argv.as_ptr(), env.as_ptr(), libc::AT_EMPTY_PATH) };
+            io::Error::last_os_error()
+        }
+    };
+    // A number that is not open was the error; all others are close-on-exec again.
+    for number in keep {
+        // SAFETY: fcntl without pointers.
+        let _not_open = unsafe { libc::fcntl(*number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    error
 }
 
 /// Asks that this process be sent KILL when its parent's thread ends (PR_SET_PDEATHSIG).

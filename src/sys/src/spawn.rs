@@ -184,6 +184,22 @@ impl StatusPipe {
     }
 }
 
+impl StatusPipe {
+    /// The descriptor and what was read from it so far, for [`resume`](Self::resume) in another program.
+    pub fn parts(&self) -> (BorrowedFd<'_>, &[u8]) {
+        (self.fd.as_fd(), self.bytes.get(..self.filled).unwrap_or_default())
+    }
+
+    /// Goes on where another program of this process has stopped reading.
+    pub fn resume(fd: OwnedFd, told: &[u8]) -> StatusPipe {
+        let mut bytes = [0; STATUS_LEN];
+        for (place, byte) in bytes.iter_mut().zip(told) {
+            *place = *byte;
+        }
+        StatusPipe { fd, bytes, filled: told.len().min(STATUS_LEN) }
+    }
+}
+
 impl AsFd for StatusPipe {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -2,19 +2,24 @@
 //!
 //! A packet is a header of 16 bytes, the fields of the message in their order, and a tail of tagged fields. All
 //! numbers are little-endian; strings and lists carry their length. Version 1 knows no tagged field: those of a later
-//! version are skipped, unless their tag has the critical bit, and so are whole messages of an unknown kind. That is
-//! what lets a keeper live for months while managers change. Decoding takes any bytes and never panics.
+//! version are skipped, unless their tag has the critical bit, and so are whole messages of an unknown kind that are not
+//! critical. That is what lets a keeper live for months while managers change: a field that a later build adds to a message goes
+//! into its tail, under a tag of its own, also where it belongs to something inside it (as what a service has notified); a kind
+//! of message that a later build adds is sent only to a side that has said that it knows it, by a feature bit of HELLO.
+//! Decoding takes any bytes and never panics.
 
 mod bytes;
 mod report;
 mod request;
 mod spec;
+mod state;
 
 use crate::message::{Report, Request};
 use crate::{MAX_FDS, MAX_MESSAGE, PROTOCOL_MAX};
 use bytes::{Reader, Writer};
 
 pub use spec::{decode_spec, encode_spec};
+pub use state::{StateError, decode_state, encode_state};
 
 /// First bytes of every message.
 const MAGIC: [u8; 4] = *b"SVDW";

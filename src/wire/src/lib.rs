@@ -19,21 +19,33 @@ mod codec;
 mod message;
 mod phase;
 mod spec;
+mod state;
 
 pub use codec::{
-    DecodeError, EncodeError, Header, decode_report, decode_request, decode_spec, encode_report, encode_request,
-    encode_spec,
+    DecodeError, EncodeError, Header, StateError, decode_report, decode_request, decode_spec, decode_state,
+    encode_report, encode_request, encode_spec, encode_state,
 };
 pub use message::{
     Exit, Instance, Life, NotifyState, Report, Request, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp,
+    UpgradeOutcome,
 };
 pub use phase::{Phase, permitted};
 pub use spec::{Credentials, FdRole, Rlimit, SpawnSpec, SpecError};
+pub use state::{
+    HeldFd, KeeperState, LastPing, ManagerState, NamedFd, ProgramState, RecordState, SpeakersState, StatusState,
+};
 
 /// The oldest protocol version this build can speak.
 pub const PROTOCOL_MIN: u16 = 1;
 /// The newest protocol version this build can speak.
-pub const PROTOCOL_MAX: u16 = 1;
+pub const PROTOCOL_MAX: u16 = 2;
+/// Feature bit of HELLO and of its answer: the side knows [`Request::UpgradeManager`], [`Request::UpgradeKeeper`],
+/// [`Request::UpgradeSeen`] and [`Report::Upgraded`].
+pub const FEATURE_UPGRADE: u64 = 1;
+/// The version of the encoding of a [`KeeperState`]. It changes only where an older build could not make sense of it any more.
+pub const STATE_VERSION: u16 = 1;
+/// The largest encoded [`KeeperState`] in bytes: a full table with full tags, notes and descriptors.
+pub const MAX_STATE: usize = 256 * 1024 * 1024;
 /// The largest message in bytes, header included. A larger spawn spec travels in a sealed memfd.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 /// The most descriptors one message may carry (the kernel's own limit is 253, SCM_MAX_FD).
@@ -43,7 +55,7 @@ pub const MAX_TAG: usize = 4096;
 /// The longest name of a held descriptor in bytes.
 pub const MAX_NAME: usize = 255;
 /// The longest text for the service manager above svd in bytes: it takes no larger datagram.
-pub const MAX_STATE: usize = 4096;
+pub const MAX_HOST_STATE: usize = 4096;
 /// Feature bit of the keeper's welcome: there is a service manager above it, and it passes on what that is to be told
 /// ([`Request::TellHost`]).
 pub const FEATURE_HOST: u64 = 1 << 8;

@@ -168,7 +168,7 @@ pub enum Request {
         min: u16,
         /// Newest version it speaks.
         max: u16,
-        /// Feature bits, none defined in version 1.
+        /// Feature bits; none were defined in version 1.
         features: u64,
         /// Its build, for people.
         build: String,
@@ -242,7 +242,7 @@ pub enum Request {
     Pong,
     /// Tell the service manager above svd something, as sd_notify(3) does. Only for a keeper with [`FEATURE_HOST`](crate::FEATURE_HOST).
     TellHost {
-        /// Lines of `KEY=value`, at most [`MAX_STATE`](crate::MAX_STATE) bytes.
+        /// Lines of `KEY=value`, at most [`MAX_HOST_STATE`](crate::MAX_HOST_STATE) bytes.
         state: String,
         /// The name of a held descriptor that goes along.
         attach: Option<String>,
@@ -252,6 +252,43 @@ pub enum Request {
         /// svd's exit code.
         code: u8,
     },
+    /// Run later managers from the attached program. This one is to end; where the next does not become live in
+    /// time, the former program is run again. Only to a keeper with [`FEATURE_UPGRADE`](crate::FEATURE_UPGRADE).
+    UpgradeManager {
+        /// Told again with the outcome; opaque to the keeper; at most [`MAX_TAG`](crate::MAX_TAG) bytes.
+        note: Vec<u8>,
+    },
+    /// Become the program that managers are run from, in the same process. Only to a keeper with
+    /// [`FEATURE_UPGRADE`](crate::FEATURE_UPGRADE).
+    UpgradeKeeper {
+        /// As above.
+        note: Vec<u8>,
+    },
+    /// The outcome of an upgrade is stored and need not be told again.
+    UpgradeSeen,
+}
+
+/// How far an upgrade has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpgradeOutcome {
+    /// Managers are run from the new program; this one is.
+    ManagerRuns,
+    /// They are not; the former program was taken again.
+    ManagerRefused {
+        /// What went wrong with the new one, for people.
+        why: String,
+    },
+    /// The keeper itself is the new program now.
+    KeeperRuns,
+    /// It is not, and goes on as the one it was.
+    KeeperRefused {
+        /// What went wrong, for people.
+        why: String,
+    },
+    /// It is under way: told to a manager that comes in the middle of it, so that it begins no other one.
+    UnderWay,
+    /// There is none: told to a manager that has just become live, so that it knows.
+    Nothing,
 }
 
 /// What the keeper tells the manager. Numbered reports (`seq`) are kept and told again to every new manager until
@@ -350,4 +387,14 @@ pub enum Report {
     },
     /// Are you there? Answered by [`Request::Pong`].
     Ping,
+    /// An upgrade has come so far. Told to every manager with [`FEATURE_UPGRADE`](crate::FEATURE_UPGRADE) when it has become live
+    /// and when it changes, until [`Request::UpgradeSeen`].
+    Upgraded {
+        /// As the manager gave it.
+        note: Vec<u8>,
+        /// How far.
+        outcome: UpgradeOutcome,
+        /// The keeper's build by now, for people.
+        build: String,
+    },
 }

@@ -3,8 +3,8 @@
 //! With nothing to watch there is no deadline, and the keeper does not wake up.
 
 use super::manager::{self, FRESH};
-use super::{Effect, heard};
-use crate::table::{Instant, Manager, Mode, Ping, Table};
+use super::{Effect, heard, upgrade};
+use crate::table::{Instant, Manager, Mode, Ping, Table, Upgrade};
 use svd_sys::clock::Now;
 use svd_sys::signal::KILL;
 use svd_wire::Phase;
@@ -14,6 +14,8 @@ const SECOND: u64 = 1_000_000_000;
 const FIRST_READY: u64 = 60 * SECOND;
 /// Every later one.
 const READY: u64 = 30 * SECOND;
+/// One from another program, beside which the former one waits to be taken again.
+const UPGRADE_READY: u64 = 4 * SECOND;
 /// How long the answer to a question may take.
 const ANSWER: u64 = 10 * SECOND;
 /// Waking this much too late means that the machine or the whole container stood still, the manager with it.
@@ -27,7 +29,7 @@ pub fn next_deadline(table: &Table) -> Option<Instant> {
         Manager::Dying { kill_at, .. } => *kill_at,
         Manager::Up { since, talk, .. } => match (talk.phase, talk.ping) {
             (Phase::Ending, _) => None,
-            (Phase::Greeting | Phase::Adopting, _) => Some(ready_by(table, *since)),
+            (Phase::Greeting | Phase::Adopting, _) => Some(since.saturating_add(ready_within(table))),
             (Phase::Live, Ping::Answered(_)) => ask_at(table),
             (Phase::Live, Ping::Wanted(at) | Ping::Asked(at)) => Some(at.saturating_add(ANSWER)),
         },
@@ -36,7 +38,7 @@ pub fn next_deadline(table: &Table) -> Option<Instant> {
         Mode::Serving => table.stop_by,
         Mode::Stopping { until } | Mode::Ending { until, .. } => Some(until),
     };
-    [manager, mode].into_iter().flatten().filter(|at| *at != u64::MAX).min()
+    [manager, mode, upgrade::deadline(table)].into_iter().flatten().filter(|at| *at != u64::MAX).min()
 }
 
 /// Does what is due.
@@ -53,7 +55,8 @@ pub(super) fn tick(table: &mut Table, now: Now) -> Vec<Effect> {
         }
         Mode::Serving | Mode::Stopping { .. } | Mode::Ending { .. } => Vec::new(),
     };
-    let first = table.starts <= 1;
+    effects.extend(upgrade::tick(table, now));
+    let within = ready_within(table);
     let ask = ask_at(table);
     match &mut table.manager {
         Manager::Absent { retry_at } if table.mode == Mode::Serving && passed(*retry_at) => {
@@ -65,7 +68,7 @@ pub(super) fn tick(table: &mut Table, now: Now) -> Vec<Effect> {
         }
         Manager::Up { since, talk, .. } => match (talk.phase, talk.ping) {
             (Phase::Greeting | Phase::Adopting, _) => {
-                let by = since.saturating_add(if first { FIRST_READY } else { READY });
+                let by = since.saturating_add(within);
                 if passed(by.saturating_add(STOOD_STILL)) {
                     *since = now.mono_ns;
                 } else if passed(by) {
@@ -88,8 +91,13 @@ pub(super) fn tick(table: &mut Table, now: Now) -> Vec<Effect> {
     effects
 }
 
-fn ready_by(table: &Table, since: Instant) -> Instant {
-    since.saturating_add(if table.starts <= 1 { FIRST_READY } else { READY })
+/// How long a manager may take to become live.
+fn ready_within(table: &Table) -> u64 {
+    match table.upgrade {
+        Upgrade::Switching { .. } => UPGRADE_READY,
+        _ if table.starts <= 1 => FIRST_READY,
+        Upgrade::None | Upgrade::Trial { .. } | Upgrade::Proven { .. } | Upgrade::Done { .. } => READY,
+    }
 }
 
 /// When a live manager is to be asked: always while it is watched, and while a report waits for its acknowledgement.

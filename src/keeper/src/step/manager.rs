@@ -1,11 +1,11 @@
 //! The life of the manager process: started, live, told to die, dead, started again.
 
 use super::requests::STOP_WITHOUT_MANAGER;
-use super::{Effect, heard, is_stop};
-use crate::table::{Conversation, Manager, Mode, Ping, Table};
+use super::{Effect, heard, is_stop, upgrade};
+use crate::table::{Conversation, Manager, Mode, Ping, Table, Told};
 use svd_sys::clock::Now;
 use svd_sys::signal::{ABRT, CONT, KILL, TERM};
-use svd_wire::{Exit, Phase, Report};
+use svd_wire::{Exit, PROTOCOL_MIN, Phase, Report};
 
 const SECOND: u64 = 1_000_000_000;
 /// A manager that was live for longer than this starts the back-off anew.
@@ -40,6 +40,7 @@ pub fn pid(table: &Table) -> Option<i32> {
 
 pub(super) fn start(table: &mut Table) -> Vec<Effect> {
     table.manager = Manager::Starting;
+    upgrade::manager_starts(table);
     table.starts = table.starts.saturating_add(1);
     vec![Effect::StartManager]
 }
@@ -51,13 +52,25 @@ pub(super) fn started(table: &mut Table, pid: i32, now: Now) -> Vec<Effect> {
         sent_through: 0,
         ping: Ping::Answered(now.mono_ns),
         watch: false,
+        version: PROTOCOL_MIN,
+        features: 0,
+        upgrade: Told::Yes,
     });
     table.manager = Manager::Up { pid, since: now.mono_ns, live_since: None, talk };
     Vec::new()
 }
 
 pub(super) fn not_started(table: &mut Table, now: Now) -> Vec<Effect> {
-    failed(table, None, now)
+    match upgrade::manager_gone(table, None) {
+        Some(effects) => next_at_once(table, effects, now),
+        None => failed(table, None, now),
+    }
+}
+
+/// Part of an upgrade, and no death to be counted.
+fn next_at_once(table: &mut Table, effects: Vec<Effect>, now: Now) -> Vec<Effect> {
+    table.manager = Manager::Absent { retry_at: now.mono_ns };
+    effects
 }
 
 pub(super) fn died(table: &mut Table, exit: Exit, now: Now) -> Vec<Effect> {
@@ -70,6 +83,10 @@ pub(super) fn died(table: &mut Table, exit: Exit, now: Now) -> Vec<Effect> {
     if table.mode == Mode::Serving && !table.ever_live && table.records.is_empty() {
         // It could not even begin, as with a config error, and has said why. There is nothing to keep.
         effects.extend(end(table, exit_code(exit), now));
+    } else if table.mode == Mode::Serving
+        && let Some(more) = upgrade::manager_gone(table, Some(exit))
+    {
+        effects.extend(next_at_once(table, more, now));
     } else if table.mode == Mode::Serving {
         effects.push(Effect::Say(format!("the manager ended ({}); its processes go on", describe(exit))));
         let stop = |report: &Report| matches!(report, Report::SignalReceived { signal, .. } if is_stop(*signal));
@@ -110,6 +127,7 @@ fn failed(table: &mut Table, live_since: Option<u64>, now: Now) -> Vec<Effect> {
 pub(super) fn kill(table: &mut Table, why: &str) -> Vec<Effect> {
     let Manager::Up { pid, live_since, .. } = table.manager else { return Vec::new() };
     table.manager = Manager::Dying { pid, live_since, kill_at: None };
+    upgrade::manager_erred(table, &format!("it {why}"));
     vec![Effect::Say(format!("the manager {why}")), Effect::CloseLink, Effect::SignalManager(KILL)]
 }
 
@@ -126,6 +144,7 @@ pub(super) fn hung_up(table: &mut Table, now: Now) -> Vec<Effect> {
 pub(super) fn abort(table: &mut Table, why: &str, now: Now) -> Vec<Effect> {
     let Manager::Up { pid, live_since, .. } = table.manager else { return Vec::new() };
     table.manager = Manager::Dying { pid, live_since, kill_at: Some(now.mono_ns.saturating_add(ABORT_GRACE)) };
+    upgrade::manager_erred(table, &format!("it {why}"));
     vec![Effect::Say(format!("the manager {why}; it is replaced")), Effect::CloseLink, Effect::SignalManager(ABRT)]
 }
 
@@ -184,7 +203,7 @@ pub fn exit_code(exit: Exit) -> u8 {
     }
 }
 
-fn describe(exit: Exit) -> String {
+pub(super) fn describe(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit code {code}"),
         Exit::Signal { signal, .. } => format!("signal {}", svd_sys::signal::name(signal)),

@@ -1,7 +1,7 @@
 //! What the manager asks for, and what the keeper is sent by signal.
 
-use super::{Effect, manager, number, record, refuse, report};
-use crate::table::{Conversation, Forget, Handover, Manager, Mode, Ping, Table, stamp};
+use super::{Effect, manager, number, record, refuse, report, upgrade};
+use crate::table::{Conversation, Forget, Handover, Manager, Mode, Ping, Table, Told, stamp};
 use svd_sys::clock::Now;
 use svd_wire::{
     Life, MAX_SPAWNS, PROTOCOL_MAX, PROTOCOL_MIN, Phase, Report, Request, Rusage, SignalSent, SpawnId, SpawnSpec,
@@ -30,7 +30,7 @@ pub(super) fn request(table: &mut Table, request: Request, fds: usize, now: Now)
         return manager::kill(table, "asked for what is not allowed now");
     }
     match request {
-        Request::Hello { min, max, .. } => hello(table, min, max),
+        Request::Hello { min, max, features, .. } => hello(table, min, max, features),
         Request::Ready => ready(table, now),
         Request::Spawn { spawn, spec } => spawn_requested(table, spawn, spec, now),
         // The caller has read the memfd and asks as if it had come in the message.
@@ -90,18 +90,24 @@ pub(super) fn request(table: &mut Table, request: Request, fds: usize, now: Now)
         }
         Request::TellHost { state, attach } => vec![Effect::TellHost(state, attach)],
         Request::Exit { code } => manager::end(table, code, now),
+        Request::UpgradeManager { note } => upgrade::manager_requested(table, note, now),
+        Request::UpgradeKeeper { note } => upgrade::keeper_requested(table, note),
+        Request::UpgradeSeen => {
+            upgrade::seen(table);
+            Vec::new()
+        }
     }
 }
 
 fn expected_fds(request: &Request) -> usize {
     match request {
         Request::Spawn { spec, .. } => spec.fds.len(),
-        Request::Hold { .. } => 1,
+        Request::Hold { .. } | Request::UpgradeManager { .. } => 1,
         _ => 0,
     }
 }
 
-fn hello(table: &mut Table, min: u16, max: u16) -> Vec<Effect> {
+fn hello(table: &mut Table, min: u16, max: u16, features: u64) -> Vec<Effect> {
     if min > PROTOCOL_MAX || max < PROTOCOL_MIN {
         return manager::kill(table, "speaks no version of the protocol that the keeper speaks");
     }
@@ -115,6 +121,8 @@ fn hello(table: &mut Table, min: u16, max: u16) -> Vec<Effect> {
     if let Some(talk) = table.talk() {
         talk.phase = Phase::Adopting;
         talk.handover = handover;
+        talk.version = max.min(PROTOCOL_MAX);
+        talk.features = features;
     }
     // The inventory tells what the services have said so far.
     table.dirty.clear();
@@ -134,12 +142,15 @@ fn ready(table: &mut Table, now: Now) -> Vec<Effect> {
         sent_through,
         ping: Ping::Answered(now.mono_ns),
         watch: false,
+        version: talk.version,
+        features: talk.features,
+        upgrade: Told::No,
     };
     table.pending_since = now.mono_ns;
     table.ever_live = true;
     table.failures = 0;
     table.stop_by = None;
-    Vec::new()
+    upgrade::manager_live(table)
 }
 
 fn spawn_requested(table: &mut Table, spawn: SpawnId, spec: Box<SpawnSpec>, now: Now) -> Vec<Effect> {

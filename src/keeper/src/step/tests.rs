@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::outbox;
-use crate::table::Manager;
+use crate::table::{Manager, Upgrade};
 use svd_sys::signal::{ABRT, CONT, KILL, TERM};
-use svd_wire::Phase;
+use svd_wire::{Phase, UpgradeOutcome};
 
 const MANAGER: i32 = 1000;
 
@@ -38,6 +38,7 @@ impl Sim {
             let answer = match effect {
                 Effect::StartManager => Input::ManagerStarted { pid: self.pid() },
                 Effect::Fork(spawn, _) => Input::Forked { spawn: *spawn, pid: self.pid() },
+                Effect::TryProgram => Input::TrialStarted(Ok(self.pid())),
                 _ => continue,
             };
             more.extend(step(&mut self.table, answer, self.now));
@@ -62,7 +63,7 @@ impl Sim {
     fn ask(&mut self, request: Request) -> Vec<Effect> {
         let fds = match &request {
             Request::Spawn { spec, .. } => spec.fds.len(),
-            Request::Hold { .. } => 1,
+            Request::Hold { .. } | Request::UpgradeManager { .. } => 1,
             _ => 0,
         };
         self.at(0, Input::Request { request, fds })
@@ -394,4 +395,112 @@ fn the_id_of_a_start_that_was_refused_is_never_given_again() {
     // then a later manager begins above it, since it will be told of the refusal again
     assert_eq!(sim.table.last_spawn, SpawnId(8));
     assert!(matches!(sim.said.last(), Some(Report::SpawnFailed { spawn: SpawnId(8), .. })));
+}
+
+// ---- upgrades ----
+
+impl Sim {
+    fn upgrade_manager(&mut self) -> Vec<Effect> {
+        self.ask(Request::UpgradeManager { note: b"n".to_vec() })
+    }
+
+    /// Asks for the keeper's turn; the process of the trial.
+    fn try_keeper(&mut self) -> i32 {
+        assert_eq!(self.ask(Request::UpgradeKeeper { note: b"n".to_vec() }), [Effect::TryProgram]);
+        match self.table.upgrade {
+            Upgrade::Trial { pid: Some(pid), .. } => pid,
+            ref other => panic!("no trial: {other:?}"),
+        }
+    }
+
+    fn ends(&mut self, pid: i32, exit: Exit) -> Vec<Effect> {
+        self.at(0, Input::Reaped { pid, exit, rusage: Rusage::default() })
+    }
+
+    fn outcome(&self) -> &UpgradeOutcome {
+        match &self.table.upgrade {
+            Upgrade::Done { outcome, .. } => outcome,
+            other => panic!("not over: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_is_no_death_and_the_next_manager_is_due_at_once() {
+    let mut sim = Sim::live();
+    assert_eq!(sim.upgrade_manager(), [Effect::TakeProgram, Effect::CloseLink]);
+    sim.manager_dies(Exit::Code(0));
+    assert_eq!(sim.next(), [Effect::StartManager]);
+    assert_eq!(sim.now.mono_ns, 1_000_000_000, "without a pause");
+    sim.become_live();
+    assert_eq!((sim.outcome(), sim.table.quick_deaths), (&UpgradeOutcome::ManagerRuns, 0));
+}
+
+#[test]
+fn a_manager_that_has_asked_for_its_successor_and_stays_is_killed() {
+    let mut sim = Sim::live();
+    sim.upgrade_manager();
+    assert_eq!(sim.next(), [Effect::SignalManager(KILL)]);
+}
+
+#[test]
+fn a_new_manager_that_is_late_or_dies_gives_way_to_the_former_program() {
+    for late in [false, true] {
+        let mut sim = Sim::live();
+        sim.upgrade_manager();
+        sim.manager_dies(Exit::Code(0));
+        sim.next();
+        if late {
+            let effects = sim.next();
+            assert!(effects.contains(&Effect::SignalManager(ABRT)), "{effects:?}");
+            assert_eq!(sim.seconds(), 5, "four seconds after its start");
+        }
+        assert!(sim.manager_dies(CRASH).contains(&Effect::TakeProgramBack));
+        assert!(matches!(sim.outcome(), UpgradeOutcome::ManagerRefused { .. }));
+        assert_eq!(sim.next(), [Effect::StartManager]);
+    }
+}
+
+#[test]
+fn the_program_is_become_only_after_a_trial_that_passed_and_while_a_manager_is_live() {
+    const PASSED: Exit = Exit::Code(crate::entry::TRIAL_PASSED);
+    let mut sim = Sim::live();
+    let trial = sim.try_keeper();
+    sim.manager_dies(CRASH);
+    assert_eq!(sim.ends(trial, PASSED), [Effect::ForgetTrial], "not while nobody is there to be handed over");
+    sim.next();
+    sim.ask(Request::Hello { min: 1, max: 9, features: 0, build: String::new() });
+    assert_eq!(sim.ask(Request::Ready), [Effect::Become]);
+    sim.at(0, Input::NotBecome { why: "it cannot".into() });
+    assert_eq!(*sim.outcome(), UpgradeOutcome::KeeperRefused { why: "it cannot".into() });
+}
+
+#[test]
+fn a_trial_that_fails_or_takes_too_long_changes_nothing() {
+    let mut sim = Sim::live();
+    let trial = sim.try_keeper();
+    assert_eq!(sim.ends(trial, Exit::Code(0)), [Effect::ForgetTrial], "any other program exits so");
+    assert!(matches!(sim.outcome(), UpgradeOutcome::KeeperRefused { .. }));
+    sim.ask(Request::UpgradeSeen);
+    assert_eq!(sim.table.upgrade, Upgrade::None);
+    let trial = sim.try_keeper();
+    assert_eq!(sim.next(), [Effect::KillTrial]);
+    assert_eq!(next_deadline(&sim.table), None, "killed once");
+    sim.ends(trial, Exit::Signal { signal: KILL, core: false });
+    assert!(matches!(sim.outcome(), UpgradeOutcome::KeeperRefused { why } if why.contains("in time")));
+}
+
+#[test]
+fn nothing_else_is_asked_for_while_an_upgrade_is_under_way() {
+    let mut sim = Sim::live();
+    sim.try_keeper();
+    assert!(sim.upgrade_manager().contains(&Effect::SignalManager(KILL)));
+}
+
+#[test]
+fn a_stop_of_everything_is_not_held_up_by_a_program_that_could_be_become() {
+    let mut sim = Sim::live();
+    let trial = sim.try_keeper();
+    sim.ask(Request::Exit { code: 0 });
+    assert_eq!(sim.ends(trial, Exit::Code(crate::entry::TRIAL_PASSED)), [Effect::ForgetTrial]);
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use svd_sys::packet::PacketSocket;
 use svd_sys::{fd, pidfd};
 use svd_wire::{
-    Instance, MAX_MESSAGE, PROTOCOL_MAX, Report, Request, SpawnId, SpawnSpec, decode_report, encode_request,
+    FEATURE_UPGRADE, Instance, MAX_MESSAGE, PROTOCOL_MAX, Report, Request, SpawnId, SpawnSpec, UpgradeOutcome,
+    decode_report, encode_request,
 };
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -132,7 +133,7 @@ impl Manager {
         }
     }
 
-    /// The next report but pings, which are answered.
+    /// The next report but pings, which are answered, and the word that there is no upgrade or one under way.
     pub fn recv(&self) -> (Report, Vec<OwnedFd>) {
         loop {
             assert!(fd::wait_readable(self.wire.as_fd(), PATIENCE).unwrap(), "the keeper says nothing");
@@ -140,6 +141,7 @@ impl Manager {
             let (len, fds) = self.wire.recv(&mut buffer).unwrap().expect("the keeper hung up");
             match decode_report(&buffer[..len], fds.len()).unwrap().1 {
                 Report::Ping => self.send(&Request::Pong, &[]),
+                Report::Upgraded { outcome: UpgradeOutcome::Nothing | UpgradeOutcome::UnderWay, .. } => {}
                 report => return (report, fds),
             }
         }
@@ -150,7 +152,7 @@ impl Manager {
     }
 
     pub fn hello(&self) -> Inventory {
-        self.send(&Request::Hello { min: 1, max: PROTOCOL_MAX, features: 0, build: "test".into() }, &[]);
+        self.send(&Request::Hello { min: 1, max: PROTOCOL_MAX, features: FEATURE_UPGRADE, build: "test".into() }, &[]);
         let welcome = self.report();
         assert!(matches!(welcome, Report::Welcome { .. }));
         let mut inventory = Inventory { welcome, held: Vec::new(), instances: Vec::new() };

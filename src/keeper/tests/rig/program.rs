@@ -1,5 +1,8 @@
 //! What the tests run: `keeper PATH` is a keeper; the managers that it starts connect to PATH, hand their end of the
 //! wire over and sleep until they are killed, so that the test can play the manager. `-- COMMAND` is tini's mode.
+//!
+//! A copy of it under another name is another program, which does what its name says: `hangs`, `exits`, `crashes` as a
+//! manager; `cannot`, `dawdles` as a trial; `locks` passes its trial and then cannot be executed any more.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +15,21 @@ use svd_sys::packet::PacketSocket;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let exe = std::env::current_exe().unwrap_or_default();
+    let nature = exe.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    match (svd_keeper::entry(&args), nature.as_str()) {
+        (Entry::Manager, "hangs") | (Entry::Trial, "dawdles") => loop {
+            std::thread::park();
+        },
+        (Entry::Manager, "crashes") => std::process::abort(),
+        (Entry::Manager, "exits") | (Entry::Trial, "cannot") => return ExitCode::SUCCESS,
+        (Entry::Trial, "locks") => {
+            let _unwritable = std::fs::set_permissions(&exe, std::os::unix::fs::PermissionsExt::from_mode(0o600));
+        }
+        _ => {}
+    }
     match svd_keeper::entry(&args) {
+        Entry::Trial => svd_keeper::trial().into(),
         Entry::Manager => manager(&args),
         Entry::Single { argv } => svd_keeper::run_single(argv, &std::env::var_os("PATH").unwrap_or_default()).into(),
         Entry::Keeper => svd_keeper::run(args).into(),

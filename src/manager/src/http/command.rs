@@ -1,5 +1,7 @@
 //! Routes that change things. The main loop decides; here is only how its answer becomes an HTTP status.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 use svd_api as api;
 use tokio::sync::oneshot;
@@ -8,7 +10,12 @@ use super::ApiState;
 use super::access::actor;
 use super::answer::{Answer, Failure, json, with_status};
 use super::dispatch::{Caller, LOOK_TIME, ask};
+use super::query::Query;
+use super::server::{Shared, ended};
 use crate::ask::{Actor, Ask, Role};
+
+/// An upgrade has ended within this, in whatever way: each of its steps has a deadline of a few seconds.
+const OUTCOME_TIME: Duration = Duration::from_secs(60);
 
 /// start, stop, restart, reload, drain, kill, enable, disable.
 pub async fn command(
@@ -52,6 +59,35 @@ pub async fn apply(state: &ApiState, caller: Caller, request: api::ApplyRequest)
     order(state, caller, |actor, reply| Ask::Apply { request, actor, reply }).await
 }
 
+/// Become another build. Another file than svd's own is for admins: svd runs it with all its rights.
+pub async fn upgrade(state: &ApiState, caller: Caller, request: api::UpgradeRequest) -> Result<Answer, Failure> {
+    token(&request.token)?;
+    if let Some(file) = request.binary.as_deref().filter(|file| !file.starts_with('/')) {
+        return Err(Failure::bad(format!("`binary` has to be an absolute path, and `{file}` is not")));
+    }
+    if request.binary.is_some() && caller.role < Role::Admin {
+        let message = "another program is for root and the user svd runs as; without `binary` the file that svd was started from is taken";
+        return Err(Failure::new(StatusCode::FORBIDDEN, message.to_owned()));
+    }
+    order(state, caller, |actor, reply| Ask::Upgrade { request, actor, reply }).await
+}
+
+/// How an upgrade has ended: waits until it has.
+pub async fn upgrade_outcome(shared: &Shared, query: &Query) -> Result<Answer, Failure> {
+    let token = token(query.text("token").unwrap_or_default())?.to_owned();
+    let mut stop = shared.stop.clone();
+    tokio::select! {
+        result = ask(&shared.state, Some(OUTCOME_TIME), |reply| Ask::UpgradeOutcome { token, reply }) => Ok(told(&result?)),
+        () = ended(&mut stop) => Err(Failure::unavailable("svd is ending")),
+    }
+}
+
+fn token(token: &str) -> Result<&str, Failure> {
+    let is_good =
+        (1..=64).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if is_good { Ok(token) } else { Err(Failure::bad("`token` has to be 1 to 64 letters, digits and dashes")) }
+}
+
 /// Stop all and end.
 pub async fn shutdown(state: &ApiState, caller: Caller, request: api::ShutdownRequest) -> Result<Answer, Failure> {
     order(state, caller, |actor, reply| Ask::Shutdown { request, actor, reply }).await
@@ -79,7 +115,11 @@ async fn order(
     make: impl FnOnce(Actor, oneshot::Sender<api::CommandResult>) -> Ask,
 ) -> Result<Answer, Failure> {
     let actor = actor(caller.uid, caller.role).await;
-    let result = ask(state, None, |reply| make(actor, reply)).await?;
+    Ok(told(&ask(state, None, |reply| make(actor, reply)).await?))
+}
+
+/// An outcome with the status that goes with it.
+fn told(result: &api::CommandResult) -> Answer {
     let status = match result.outcome {
         api::OutcomeWord::Done | api::OutcomeWord::Planned => StatusCode::OK,
         api::OutcomeWord::Refused => StatusCode::CONFLICT,
@@ -87,5 +127,5 @@ async fn order(
             StatusCode::INTERNAL_SERVER_ERROR
         }
     };
-    Ok(with_status(status, &result))
+    with_status(status, result)
 }

@@ -80,6 +80,8 @@ where
         Endpoint::Scale => command::scale(state, caller, read(body).await?).await,
         Endpoint::Signal => command::signal(state, caller, read(body).await?).await,
         Endpoint::Apply => command::apply(state, caller, read(body).await?).await,
+        Endpoint::Upgrade => command::upgrade(state, caller, read(body).await?).await,
+        Endpoint::UpgradeOutcome => command::upgrade_outcome(shared, &query).await,
         Endpoint::Shutdown => command::shutdown(state, caller, read(body).await?).await,
         Endpoint::Exec => command::exec(state, caller, read(body).await?).await,
     }

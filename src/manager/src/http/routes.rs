@@ -39,6 +39,10 @@ pub enum Endpoint {
     Signal,
     /// Re-read the config.
     Apply,
+    /// Become another build.
+    Upgrade,
+    /// How that has ended.
+    UpgradeOutcome,
     /// Stop all.
     Shutdown,
     /// The chain of events behind a state.
@@ -131,6 +135,11 @@ pub const ROUTES: &[Route] = &[
     post("/v1/processes/scale", Endpoint::Scale, "Set how many instances there are to be", "ScaleRequest"),
     post("/v1/processes/signal", Endpoint::Signal, "Send a signal to main processes", "SignalRequest"),
     post("/v1/apply", Endpoint::Apply, "Re-read the config and change what differs", "ApplyRequest"),
+    post("/v1/upgrade", Endpoint::Upgrade, "Become another build of svd without restarting anything", "UpgradeRequest"),
+    Route {
+        params: &[Param { name: "token", about: "as given when the upgrade was asked for" }],
+        ..get("/v1/upgrade", Endpoint::UpgradeOutcome, "How an upgrade has ended, when it has", "CommandResult")
+    },
     post("/v1/shutdown", Endpoint::Shutdown, "Stop all and end svd", "ShutdownRequest"),
     Route { params: &[TARGET], ..get("/v1/why", Endpoint::Why, "Why instances are in their states", "Why") },
     Route {

@@ -21,6 +21,7 @@ use super::recycle::MemoryWatch;
 use super::settings::Settings;
 use super::spawns::Spawns;
 use super::sweep::Sweeper;
+use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
 use crate::ask::{Actor, Ask};
 use crate::listen::{Key, Listeners};
@@ -39,6 +40,12 @@ pub struct KeeperFacts {
     pub pid: i32,
     /// Which start of a manager this is.
     pub manager_starts: u32,
+    /// The version of the protocol between it and this manager.
+    pub protocol: u16,
+    /// Its feature bits.
+    pub features: u64,
+    /// Its build, for people.
+    pub build: String,
 }
 
 /// A command that has not ended.
@@ -103,6 +110,7 @@ pub struct App {
     pub(super) stopping: Stopping,
     pub(super) wish: Wish,
     pub(super) host: Host,
+    pub(super) upgrade: Upgrade,
 }
 
 /// Whether the keeper expects signs of life.
@@ -177,7 +185,7 @@ impl App {
             tokio::select! {
                 biased;
                 report = self.link.recv() => {
-                    let (report, fds) = report?;
+                    let (report, fds) = report.map_err(|error| self.upgrade.explain(error))?;
                     self.report(report, fds)?;
                     // What is there already goes into the same transaction, within reason.
                     for _ in 0..64 {
@@ -301,6 +309,7 @@ impl App {
                 self.listeners.mend(&process);
                 Ok(())
             }
+            Inner::Upgradable(checked) => self.upgrade_checked(*checked),
             Inner::QueueEmpty(spawn) => self.turn(Event::QueueEmpty { spawn }),
             Inner::Health(spawn, result) => self.health(spawn, result),
             Inner::HostExtend => self.host_extend(),
@@ -342,7 +351,7 @@ impl App {
         for (reply, result) in committed.replies {
             let _left = reply.send(result);
         }
-        Ok(())
+        self.upgrade_when_stored()
     }
 
     /// Registers a command and gives it to the core.

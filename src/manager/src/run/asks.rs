@@ -60,6 +60,11 @@ impl App {
             Ask::Scale { request, actor, reply } => self.scale(request, actor, reply),
             Ask::Signal { request, actor, reply } => self.signal(request, actor, reply),
             Ask::Apply { request, actor, reply } => self.apply(request, actor, reply),
+            Ask::Upgrade { request, actor, reply } => self.upgrade(request, actor, reply),
+            Ask::UpgradeOutcome { token, reply } => {
+                self.upgrade_outcome(token, reply);
+                Ok(())
+            }
             Ask::Shutdown { request, actor, reply } => {
                 let asked = Asked {
                     words: if request.now { "shutdown --now".into() } else { "shutdown".into() },

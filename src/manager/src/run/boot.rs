@@ -26,6 +26,7 @@ use super::settings::{Setting, Settings};
 use super::spawns::Spawns;
 use super::sweep::Sweeper;
 use super::terminal::Terminal;
+use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
 use crate::ask::Handle;
 use crate::cli::RunArgs;
@@ -99,12 +100,16 @@ pub fn run(args: &RunArgs, socket: OwnedFd) -> u8 {
     match result {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!(%error, "the manager ends");
+            match error {
+                BootError::Link(LinkError::Replaced) => tracing::info!(%error, "the manager ends"),
+                _ => tracing::error!(%error, "the manager ends"),
+            }
             match error {
                 BootError::Config(text) => {
                     crate::say::line(text.trim_end());
                     2
                 }
+                BootError::Link(LinkError::Replaced) => 0,
                 BootError::Link(LinkError::Closed) => 1,
                 BootError::Link(_) | BootError::Other(_) => {
                     crate::say::line(&format!("svd: {error}"));
@@ -225,7 +230,7 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
 
 /// Whom the keeper can tell something, and what this config has stored there.
 fn above(inventory: &Inventory, plan: &svd_config::Plan) -> Above {
-    match (inventory.features & svd_wire::FEATURE_HOST != 0, plan.store_listeners) {
+    match (inventory.keeper_features & svd_wire::FEATURE_HOST != 0, plan.store_listeners) {
         (false, _) => Above::Nobody,
         (true, false) => Above::Someone,
         (true, true) => Above::Store,
@@ -484,6 +489,9 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
             boot: inventory.boot,
             pid: inventory.keeper_pid,
             manager_starts: inventory.manager_starts,
+            protocol: inventory.protocol,
+            features: inventory.keeper_features,
+            build: std::mem::take(&mut inventory.keeper_build),
         },
         settings,
         place,
@@ -516,6 +524,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         stopping: Stopping::No,
         wish: Wish::Changed,
         host: Host::new(above),
+        upgrade: Upgrade::default(),
     };
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {
@@ -544,6 +553,8 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
 
 fn begun(inventory: &Inventory) -> NewEvent {
     let before = match inventory.last_death {
+        // Only one that makes way for another build ends so.
+        Some(svd_wire::Exit::Code(0)) => "; the one before made way for it".to_owned(),
         Some(exit) => format!("; the one before {}", exit_status(exit)),
         None => String::new(),
     };

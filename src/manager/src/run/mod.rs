@@ -29,6 +29,7 @@ mod status;
 mod sweep;
 mod targets;
 mod terminal;
+mod upgrade;
 mod usage;
 
 use std::net::SocketAddr;
@@ -69,6 +70,8 @@ pub enum Inner {
     MemoryDue,
     /// Those use more memory than they may: so many bytes.
     MemoryOver(Vec<(SpawnId, u64)>),
+    /// A program to upgrade to was looked at.
+    Upgradable(Box<upgrade::Checked>),
     /// A scan of the process tree has ended.
     Swept(Vec<sweep::Left>),
     /// Somebody who was being waited for has ended: scan again.

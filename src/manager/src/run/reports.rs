@@ -56,6 +56,7 @@ impl App {
                 self.commits.ack(seq);
                 self.signal_received(signal)
             }
+            Report::Upgraded { note, outcome, build } => self.upgraded(&note, outcome, build),
             Report::Ping => self.link.send(&Request::Pong, Vec::new()),
             unexpected @ (Report::Welcome { .. }
             | Report::Held { .. }

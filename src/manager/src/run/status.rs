@@ -45,6 +45,8 @@ impl App {
             release: None,
             svd: api::Svd {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                keeper_version: self.keeper.build.clone(),
+                protocol: self.keeper.protocol,
                 keeper_pid: self.keeper.pid,
                 manager_pid: svd_sys::process::pid(),
                 manager_starts: self.keeper.manager_starts,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use svd_wire::{Exit, FdRole, Instance, PROTOCOL_MAX, PROTOCOL_MIN, Report, Request};
+use svd_wire::{Exit, FEATURE_UPGRADE, FdRole, Instance, PROTOCOL_MAX, PROTOCOL_MIN, Report, Request};
 
 use super::{Link, LinkError};
 
@@ -19,8 +19,12 @@ pub struct Found {
 /// All of it.
 #[derive(Debug)]
 pub struct Inventory {
-    /// What the keeper can do beyond the protocol's version.
-    pub features: u64,
+    /// The version of the protocol that both speak.
+    pub protocol: u16,
+    /// The keeper's feature bits.
+    pub keeper_features: u64,
+    /// The keeper's build, for people.
+    pub keeper_build: String,
     /// Random id of this keeper's life.
     pub boot: [u8; 16],
     /// The keeper's process id.
@@ -41,14 +45,22 @@ impl Inventory {
     /// Says hello and takes the inventory in.
     pub async fn take(link: &mut Link) -> Result<Inventory, LinkError> {
         let build = env!("CARGO_PKG_VERSION").to_owned();
-        link.send(&Request::Hello { min: PROTOCOL_MIN, max: PROTOCOL_MAX, features: 0, build }, Vec::new())?;
+        link.send(
+            &Request::Hello { min: PROTOCOL_MIN, max: PROTOCOL_MAX, features: FEATURE_UPGRADE, build },
+            Vec::new(),
+        )?;
         link.flush().await?;
         let (report, _) = link.recv().await?;
-        let Report::Welcome { features, boot, keeper_pid, manager_starts, last_death, last_spawn, .. } = report else {
+        let Report::Welcome {
+            version, features, build, boot, keeper_pid, manager_starts, last_death, last_spawn, ..
+        } = report
+        else {
             return Err(LinkError::OutOfTurn { wanted: "Welcome", got: format!("{report:?}") });
         };
         let mut inventory = Inventory {
-            features,
+            protocol: version,
+            keeper_features: features,
+            keeper_build: build,
             boot,
             keeper_pid,
             manager_starts,

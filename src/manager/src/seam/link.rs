@@ -21,6 +21,9 @@ pub enum LinkError {
     /// The keeper is gone.
     #[error("the keeper closed the link")]
     Closed,
+    /// The keeper closed the link because this manager has made way for another build.
+    #[error("another build takes over")]
+    Replaced,
     /// The keeper said something this build does not understand.
     #[error("the keeper sent a message that cannot be read: {0}")]
     Malformed(#[from] DecodeError),

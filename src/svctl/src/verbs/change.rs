@@ -230,12 +230,27 @@ async fn next(progress: &mut Option<Progress>, screen: &Screen<'_>) -> String {
 }
 
 fn conclude<T>(session: &mut Session<'_, '_>, answer: &Answer, order: &Order<'_, T>) -> Result<(), Failure> {
-    let Ok(mut result) = serde_json::from_slice::<CommandResult>(&answer.body) else {
-        return Err(match answer.status {
-            200 => Failure::Failed("svd's answer is not understood; is svctl of another version than svd?".to_owned()),
-            status => Failure::from_status(status, answer.error()),
-        });
-    };
+    let mut result = outcome(answer)?;
+    if order.plan == Plan::Shown && session.screen.format == Format::Human && is_success(&result) {
+        result.changes.clear();
+    }
+    tell(session, &result, order.targets)
+}
+
+/// What an answer to an order says.
+pub(super) fn outcome(answer: &Answer) -> Result<CommandResult, Failure> {
+    serde_json::from_slice(&answer.body).map_err(|_| match answer.status {
+        200 => Failure::Failed("svd's answer is not understood; is svctl of another version than svd?".to_owned()),
+        status => Failure::from_status(status, answer.error()),
+    })
+}
+
+fn is_success(result: &CommandResult) -> bool {
+    matches!(result.outcome, OutcomeWord::Done | OutcomeWord::Planned)
+}
+
+/// Shows an outcome; its exit code.
+pub(super) fn tell(session: &mut Session<'_, '_>, result: &CommandResult, targets: &[String]) -> Result<(), Failure> {
     let code = match result.outcome {
         OutcomeWord::Done | OutcomeWord::Planned => None,
         OutcomeWord::Failed => Some(FAILED),
@@ -244,15 +259,10 @@ fn conclude<T>(session: &mut Session<'_, '_>, answer: &Answer, order: &Order<'_,
         OutcomeWord::Held => Some(HELD),
     };
     match (session.screen.format, code) {
-        (Format::Json, _) => session.screen.print_json(&result)?,
-        (Format::Human, None) => {
-            if order.plan == Plan::Shown {
-                result.changes.clear();
-            }
-            session.screen.print(&view::result::render(&result))?;
-        }
+        (Format::Json, _) => session.screen.print_json(result)?,
+        (Format::Human, None) => session.screen.print(&view::result::render(result))?,
         (Format::Human, Some(_)) => {
-            let told = view::result::failure(&result, order.targets);
+            let told = view::result::failure(result, targets);
             session.screen.note(&format!("svctl: {}", told.trim_end()));
         }
     }

@@ -65,50 +65,18 @@ fn sentence(health: &Health) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use svd_api::{Instance, Process, Svd};
+    use crate::view::status::tests::{instance, process, shop};
+    use svd_api::Instance;
 
     fn status(svd: &str, instances: &[(&str, Role, &str)]) -> Status {
-        let instance = |(id, role, state): &(&str, Role, &str)| Instance {
-            id: (*id).to_owned(),
+        let of = |(id, role, state): &(&str, Role, &str)| Instance {
             role: *role,
-            spawn: None,
-            pid: None,
-            state: (*state).to_owned(),
-            release: None,
-            since: String::new(),
-            restarts: 0,
-            exit: None,
             reason: (*state == "backoff").then(|| "exit code 3".to_owned()),
-            cpu_percent: None,
-            memory_bytes: None,
+            ..instance(id, state, None)
         };
-        let process = Process {
-            name: "web".to_owned(),
-            want: 1,
-            ready: 0,
-            disabled: false,
-            oneshot: false,
-            listeners: Vec::new(),
-            instances: instances.iter().map(instance).collect(),
-        };
-        Status {
-            app: "shop".to_owned(),
-            environment: None,
-            release: None,
-            svd: Svd {
-                version: String::new(),
-                keeper_pid: 1,
-                manager_pid: 2,
-                manager_starts: 1,
-                state: svd.to_owned(),
-                config: String::new(),
-                root: String::new(),
-            },
-            processes: vec![process],
-            jobs: Vec::new(),
-            deploy: None,
-            warnings: Vec::new(),
-        }
+        let mut status = shop(vec![process("web", instances.iter().map(of).collect())]);
+        status.svd.state = svd.to_owned();
+        status
     }
 
     #[test]

@@ -223,7 +223,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn process(name: &str, instances: Vec<Instance>) -> Process {
+    pub(crate) fn process(name: &str, instances: Vec<Instance>) -> Process {
         Process {
             name: name.to_owned(),
             want: u32::try_from(instances.len()).unwrap(),
@@ -235,12 +235,14 @@ pub(crate) mod tests {
         }
     }
 
-    fn shop(processes: Vec<Process>) -> Status {
+    pub(crate) fn shop(processes: Vec<Process>) -> Status {
         Status {
             app: "shop".to_owned(),
             environment: Some("production".to_owned()),
             release: None,
             svd: Svd {
+                keeper_version: "0.1.0".into(),
+                protocol: 2,
                 version: "0.1.0".to_owned(),
                 keeper_pid: 1,
                 manager_pid: 17,

@@ -6,9 +6,11 @@ use super::request::{MAX_BUILD, name};
 use super::spec;
 use crate::MAX_TAG;
 use crate::message::{
-    Exit, Instance, Life, NotifyState, Report, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp,
+    Exit, Instance, Life, NotifyState, Report, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp, UpgradeOutcome,
 };
 
+/// The longest reason of a refused upgrade in bytes.
+const MAX_WHY: usize = 4096;
 /// The longest status text in bytes.
 const MAX_STATUS: usize = 512;
 
@@ -87,6 +89,12 @@ pub(super) fn encode(report: &Report, to: &mut Writer) -> u16 {
             9
         }
         Report::Ping => 10,
+        Report::Upgraded { note, outcome, build } => {
+            to.bytes(note);
+            write_outcome(to, outcome);
+            to.bytes(build.as_bytes());
+            11
+        }
     }
 }
 
@@ -126,20 +134,54 @@ pub(super) fn decode(kind: u16, from: &mut Reader<'_>) -> Result<Report, DecodeE
         8 => Report::Notified { spawn: SpawnId(from.u64()?), state: read_notify(from)? },
         9 => Report::SignalReceived { seq: from.u64()?, signal: from.i32()? },
         10 => Report::Ping,
+        11 => Report::Upgraded {
+            note: from.bytes(MAX_TAG, "note")?,
+            outcome: read_outcome(from)?,
+            build: from.text(MAX_BUILD, "build")?,
+        },
         other => return Err(DecodeError::UnknownKind(other)),
     })
 }
 
-fn write_stamp(to: &mut Writer, stamp: Stamp) {
+fn write_outcome(to: &mut Writer, outcome: &UpgradeOutcome) {
+    match outcome {
+        UpgradeOutcome::ManagerRuns => to.u8(1),
+        UpgradeOutcome::ManagerRefused { why } => {
+            to.u8(2);
+            to.bytes(why.as_bytes());
+        }
+        UpgradeOutcome::KeeperRuns => to.u8(3),
+        UpgradeOutcome::KeeperRefused { why } => {
+            to.u8(4);
+            to.bytes(why.as_bytes());
+        }
+        UpgradeOutcome::UnderWay => to.u8(5),
+        UpgradeOutcome::Nothing => to.u8(6),
+    }
+}
+
+fn read_outcome(from: &mut Reader<'_>) -> Result<UpgradeOutcome, DecodeError> {
+    match from.u8()? {
+        1 => Ok(UpgradeOutcome::ManagerRuns),
+        2 => Ok(UpgradeOutcome::ManagerRefused { why: from.text(MAX_WHY, "why")? }),
+        3 => Ok(UpgradeOutcome::KeeperRuns),
+        4 => Ok(UpgradeOutcome::KeeperRefused { why: from.text(MAX_WHY, "why")? }),
+        5 => Ok(UpgradeOutcome::UnderWay),
+        6 => Ok(UpgradeOutcome::Nothing),
+        _ => Err(DecodeError::Value("outcome")),
+    }
+}
+
+pub(super) fn write_stamp(to: &mut Writer, stamp: Stamp) {
     to.u64(stamp.boot_ns);
     to.u64(stamp.real_ns);
 }
 
-fn read_stamp(from: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
+pub(super) fn read_stamp(from: &mut Reader<'_>) -> Result<Stamp, DecodeError> {
     Ok(Stamp { boot_ns: from.u64()?, real_ns: from.u64()? })
 }
 
-fn write_exit(to: &mut Writer, exit: Exit) {
+pub(super) fn write_exit(to: &mut Writer, exit: Exit) {
     match exit {
         Exit::Code(code) => {
             to.u8(1);
@@ -154,7 +196,7 @@ fn write_exit(to: &mut Writer, exit: Exit) {
     }
 }
 
-fn read_exit(from: &mut Reader<'_>) -> Result<Exit, DecodeError> {
+pub(super) fn read_exit(from: &mut Reader<'_>) -> Result<Exit, DecodeError> {
     match from.u8()? {
         1 => Ok(Exit::Code(from.u8()?)),
         2 => Ok(Exit::Signal { signal: from.i32()?, core: from.bool("core")? }),
@@ -163,7 +205,7 @@ fn read_exit(from: &mut Reader<'_>) -> Result<Exit, DecodeError> {
     }
 }
 
-fn write_error(to: &mut Writer, error: SpawnError) {
+pub(super) fn write_error(to: &mut Writer, error: SpawnError) {
     to.u8(match error.stage {
         Stage::Fork => 1,
         Stage::Session => 2,
@@ -176,7 +218,7 @@ fn write_error(to: &mut Writer, error: SpawnError) {
     to.i32(error.errno);
 }
 
-fn read_error(from: &mut Reader<'_>) -> Result<SpawnError, DecodeError> {
+pub(super) fn read_error(from: &mut Reader<'_>) -> Result<SpawnError, DecodeError> {
     let stage = match from.u8()? {
         1 => Stage::Fork,
         2 => Stage::Session,
@@ -206,7 +248,7 @@ fn read_notify(from: &mut Reader<'_>) -> Result<NotifyState, DecodeError> {
     })
 }
 
-fn write_instance(instance: &Instance, to: &mut Writer) {
+pub(super) fn write_instance(instance: &Instance, to: &mut Writer) {
     to.u64(instance.spawn.0);
     to.bytes(&instance.tag);
     to.bytes(&instance.note);
@@ -244,7 +286,7 @@ fn write_instance(instance: &Instance, to: &mut Writer) {
     write_notify(&instance.notify, to);
 }
 
-fn read_instance(from: &mut Reader<'_>) -> Result<Instance, DecodeError> {
+pub(super) fn read_instance(from: &mut Reader<'_>) -> Result<Instance, DecodeError> {
     Ok(Instance {
         spawn: SpawnId(from.u64()?),
         tag: from.bytes(MAX_TAG, "tag")?,

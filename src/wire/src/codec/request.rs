@@ -4,7 +4,7 @@ use super::DecodeError;
 use super::bytes::{Reader, Writer};
 use super::spec;
 use crate::message::{Request, SpawnId};
-use crate::{MAX_NAME, MAX_STATE, MAX_TAG};
+use crate::{MAX_HOST_STATE, MAX_NAME, MAX_TAG};
 
 /// The longest build string in bytes.
 pub(super) const MAX_BUILD: usize = 256;
@@ -69,6 +69,15 @@ pub(super) fn encode(request: &Request, to: &mut Writer) -> u16 {
             to.u8(*code);
             14
         }
+        Request::UpgradeManager { note } => {
+            to.bytes(note);
+            15
+        }
+        Request::UpgradeKeeper { note } => {
+            to.bytes(note);
+            16
+        }
+        Request::UpgradeSeen => 17,
         Request::TellHost { state, attach } => {
             to.bytes(state.as_bytes());
             to.option(attach.as_ref(), |to, name| to.bytes(name.as_bytes()));
@@ -98,7 +107,10 @@ pub(super) fn decode(kind: u16, from: &mut Reader<'_>) -> Result<Request, Decode
         12 => Request::Watch { on: from.bool("on")? },
         13 => Request::Pong,
         14 => Request::Exit { code: from.u8()? },
-        32 => Request::TellHost { state: from.text(MAX_STATE, "state")?, attach: from.option("attach", name)? },
+        15 => Request::UpgradeManager { note: from.bytes(MAX_TAG, "note")? },
+        16 => Request::UpgradeKeeper { note: from.bytes(MAX_TAG, "note")? },
+        17 => Request::UpgradeSeen,
+        32 => Request::TellHost { state: from.text(MAX_HOST_STATE, "state")?, attach: from.option("attach", name)? },
         other => return Err(DecodeError::UnknownKind(other)),
     })
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::message::{Exit, Instance, Life, NotifyState, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp};
 use crate::spec::{Credentials, FdRole, Rlimit, SpawnSpec};
-use crate::{MAX_NAME, MAX_STATE};
+use crate::{MAX_HOST_STATE, MAX_NAME};
 
 /// xorshift: the same histories on every machine.
 struct Random(u64);
@@ -128,7 +128,7 @@ impl Random {
             11 => Request::Watch { on: self.below(2) == 1 },
             12 => Request::Pong,
             13 => {
-                let state = self.text(MAX_STATE as u64);
+                let state = self.text(MAX_HOST_STATE as u64);
                 let attach = (self.below(2) == 1).then(|| self.text(MAX_NAME as u64));
                 Request::TellHost { state, attach }
             }

@@ -178,6 +178,8 @@ pub fn tree() -> api::Status {
         environment: None,
         release: None,
         svd: api::Svd {
+            keeper_version: "0.0.0".into(),
+            protocol: 2,
             version: "0".to_owned(),
             keeper_pid: 1,
             manager_pid: 2,
@@ -235,6 +237,13 @@ async fn main_loop(
                 drop(reply.send(done(format!("signal {}", request.signal), actor)))
             }
             Ask::Apply { request, actor, reply } => drop(reply.send(done(format!("apply {:?}", request.file), actor))),
+            Ask::Upgrade { request, actor, reply } => {
+                drop(reply.send(done(format!("upgrade {:?}", request.binary), actor)))
+            }
+            Ask::UpgradeOutcome { token, reply } => {
+                let nobody = Actor { uid: 0, name: "nobody".into(), role: crate::ask::Role::Read };
+                drop(reply.send(done(format!("outcome of {token}"), nobody)))
+            }
             Ask::Shutdown { request, actor, reply } => {
                 drop(reply.send(done(format!("shutdown {}", request.now), actor)))
             }

@@ -1,0 +1,327 @@
+//! The keeper becomes another program: same process, same children, same descriptors.
+//!
+//! What it knows goes into a sealed memfd ([`KeeperState`]), of which the new program is told the number by a variable of its
+//! environment. A process of the new program has read such a state before (the trial), since there is no way back from
+//! an exec that succeeds. All signals stay blocked meanwhile: those that come are pending for the new program.
+
+use super::{Keeper, Link, Reap, SOCKET_BUFFER, Source, TOKEN_LINK};
+use crate::entry::{TRIAL_PASSED, WIRE_FD};
+use crate::launch::{Launcher, Programs};
+use crate::notify::Speakers;
+use crate::step::Input;
+use crate::table::{Conversation, Forget, Manager, Ping, Record, Table, Told, Upgrade};
+use std::collections::HashSet;
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use svd_sys::epoll::Interest;
+use svd_sys::limits::Limit;
+use svd_sys::packet::PacketSocket;
+use svd_sys::spawn::StatusPipe;
+use svd_sys::{clock, fd, process, report};
+use svd_wire::{
+    FdRole, HeldFd, KeeperState, LastPing, MAX_STATE, ManagerState, NamedFd, Phase, ProgramState, RecordState,
+    SpeakersState, StatusState, UpgradeOutcome, decode_state, encode_state,
+};
+
+/// The variable that tells a keeper the number of the descriptor with the state it is to go on from. Nobody else sees it.
+pub(crate) const STATE_VARIABLE: &str = "SVD_KEEPER_STATE";
+/// The name that ps(1) shows; after an exec by descriptor it would be a number.
+const NAME: &str = "svd";
+
+/// Reads the state that a keeper has given this process, and says by an exit code ([`TRIAL_PASSED`]) whether this program could go on from it.
+pub fn trial() -> u8 {
+    let read = fd::take_inherited(WIRE_FD).and_then(|memfd| fd::read_memfd(memfd, MAX_STATE));
+    match read
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| decode_state(&bytes).map_err(|error| error.to_string()))
+    {
+        Ok(_) => TRIAL_PASSED,
+        Err(error) => {
+            report::line(&format!("this build cannot take over from the keeper that runs: {error}"));
+            1
+        }
+    }
+}
+
+/// The state that an earlier program of this process has left for this one; `None` in a keeper that begins.
+pub(super) fn inherited_state() -> Option<io::Result<KeeperState>> {
+    let number = std::env::var_os(STATE_VARIABLE)?;
+    Some(read_state(&number))
+}
+
+fn read_state(number: &OsStr) -> io::Result<KeeperState> {
+    let number: RawFd = number.to_str().and_then(|text| text.parse().ok()).ok_or(io::ErrorKind::InvalidInput)?;
+    let bytes = fd::read_memfd(fd::take_inherited(number)?, MAX_STATE)?;
+    decode_state(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+impl Keeper {
+    /// Has the program that managers are run from read the state as it is now.
+    pub(super) fn try_program(&mut self) {
+        let started = match self.trial_of_state() {
+            Ok(pid) => Ok(pid),
+            Err(error) => Err(error.raw_os_error().unwrap_or(0)),
+        };
+        self.input(Input::TrialStarted(started));
+    }
+
+    fn trial_of_state(&mut self) -> io::Result<i32> {
+        let (state, _fds) = self.state().ok_or(io::ErrorKind::InvalidInput)?;
+        let memfd = fd::memfd("svd-keeper", &encode_state(&state))?;
+        let started = self.launcher.trial(memfd.as_fd())?;
+        self.trial_pidfd = Some(started.pidfd);
+        Ok(started.pid)
+    }
+
+    /// Becomes the program that managers are run from. Returns only where that is not possible, with the reason.
+    pub(super) fn become_program(&mut self) -> String {
+        let Some((state, mut fds)) = self.state() else {
+            return "no manager is live".to_owned();
+        };
+        let memfd = match fd::memfd("svd-keeper", &encode_state(&state)) {
+            Ok(memfd) => memfd,
+            Err(error) => return format!("what it knows could not be written down: {error}"),
+        };
+        fds.push(memfd.as_raw_fd());
+        let argv: Vec<CString> = std::env::args_os().filter_map(|arg| CString::new(arg.into_vec()).ok()).collect();
+        let told = [STATE_VARIABLE.as_bytes(), b"=", memfd.as_raw_fd().to_string().as_bytes()].concat();
+        let mut env = self.launcher.env.clone();
+        env.extend(CString::new(told));
+        let error = process::become_pinned(self.launcher.program.as_fd(), &argv, &env, &fds);
+        format!("the program could not be executed: {error}")
+    }
+
+    /// All that the keeper knows, and the descriptors it needs for it. `None` while no manager is live.
+    fn state(&self) -> Option<(KeeperState, Vec<RawFd>)> {
+        let mut fds = Vec::new();
+        let manager = self.manager_state(&mut fds)?;
+        let mut number = |fd: &OwnedFd| {
+            fds.push(fd.as_raw_fd());
+            fd.as_raw_fd()
+        };
+        let table = &self.table;
+        let upgrade_note = match &table.upgrade {
+            Upgrade::Trial { note, .. }
+            | Upgrade::Proven { note }
+            | Upgrade::Switching { note, .. }
+            | Upgrade::Done { note, .. } => note.clone(),
+            Upgrade::None => Vec::new(),
+        };
+        let program = ProgramState {
+            current: number(&self.launcher.program),
+            previous: self.launcher.former.as_ref().map(&mut number),
+            args: self.launcher.args.iter().map(|arg| arg.to_bytes().to_vec()).collect(),
+            env: self.launcher.env.iter().map(|entry| entry.to_bytes().to_vec()).collect(),
+            nofile: self.launcher.nofile.map(|limit| (limit.soft, limit.hard)),
+            oom: self.launcher.oom,
+        };
+        let named = self.holdings.named().map(|(name, fd)| NamedFd { name: name.clone(), fd: number(fd) }).collect();
+        let mut records = Vec::with_capacity(table.records.len());
+        for (spawn, record) in &table.records {
+            let kept = self.holdings.find(*spawn);
+            records.push(RecordState {
+                instance: record.instance(*spawn),
+                failure: record.failure,
+                last_seq: record.last_seq,
+                is_forgotten: record.forget == Forget::WhenDone,
+                pidfd: kept.and_then(|kept| kept.pidfd.as_ref()).map(&mut number),
+                status: kept.and_then(|kept| kept.status.as_ref()).map(|(pipe, _)| status_state(pipe)),
+                held: kept
+                    .map(|kept| kept.held.iter().map(|(role, fd, _)| HeldFd { role: *role, fd: number(fd) }).collect())
+                    .unwrap_or_default(),
+                speakers: kept
+                    .and_then(|kept| kept.speakers)
+                    .map(|who| SpeakersState { service: who.service, keeper: who.keeper }),
+            });
+        }
+        fds.extend(records.iter().filter_map(|record| record.status.as_ref()).map(|status| status.fd));
+        let state = KeeperState {
+            boot: table.boot,
+            keeper_pid: table.keeper_pid,
+            last_seq: table.last_seq,
+            pending: table.pending.iter().cloned().collect(),
+            dirty: table.dirty.iter().copied().collect(),
+            last_spawn: table.last_spawn,
+            orphans_reaped: table.orphans_reaped,
+            starts: table.starts,
+            last_death: table.last_death,
+            quick_deaths: table.quick_deaths,
+            manager,
+            program,
+            upgrade_note,
+            named,
+            records,
+        };
+        Some((state, fds))
+    }
+
+    fn manager_state(&self, fds: &mut Vec<RawFd>) -> Option<ManagerState> {
+        let Manager::Up { pid, since, live_since: Some(live_since), talk } = &self.table.manager else { return None };
+        let (link, pidfd) = (&self.link.as_ref()?.socket, self.manager_pidfd.as_ref()?);
+        let status = self.manager_status.as_ref().map(status_state);
+        fds.extend([link.as_fd().as_raw_fd(), pidfd.as_raw_fd()]);
+        fds.extend(status.as_ref().map(|status| status.fd));
+        (talk.phase == Phase::Live && talk.handover.is_empty()).then(|| ManagerState {
+            pid: *pid,
+            pidfd: pidfd.as_raw_fd(),
+            link: link.as_fd().as_raw_fd(),
+            status,
+            since: *since,
+            live_since: *live_since,
+            sent_through: talk.sent_through,
+            ping: match talk.ping {
+                Ping::Answered(at) => LastPing::Answered(at),
+                Ping::Wanted(at) => LastPing::Wanted(at),
+                Ping::Asked(at) => LastPing::Asked(at),
+            },
+            watch: talk.watch,
+            features: talk.features,
+        })
+    }
+
+    /// Goes on from what an earlier program of this process has left.
+    pub(super) fn resume(state: KeeperState) -> io::Result<Keeper> {
+        Keeper::settle()?;
+        process::set_name(NAME);
+        let mut taken = Taken::default();
+        let KeeperState { program, manager, named, records, .. } = &state;
+        let programs = Programs {
+            program: taken.take(program.current)?,
+            former: program.previous.map(|number| taken.take(number)).transpose()?,
+        };
+        let launcher = Launcher::resume(
+            programs,
+            strings(&program.args),
+            strings(&program.env),
+            program.nofile.map(|(soft, hard)| Limit { soft, hard }),
+            program.oom,
+        )?;
+        let mut keeper = Keeper::with(table(&state), launcher)?;
+        let socket = PacketSocket::from_fd(taken.take(manager.link)?)?;
+        socket.set_buffers(SOCKET_BUFFER);
+        // What could not be sent for want of room goes out at the first turn.
+        keeper.epoll.add(socket.as_fd(), TOKEN_LINK, Interest::Read)?;
+        keeper.link = Some(Link { socket, interest: Interest::Read });
+        keeper.manager_pidfd = Some(taken.take(manager.pidfd)?);
+        keeper.manager_status = manager.status.as_ref().map(|status| taken.pipe(status)).transpose()?;
+        for NamedFd { name, fd } in named {
+            keeper.hold(name.clone(), taken.take(*fd)?);
+        }
+        for record in records {
+            keeper.resume_record(record, &mut taken)?;
+        }
+        // Who ended meanwhile is a zombie, whose signal may have come before.
+        keeper.reap = Reap::Again;
+        Ok(keeper)
+    }
+
+    fn resume_record(&mut self, record: &RecordState, taken: &mut Taken) -> io::Result<()> {
+        let spawn = record.instance.spawn;
+        let mut kept = crate::holdings::Kept {
+            pidfd: record.pidfd.map(|number| taken.take(number)).transpose()?,
+            speakers: record.speakers.map(|who| Speakers { service: who.service, keeper: who.keeper }),
+            ..Default::default()
+        };
+        if let Some(status) = &record.status {
+            let pipe = taken.pipe(status)?;
+            let token = self.watch(Source::Status(spawn));
+            self.epoll.add(pipe.as_fd(), token, Interest::Read)?;
+            kept.status = Some((pipe, token));
+        }
+        for HeldFd { role, fd } in &record.held {
+            let fd = taken.take(*fd)?;
+            let mut token = None;
+            if *role == FdRole::Notify {
+                let number = self.watch(Source::Notify(spawn));
+                self.epoll.add(fd.as_fd(), number, Interest::Read)?;
+                token = Some(number);
+            }
+            kept.held.push((*role, fd, token));
+        }
+        *self.holdings.spawn(spawn) = kept;
+        Ok(())
+    }
+}
+
+/// Descriptors that were taken over: each once, since two owners of one would close each other's.
+#[derive(Default)]
+struct Taken(HashSet<RawFd>);
+
+impl Taken {
+    fn take(&mut self, number: RawFd) -> io::Result<OwnedFd> {
+        if number <= 2 || !self.0.insert(number) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        fd::take_inherited(number)
+    }
+
+    fn pipe(&mut self, status: &StatusState) -> io::Result<StatusPipe> {
+        Ok(StatusPipe::resume(self.take(status.fd)?, &status.bytes))
+    }
+}
+
+fn status_state(pipe: &StatusPipe) -> StatusState {
+    let (fd, told) = pipe.parts();
+    StatusState { fd: fd.as_raw_fd(), bytes: told.to_vec() }
+}
+
+fn strings(all: &[Vec<u8>]) -> Vec<CString> {
+    all.iter().filter_map(|one| CString::new(one.as_slice()).ok()).collect()
+}
+
+fn table(state: &KeeperState) -> Table {
+    let mut table = Table::new(state.boot, state.keeper_pid);
+    for one in &state.records {
+        let spawn = one.instance.spawn;
+        let record = Record {
+            tag: one.instance.tag.clone(),
+            note: one.instance.note.clone(),
+            life: one.instance.life,
+            failure: one.failure,
+            held: one.instance.held.clone(),
+            last_signal: one.instance.last_signal,
+            notify: one.instance.notify.clone(),
+            last_seq: one.last_seq,
+            forget: if one.is_forgotten { Forget::WhenDone } else { Forget::Keep },
+        };
+        if let Some(pid) = record.living() {
+            table.by_pid.insert(pid, spawn);
+        }
+        table.records.insert(spawn, record);
+    }
+    let manager = &state.manager;
+    table.named = state.named.iter().map(|named| named.name.clone()).collect();
+    table.pending = state.pending.iter().cloned().collect();
+    table.pending_since = clock::now().mono_ns;
+    table.last_seq = state.last_seq;
+    table.dirty = state.dirty.iter().copied().collect();
+    table.last_spawn = state.last_spawn;
+    table.orphans_reaped = state.orphans_reaped;
+    table.starts = state.starts;
+    table.last_death = state.last_death;
+    table.quick_deaths = state.quick_deaths;
+    table.ever_live = true;
+    table.upgrade = Upgrade::Done { note: state.upgrade_note.clone(), outcome: UpgradeOutcome::KeeperRuns };
+    table.manager = Manager::Up {
+        pid: manager.pid,
+        since: manager.since,
+        live_since: Some(manager.live_since),
+        talk: Box::new(Conversation {
+            phase: Phase::Live,
+            handover: Default::default(),
+            sent_through: manager.sent_through,
+            ping: match manager.ping {
+                LastPing::Answered(at) => Ping::Answered(at),
+                LastPing::Wanted(at) => Ping::Wanted(at),
+                LastPing::Asked(at) => Ping::Asked(at),
+            },
+            watch: manager.watch,
+            version: svd_wire::PROTOCOL_MAX,
+            features: manager.features,
+            upgrade: Told::No,
+        }),
+    };
+    table
+}

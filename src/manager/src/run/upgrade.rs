@@ -1,0 +1,336 @@
+//! svd becomes another build of itself, and nothing that it keeps is restarted.
+//!
+//! ```text
+//! asked --the file is svd--> stored --on disk--> UpgradeManager --> this manager ends
+//! the next one: Upgraded(ManagerRuns) --both asked for--> UpgradeKeeper --> Upgraded(KeeperRuns)
+//! ```
+//!
+//! The keeper runs the next manager from the new program, and the former program again where that does not come up. What was asked
+//! for is in the note that the keeper tells again; so whichever manager lives at the end answers.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use svd_api as api;
+use svd_wire::{FEATURE_UPGRADE, PROTOCOL_MAX, Request, UpgradeOutcome};
+
+use super::Inner;
+use super::app::{App, KeeperFacts, Stopping};
+use super::asks::{Answer, Asked};
+use crate::ask::Actor;
+use crate::build::Build;
+use crate::seam::{LinkError, Scope, UpgradeNote};
+use crate::store::NewEvent;
+
+/// The most who wait for an outcome.
+const MOST_WAITING: usize = 64;
+
+/// What this manager knows of upgrades.
+#[derive(Default)]
+pub struct Upgrade {
+    stage: Stage,
+    /// Who asked how one ended that has not.
+    waiting: Vec<(String, Answer)>,
+    /// The last one that has.
+    last: Option<(String, api::CommandResult)>,
+    /// The keeper has told how things stand.
+    is_told: bool,
+}
+
+#[derive(Default)]
+enum Stage {
+    /// Nothing is under way.
+    #[default]
+    None,
+    /// A file is being looked at.
+    Checking,
+    /// It is good, and the keeper is told when the order is stored.
+    Storing { note: UpgradeNote, program: OwnedFd },
+    /// The keeper is about it.
+    UnderWay,
+}
+
+/// A program that was looked at, and for whom.
+pub struct Checked {
+    asked: Asked,
+    note: UpgradeNote,
+    result: Result<(OwnedFd, Build), String>,
+}
+
+impl std::fmt::Debug for Checked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checked").field("note", &self.note).finish_non_exhaustive()
+    }
+}
+
+impl Upgrade {
+    /// What the end of the link means.
+    pub fn explain(&self, error: LinkError) -> LinkError {
+        match (error, &self.stage) {
+            (LinkError::Closed, Stage::UnderWay) => LinkError::Replaced,
+            (error, _) => error,
+        }
+    }
+}
+
+impl App {
+    /// Begins with a look at the file, which must not hold up anything else.
+    pub(super) fn upgrade(
+        &mut self,
+        request: api::UpgradeRequest,
+        actor: Actor,
+        reply: Answer,
+    ) -> Result<(), LinkError> {
+        let path: Result<PathBuf, String> = request.binary.map_or_else(own_file, |path| Ok(PathBuf::from(path)));
+        let shown = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let note = UpgradeNote {
+            token: request.token,
+            scope: if request.manager_only { Scope::Manager } else { Scope::Both },
+            path: shown.clone(),
+            actor: Some(actor.name.clone()),
+            reason: request.reason.clone(),
+        };
+        let asked = Asked {
+            words: format!("upgrade {shown}"),
+            actor: Some(actor),
+            reason: request.reason,
+            dry_run: request.dry_run,
+            reply: Some(reply),
+        };
+        if let Some(message) = self.not_now() {
+            return self.refuse(asked, message);
+        }
+        let path: PathBuf = match path {
+            Ok(path) => path,
+            Err(message) => return self.refuse(asked, message),
+        };
+        self.upgrade.stage = Stage::Checking;
+        let (inner, own_uid) = (self.inner.clone(), svd_sys::process::uid());
+        tokio::task::spawn_blocking(move || {
+            let result = look_at(&path, own_uid);
+            // The main loop is gone only when svd is.
+            let _ended = inner.send(Inner::Upgradable(Box::new(Checked { asked, note, result })));
+        });
+        Ok(())
+    }
+
+    /// Why no upgrade can begin.
+    fn not_now(&self) -> Option<String> {
+        if !matches!(self.upgrade.stage, Stage::None) {
+            return Some("another upgrade is under way: `svctl events` tells how it goes".into());
+        }
+        if self.stopping != Stopping::No {
+            return Some("svd is stopping".into());
+        }
+        (self.keeper.features & FEATURE_UPGRADE == 0).then(|| {
+            let KeeperFacts { build, protocol, .. } = &self.keeper;
+            format!(
+                "the keeper that runs (svd {build}, protocol {protocol}) is older than upgrades without a restart; \
+                 it is replaced when svd is started anew"
+            )
+        })
+    }
+
+    pub(super) fn upgrade_checked(&mut self, checked: Checked) -> Result<(), LinkError> {
+        let Checked { asked, note, result } = checked;
+        self.upgrade.stage = Stage::None;
+        let (program, build) = match result.and_then(|(program, build)| self.fits(&build).map(|()| (program, build))) {
+            Ok(good) => good,
+            Err(why) => {
+                let message = format!("{} {why}; nothing was changed", note.path);
+                return self.refuse(asked, message);
+            }
+        };
+        let mut changes = vec![format!("manager: svd {} -> {}", env!("CARGO_PKG_VERSION"), build.version)];
+        if note.scope == Scope::Both {
+            changes.push(format!("keeper: svd {} -> {}", self.keeper.build, build.version));
+        }
+        if asked.dry_run {
+            let message = "nothing was changed (dry run); no process would be restarted".into();
+            self.answer(asked, result_of(api::OutcomeWord::Planned, message, changes));
+            return Ok(());
+        }
+        self.commits.event(asked.event("command.upgrade", format!("{}: {}", asked.words, changes.join("; "))));
+        self.upgrade.stage = Stage::Storing { note, program };
+        // Who asked is told by the next manager; the connection ends with this one.
+        self.keep_waiting(asked);
+        self.upgrade_when_stored()
+    }
+
+    /// Who asked for an upgrade is answered when it has ended, if this manager lives to see that.
+    fn keep_waiting(&mut self, asked: Asked) {
+        let token = match &self.upgrade.stage {
+            Stage::Storing { note, .. } => note.token.clone(),
+            Stage::None | Stage::Checking | Stage::UnderWay => return,
+        };
+        if let Some(reply) = asked.reply {
+            self.upgrade.waiting.push((token, reply));
+        }
+    }
+
+    /// Whether a build can go on with what runs.
+    fn fits(&self, build: &Build) -> Result<(), String> {
+        let (min, max) = build.protocol;
+        if min > PROTOCOL_MAX || max < svd_wire::PROTOCOL_MIN {
+            return Err(format!(
+                "(svd {}) speaks the protocol between keeper and manager from {min} to {max}, and the keeper that runs up to {}",
+                build.version, PROTOCOL_MAX
+            ));
+        }
+        if build.features & FEATURE_UPGRADE == 0 {
+            return Err(format!("(svd {}) cannot be upgraded from again without a restart", build.version));
+        }
+        Ok(())
+    }
+
+    /// Tells the keeper, once the order is on disk.
+    pub(super) fn upgrade_when_stored(&mut self) -> Result<(), LinkError> {
+        if !self.commits.is_idle() || !matches!(self.upgrade.stage, Stage::Storing { .. }) {
+            return Ok(());
+        }
+        let Stage::Storing { note, program } = std::mem::replace(&mut self.upgrade.stage, Stage::UnderWay) else {
+            return Ok(());
+        };
+        self.link.send(&Request::UpgradeManager { note: note.encode() }, vec![program])
+    }
+
+    /// The keeper tells how far an upgrade has come.
+    pub(super) fn upgraded(&mut self, note: &[u8], outcome: UpgradeOutcome, build: String) -> Result<(), LinkError> {
+        self.keeper.build = build;
+        self.upgrade.is_told = true;
+        if outcome == UpgradeOutcome::Nothing {
+            for (_, reply) in std::mem::take(&mut self.upgrade.waiting) {
+                // Whoever asked may have left.
+                let _left = reply.send(unknown());
+            }
+            return Ok(());
+        }
+        let Some(note) = UpgradeNote::decode(note) else {
+            // Of a build that writes other notes: nobody waits for it here.
+            tracing::warn!(?outcome, "an upgrade that cannot be read has ended");
+            return self.link.send(&Request::UpgradeSeen, Vec::new());
+        };
+        let own = env!("CARGO_PKG_VERSION");
+        let (word, message) = match outcome {
+            UpgradeOutcome::UnderWay | UpgradeOutcome::Nothing => {
+                self.upgrade.stage = Stage::UnderWay;
+                return Ok(());
+            }
+            UpgradeOutcome::ManagerRuns if note.scope == Scope::Both => {
+                self.upgrade_event(
+                    &note,
+                    "upgrade.manager",
+                    format!("the manager is svd {own} now, from {}", note.path),
+                );
+                self.upgrade.stage = Stage::UnderWay;
+                return self.link.send(&Request::UpgradeKeeper { note: note.encode() }, Vec::new());
+            }
+            UpgradeOutcome::ManagerRuns => {
+                let keeper = &self.keeper.build;
+                let message = format!(
+                    "the manager is svd {own} now, from {}; the keeper goes on as svd {keeper}, and no process was restarted",
+                    note.path
+                );
+                (api::OutcomeWord::Done, message)
+            }
+            UpgradeOutcome::ManagerRefused { why } => {
+                let message = format!(
+                    "the manager of {} was not taken: {why}; the former one runs again, and no process was restarted",
+                    note.path
+                );
+                (api::OutcomeWord::RolledBack, message)
+            }
+            UpgradeOutcome::KeeperRuns => {
+                let message =
+                    format!("manager and keeper are svd {own} now, from {}; no process was restarted", note.path);
+                (api::OutcomeWord::Done, message)
+            }
+            UpgradeOutcome::KeeperRefused { why } => {
+                let message = format!(
+                    "the manager is svd {own} now, from {}; the keeper goes on as svd {}: {why}; no process was restarted",
+                    note.path, self.keeper.build
+                );
+                (api::OutcomeWord::Failed, message)
+            }
+        };
+        let kind = if word == api::OutcomeWord::Done { "upgrade.done" } else { "upgrade.failed" };
+        self.upgrade_event(&note, kind, message.clone());
+        self.upgrade.stage = Stage::None;
+        self.link.send(&Request::UpgradeSeen, Vec::new())?;
+        let result = result_of(word, message, Vec::new());
+        for (_, reply) in self.upgrade.waiting.extract_if(.., |(token, _)| *token == note.token) {
+            self.commits.reply((reply, result.clone()));
+        }
+        self.upgrade.last = Some((note.token, result));
+        Ok(())
+    }
+
+    fn upgrade_event(&mut self, note: &UpgradeNote, kind: &str, message: String) {
+        self.commits.event(NewEvent {
+            time_ns: svd_sys::clock::now().real_ns,
+            kind: kind.to_owned(),
+            actor: note.actor.clone(),
+            reason: note.reason.clone(),
+            message,
+            ..NewEvent::default()
+        });
+    }
+
+    /// Answers how an upgrade has ended, when it has.
+    pub(super) fn upgrade_outcome(&mut self, token: String, reply: Answer) {
+        match &self.upgrade.last {
+            Some((last, result)) if *last == token => {
+                // Whoever asked may have left.
+                let _left = reply.send(result.clone());
+            }
+            _ if self.upgrade.is_told && matches!(self.upgrade.stage, Stage::None) => {
+                let _left = reply.send(unknown());
+            }
+            _ => {
+                self.upgrade.waiting.retain(|(_, reply)| !reply.is_closed());
+                if self.upgrade.waiting.len() < MOST_WAITING {
+                    self.upgrade.waiting.push((token, reply));
+                }
+            }
+        }
+    }
+}
+
+/// The answer to who asks for an upgrade that there is not.
+fn unknown() -> api::CommandResult {
+    let message = "the manager that was to begin the upgrade ended before it had, or one that knew the outcome has ended since: \
+                   `svctl events` tells what became of it";
+    result_of(api::OutcomeWord::Failed, message.into(), Vec::new())
+}
+
+fn result_of(outcome: api::OutcomeWord, message: String, changes: Vec<String>) -> api::CommandResult {
+    api::CommandResult { outcome, message, changes, problems: Vec::new(), evidence: Vec::new() }
+}
+
+/// The file that this program was started from, whatever lies there by now.
+fn own_file() -> Result<PathBuf, String> {
+    let link = std::fs::read_link("/proc/self/exe")
+        .map_err(|error| format!("cannot tell which file svd was started from: {error}"))?;
+    let text = link.display().to_string();
+    // So the kernel marks a file that was replaced or removed (proc_pid_exe(5)).
+    Ok(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text)))
+}
+
+/// Opens the file and sees that it may be run as svd, and is svd.
+fn look_at(path: &Path, own_uid: u32) -> Result<(OwnedFd, Build), String> {
+    let file = std::fs::File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
+    let meta = file.metadata().map_err(|error| format!("cannot be looked at: {error}"))?;
+    if !meta.is_file() {
+        return Err("is not a file".into());
+    }
+    if meta.uid() != 0 && meta.uid() != own_uid {
+        return Err(format!("belongs to user {}, who could make svd run anything", meta.uid()));
+    }
+    if meta.mode() & 0o002 != 0 {
+        return Err("may be written by everybody, who could make svd run anything".into());
+    }
+    let program = OwnedFd::from(file);
+    let build = Build::of(&program)?;
+    Ok((program, build))
+}
