@@ -209,6 +209,16 @@ by which svd finds its processes,
 with ready = { notify = true }, and what
 .I handoff
 says of its listeners.
+.SH WHAT SVD ITSELF IS TOLD
+.B SVD_STOP_GRACE
+in svd's environment, such as 30s, says how long whoever runs svd waits between asking it to stop and killing everything. svd warns where
+the stop ladders, one after the other, may take longer. In a container 10s are assumed, below Kubernetes 30s. systemd is asked for the
+time that is needed.
+.PP
+Below a service manager that speaks sd_notify (systemd) svd tells when nothing is starting any more, how many are ready, when it reloads and
+stops, and feeds the watchdog. Sockets that it is handed over (LISTEN_FDS) are used for listeners with the same address, or for the
+process (web) or listener (web.http) they are named after; TCP ones need ReusePort=yes to be gated. Nothing of that is passed on to
+processes.
 .SH VALUES
 Times are numbers with ms, s, m, h or d, such as 500ms or 1m30s, at most 365d. Sizes are bytes, or with K, M, G or T
 multiples of 1024. Signals are names with or without SIG.

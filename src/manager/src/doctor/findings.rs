@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use svd_sys::handshakes::{self, Way};
 use svd_sys::listen::{self, Group};
-use svd_sys::{fd, gate};
+use svd_sys::{fd, gate, process};
 
 use super::bind::{self, Tried};
 use super::reason;
@@ -42,6 +42,8 @@ pub struct Findings {
     pub somaxconn: Option<u32>,
     /// How handshakes that have not ended are found; why they cannot be.
     pub handshakes: Result<Way, String>,
+    /// Whether the keeper can be spared by the out-of-memory killer; why it cannot.
+    pub spared: Result<(), String>,
 }
 
 /// Whether new connections go where they are directed.
@@ -71,6 +73,7 @@ pub fn look() -> Findings {
         may_trace: may_trace(),
         somaxconn: number("/proc/sys/net/core/somaxconn"),
         handshakes: handshakes::way().map_err(|error| reason(&error)),
+        spared: spared().map_err(|error| reason(&error)),
     }
 }
 
@@ -92,6 +95,14 @@ fn gate() -> io::Result<Gate> {
         }
     }
     Ok(Gate::Works)
+}
+
+/// Takes on the oom_score_adj of a keeper, and its own again: the way back is up, which nobody is refused.
+fn spared() -> io::Result<()> {
+    const KEEPER: i32 = -1000;
+    let own = process::oom_score_adj()?;
+    process::set_oom_score_adj(KEEPER)?;
+    process::set_oom_score_adj(own)
 }
 
 fn waiting(slot: &OwnedFd) -> u32 {

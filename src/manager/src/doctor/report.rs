@@ -77,6 +77,7 @@ pub fn report(found: &Findings) -> Report {
     checks.extend(forked(found));
     checks.push(queue(found.somaxconn));
     checks.push(handshakes(&found.handshakes));
+    checks.push(oom(&found.spared));
     Report {
         version: env!("CARGO_PKG_VERSION"),
         kernel: found.kernel.clone(),
@@ -203,6 +204,22 @@ fn handshakes(found: &Result<Way, String>) -> Check {
     }
 }
 
+fn oom(spared: &Result<(), String>) -> Check {
+    match spared {
+        Ok(()) => yes(
+            "oom",
+            "when memory runs out the keeper is never chosen (oom_score_adj -1000), the manager after all others (-900)",
+        ),
+        Err(why) => lacks(
+            "oom",
+            Answer::No,
+            format!("the keeper cannot be spared when memory runs out (oom_score_adj -1000): {why}"),
+            "the kernel may choose it, small as it is, and everything ends with it; a negative oom_score_adj in a config is refused too",
+            "run svd as root with CAP_SYS_RESOURCE (docker run --cap-add SYS_RESOURCE), or give the processes a higher oom_score_adj",
+        ),
+    }
+}
+
 impl Report {
     /// For people: a line for each guarantee, with what follows and the way out below it.
     pub fn text(&self) -> String {
@@ -239,6 +256,7 @@ mod tests {
             may_trace: true,
             somaxconn: Some(4096),
             handshakes: Ok(Way::Netlink),
+            spared: Ok(()),
         }
     }
 
@@ -250,7 +268,7 @@ mod tests {
 
     #[test]
     fn where_all_is_well_each_line_is_a_yes_and_needs_no_way_out() {
-        assert_eq!(answers(&good()), "gate yes, interception yes, other_users yes, queue yes, handshakes yes");
+        assert_eq!(answers(&good()), "gate yes, interception yes, other_users yes, queue yes, handshakes yes, oom yes");
         assert!(!report(&good()).text().contains("way out"));
     }
 
@@ -266,27 +284,28 @@ mod tests {
             may_trace: false,
             somaxconn: Some(128),
             handshakes: Err("Operation not permitted".to_owned()),
+            spared: Err("Permission denied".to_owned()),
             ..good()
         };
-        assert_eq!(answers(&bad), "gate no, interception no, queue partly, handshakes no");
+        assert_eq!(answers(&bad), "gate no, interception no, queue partly, handshakes no, oom no");
         let text = report(&bad).text();
         assert!(text.starts_with(concat!(
             "svd ",
             env!("CARGO_PKG_VERSION"),
             " on Linux 6.18.0, as uid 1000\nno      the kernel"
         )));
-        assert_eq!(text.matches("\n        so: ").count(), 4, "{text}");
-        assert_eq!(text.matches("\n        way out: ").count(), 4, "{text}");
+        assert_eq!(text.matches("\n        so: ").count(), 5, "{text}");
+        assert_eq!(text.matches("\n        way out: ").count(), 5, "{text}");
     }
 
     #[test]
     fn a_plain_user_under_yama_is_told_what_it_costs() {
         let user = Findings { own: Tried::Works(Promise::NoNewPrivs), other: None, may_trace: false, ..good() };
-        assert_eq!(answers(&user), "gate yes, interception partly, forked partly, queue yes, handshakes yes");
+        assert_eq!(answers(&user), "gate yes, interception partly, forked partly, queue yes, handshakes yes, oom yes");
         assert!(report(&user).text().contains("no_new_privs"));
         // root of a container without CAP_SYS_PTRACE
         let root = Findings { other: Some(Tried::Unseen("EPERM".to_owned())), may_trace: false, yama: None, ..good() };
-        assert_eq!(answers(&root), "gate yes, interception yes, other_users no, queue yes, handshakes yes");
+        assert_eq!(answers(&root), "gate yes, interception yes, other_users no, queue yes, handshakes yes, oom yes");
         assert!(report(&root).text().contains("--cap-add SYS_PTRACE"));
     }
 }
