@@ -10,9 +10,10 @@ use std::sync::Arc;
 use svd_config::Plan;
 use svd_config::plan::{ListenAddress, ListenerPlan, ProcessPlan};
 use svd_core::{MAX_SLOTS, Slot};
+use svd_sys::gate;
 use svd_sys::listen::{self, Bound};
 
-use super::group::{Listener, Origin};
+use super::group::{BACKLOG, Listener, Origin};
 use super::key::Key;
 use super::set::{Held, Listeners, all_of, key};
 use super::socket_file::{self, Found};
@@ -114,16 +115,17 @@ impl Listeners {
             stored.into_iter().filter_map(|one| Some((one.stored()?, one))).collect();
         for (process, wanted) in all_of(plan) {
             let key = key(process, wanted);
-            let reachable = |path: &Path| socket_file::mend(path).is_ok_and(|found| found == Found::There);
-            if let ListenAddress::Unix { path, .. } = &wanted.address
-                && !reachable(path)
-            {
-                continue;
-            }
             let found = (0..MAX_SLOTS).map_while(|slot| slots.remove(&(key.clone(), Slot(slot))));
             let sockets: Vec<OwnedFd> = found.filter_map(|one| one.socket.try_clone().ok()).collect();
-            if !sockets.is_empty() {
-                self.all.insert(key, Listener::taken_over(wanted.address.clone(), sockets));
+            if sockets.is_empty() {
+                continue;
+            }
+            let reachable = |path: &Path| socket_file::mend(path).is_ok_and(|found| found == Found::There);
+            match &wanted.address {
+                ListenAddress::Unix { path, .. } if !reachable(path) => {}
+                address => {
+                    self.all.insert(key, Listener::taken_over(address.clone(), waiting_first(sockets)));
+                }
             }
         }
         let obsolete: Vec<Handed> = slots.into_values().collect();
@@ -170,11 +172,10 @@ impl Listeners {
         Some(listener)
     }
 
-    /// Whether the socket that the keeper holds under this name is svd's own: those of socket units are kept by the service manager
-    /// already.
+    /// Whether the socket that the keeper holds under this name is of a listener of svd's own. Those of socket units are kept by the
+    /// service manager already, and where svd is killed all that come find their way to them.
     pub fn is_to_be_stored(&self, held: &str) -> bool {
-        let found = Key::read(held).and_then(|(key, slot)| Some((self.all.get(&key)?, slot)));
-        found.is_some_and(|(listener, slot)| listener.origin == Origin::Own || slot != Slot(0))
+        Key::read(held).and_then(|(key, _)| self.all.get(&key)).is_some_and(|listener| listener.origin == Origin::Own)
     }
 
     /// All sockets, as the keeper is to hold them.
@@ -202,6 +203,30 @@ impl Listeners {
         self.handed = kept;
         unmatched
     }
+}
+
+/// The sockets of a group, those first in which somebody waits: instances are started in the first slots, and who waits elsewhere
+/// would be sent away. The kernel counts a socket of a group by when it began to listen, and puts the last one in the place of one
+/// that goes; so those that nobody waits in go, and begin anew. One that cannot is left out.
+fn waiting_first(mut sockets: Vec<OwnedFd>) -> Vec<OwnedFd> {
+    let waits = |socket: &OwnedFd| listen::waiting(socket.as_fd()).unwrap_or(0) > 0;
+    let Some(at) = sockets.first().and_then(|first| listen::address(first.as_fd()).ok()) else { return sockets };
+    if sockets.iter().skip_while(|socket| waits(socket)).all(|socket| !waits(socket)) {
+        return sockets;
+    }
+    let mut empty = Vec::new();
+    while let Some(index) = sockets.iter().position(|socket| !waits(socket)) {
+        let socket = sockets.swap_remove(index);
+        if listen::close_for_all(socket.as_fd()).is_ok() {
+            empty.push(socket);
+        }
+    }
+    // Until all listen again, what is new goes to the first.
+    if let Some(first) = sockets.first() {
+        let _no_gate = gate::attach(first.as_fd(), &[(0, 1)], &[]);
+    }
+    sockets.extend(empty.into_iter().filter(|socket| listen::again(socket.as_fd(), at, BACKLOG).is_ok()));
+    sockets
 }
 
 /// How well a socket fits.
@@ -269,5 +294,42 @@ mod tests {
         assert_eq!(wide.fits("web", &at("0.0.0.0")), Fit::Address);
         assert_eq!(wide.fits("web", &at("[::]")), Fit::Address);
         assert_eq!(wide.fits("web", &at("127.0.0.1")), Fit::No);
+    }
+
+    #[test]
+    fn slots_in_which_somebody_waits_come_first_and_the_gate_finds_all() {
+        // given four slots, and somebody in the second and the fourth
+        let address = tcp("127.0.0.1:0");
+        let mut listener = Listener::new(
+            address.clone(),
+            listen::tcp("127.0.0.1:0".parse().unwrap(), false, Group::Shared, 8).unwrap(),
+        );
+        listener.open_gate();
+        listener.reach(Slot(3)).unwrap();
+        let at = listener.at.unwrap();
+        let mut users = Vec::new();
+        for slot in [1, 3] {
+            listener.weigh(vec![(Slot(slot), 1)]).unwrap();
+            users.push(std::net::TcpStream::connect(at).unwrap());
+        }
+        // when
+        let copies = listener.sockets().map(|(_, socket)| socket.try_clone().unwrap()).collect();
+        drop(listener);
+        let sockets = waiting_first(copies);
+        // then
+        let waiting = |sockets: &[OwnedFd]| -> Vec<u32> {
+            sockets.iter().map(|socket| listen::waiting(socket.as_fd()).unwrap()).collect()
+        };
+        assert_eq!(waiting(&sockets), [1, 1, 0, 0]);
+        let copies: Vec<OwnedFd> = sockets.iter().map(|socket| socket.try_clone().unwrap()).collect();
+        let mut listener = Listener::taken_over(address, sockets);
+        for slot in 0..4 {
+            listener.weigh(vec![(Slot(slot), 1)]).unwrap();
+            let before = waiting(&copies);
+            users.push(std::net::TcpStream::connect(at).unwrap());
+            let mut expected = before;
+            expected[usize::from(slot)] += 1;
+            assert_eq!(waiting(&copies), expected);
+        }
     }
 }

@@ -188,8 +188,9 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
     let control = bind_control(&place, loaded.plan.control.socket_mode, groups).map_err(BootError::Other)?;
     let io = |error: io::Error| BootError::Link(error.into());
-    let not_stored = restored.iter().filter(|_| above == Above::Someone).filter_map(|(name, _)| stored_name(name));
-    for name in useless.iter().map(|one| one.name.clone()).chain(not_stored) {
+    // Those that are taken up are stored anew: in another order, or not at all.
+    let taken_up = restored.iter().filter_map(|(name, _)| stored_name(name));
+    for name in useless.iter().map(|one| one.name.clone()).chain(taken_up) {
         above.remove(link, &name)?;
     }
     let made = listeners.install(prepared).into_iter().chain(listeners.open_gates(&loaded.plan));
