@@ -19,12 +19,29 @@ fn every_example_config_is_valid() {
         "node-web/Procfile",
         "gunicorn-celery/Procfile.toml",
         "nginx-front/Procfile.toml",
+        "cron/Procfile.toml",
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_svd"));
         command.arg("check").arg(examples().join(config));
         let reply = Reply::of(command);
         assert_eq!(reply.code, Some(0), "{config}: {reply:?}");
     }
+}
+
+#[test]
+fn the_cron_example_greets_beats_and_reports_at_the_second_try() {
+    // given
+    let mut app = App::new("");
+    copy(&examples().join("cron"), &app.path(""));
+    app.boot();
+    // then
+    app.out().containing("good morning");
+    app.out().containing("beat ");
+    // when
+    let reply = app.svctl(&["run", "report", "--wait"]);
+    // then
+    assert!(reply.code == Some(0) && reply.out.contains("2 attempts"), "{reply:?}");
+    app.out().containing("of report: all is well");
 }
 
 #[test]

@@ -47,7 +47,9 @@ complete -c svctl -n "__fish_svctl_needs_command" -f -a "enable" -d 'Allow a pro
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "disable" -d 'Stop, and keep stopped even when svd is started again'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "scale" -d 'Set how many instances run: web=4, worker=+2, db=-1; processes that are not named keep theirs'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "signal" -d 'Send a signal to main processes'
-complete -c svctl -n "__fish_svctl_needs_command" -f -a "logs" -d 'Show what instances wrote, merged in time order'
+complete -c svctl -n "__fish_svctl_needs_command" -f -a "jobs" -d 'List jobs: when each runs next, what became of the last run; look at their history, pause and resume them'
+complete -c svctl -n "__fish_svctl_needs_command" -f -a "run" -d 'Run a job now, whatever its schedule says'
+complete -c svctl -n "__fish_svctl_needs_command" -f -a "logs" -d 'Show what instances and runs of jobs wrote, merged in time order'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "exec" -d 'Run a command as a process would be run: its environment, directory and user, on this terminal'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "apply" -d 'Re-read the config and change only what differs'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "env" -d 'List the variables a process gets and where each comes from; never a value'
@@ -213,6 +215,64 @@ complete -c svctl -n "__fish_svctl_using_subcommand signal" -l dry-run -d 'Only 
 complete -c svctl -n "__fish_svctl_using_subcommand signal" -s v -l verbose -d 'Show what happens meanwhile even where standard error is no terminal'
 complete -c svctl -n "__fish_svctl_using_subcommand signal" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand signal" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and not __fish_seen_subcommand_from history pause resume" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and not __fish_seen_subcommand_from history pause resume" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and not __fish_seen_subcommand_from history pause resume" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and not __fish_seen_subcommand_from history pause resume" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and not __fish_seen_subcommand_from history pause resume" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and not __fish_seen_subcommand_from history pause resume" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and not __fish_seen_subcommand_from history pause resume" -f -a "history" -d 'Show the runs that are remembered, the newest first: result, exit, duration, and why'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and not __fish_seen_subcommand_from history pause resume" -f -a "pause" -d 'Do not run jobs by their schedules until resume; what is in progress goes on'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and not __fish_seen_subcommand_from history pause resume" -f -a "resume" -d 'Run jobs by their schedules again; what came meanwhile is not made up for'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from history" -s n -l lines -d 'How many' -r
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from history" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from history" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from history" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from history" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from history" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from history" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from pause" -l reason -d 'Why, for the history' -r
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from pause" -l timeout -d 'Give up waiting for the end after this time (30s, 5m); svd goes on with it' -r
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from pause" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from pause" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from pause" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from pause" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from pause" -l dry-run -d 'Only say what would be done'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from pause" -s v -l verbose -d 'Show what happens meanwhile even where standard error is no terminal'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from pause" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from pause" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from resume" -l reason -d 'Why, for the history' -r
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from resume" -l timeout -d 'Give up waiting for the end after this time (30s, 5m); svd goes on with it' -r
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from resume" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from resume" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from resume" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from resume" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from resume" -l dry-run -d 'Only say what would be done'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from resume" -s v -l verbose -d 'Show what happens meanwhile even where standard error is no terminal'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from resume" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand jobs; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand run" -l reason -d 'Why, for the history' -r
+complete -c svctl -n "__fish_svctl_using_subcommand run" -l timeout -d 'Give up waiting for the end after this time (30s, 5m); svd goes on with it' -r
+complete -c svctl -n "__fish_svctl_using_subcommand run" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand run" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand run" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand run" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand run" -s w -l wait -d 'Wait until the run is over, and end with its exit code'
+complete -c svctl -n "__fish_svctl_using_subcommand run" -l dry-run -d 'Only say what would be done'
+complete -c svctl -n "__fish_svctl_using_subcommand run" -s v -l verbose -d 'Show what happens meanwhile even where standard error is no terminal'
+complete -c svctl -n "__fish_svctl_using_subcommand run" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand logs" -l run -d 'Only this run of the job that is named' -r
 complete -c svctl -n "__fish_svctl_using_subcommand logs" -s n -l lines -d 'How many of the last lines; default: 100, with -f 10, with --since all' -r
 complete -c svctl -n "__fish_svctl_using_subcommand logs" -l since -d 'From this time on: 10m (ago), 14:30, 2026-11-23, "2026-11-23 14:30", 2026-11-23T14:30:00Z' -r
 complete -c svctl -n "__fish_svctl_using_subcommand logs" -l until -d 'Up to this time' -r

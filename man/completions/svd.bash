@@ -53,7 +53,7 @@ _svd() {
 
     case "${cmd}" in
         svd)
-            opts="-c -e -h -V --config --environment --only --root --log-format --help --version run check doctor version help"
+            opts="-c -e -h -V --config --environment --only --no-jobs --root --log-format --help --version run check doctor version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -223,7 +223,7 @@ _svd() {
             return 0
             ;;
         svd__subcmd__run)
-            opts="-c -e -h --config --environment --only --root --log-format --help"
+            opts="-c -e -h --config --environment --only --no-jobs --root --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_svd_global_optspecs
-    string join \n c/config= e/environment= only= root= log-format= h/help V/version
+    string join \n c/config= e/environment= only= no-jobs root= log-format= h/help V/version
 end
 
 function __fish_svd_needs_command
@@ -26,10 +26,11 @@ end
 
 complete -c svd -n "__fish_svd_needs_command" -s c -l config -d 'Config file [default: Procfile.toml, else Procfile, of the current directory]' -r -F
 complete -c svd -n "__fish_svd_needs_command" -s e -l environment -d 'Environment whose overlay is applied' -r
-complete -c svd -n "__fish_svd_needs_command" -l only -d 'Run only these processes, separated by commas' -r
+complete -c svd -n "__fish_svd_needs_command" -l only -d 'Run only these processes, and of the jobs only those named as job:NAME, or all by the word jobs; separated by commas' -r
 complete -c svd -n "__fish_svd_needs_command" -l root -d 'State directory [default: $SVD_ROOT, else /var/lib/svd/APP as root, $XDG_STATE_HOME/svd/APP for others]' -r -F
 complete -c svd -n "__fish_svd_needs_command" -l log-format -d 'How the instances\' output is shown' -r -f -a "text\t'Prefixed lines, coloured on a terminal'
 json\t'One JSON object a line'"
+complete -c svd -n "__fish_svd_needs_command" -l no-jobs -d 'Run no jobs'
 complete -c svd -n "__fish_svd_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svd -n "__fish_svd_needs_command" -s V -l version -d 'Print version'
 complete -c svd -n "__fish_svd_needs_command" -f -a "run" -d 'Run the app in the foreground (the default)'
@@ -39,10 +40,11 @@ complete -c svd -n "__fish_svd_needs_command" -f -a "version" -d 'Print what thi
 complete -c svd -n "__fish_svd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c svd -n "__fish_svd_using_subcommand run" -s c -l config -d 'Config file [default: Procfile.toml, else Procfile, of the current directory]' -r -F
 complete -c svd -n "__fish_svd_using_subcommand run" -s e -l environment -d 'Environment whose overlay is applied' -r
-complete -c svd -n "__fish_svd_using_subcommand run" -l only -d 'Run only these processes, separated by commas' -r
+complete -c svd -n "__fish_svd_using_subcommand run" -l only -d 'Run only these processes, and of the jobs only those named as job:NAME, or all by the word jobs; separated by commas' -r
 complete -c svd -n "__fish_svd_using_subcommand run" -l root -d 'State directory [default: $SVD_ROOT, else /var/lib/svd/APP as root, $XDG_STATE_HOME/svd/APP for others]' -r -F
 complete -c svd -n "__fish_svd_using_subcommand run" -l log-format -d 'How the instances\' output is shown' -r -f -a "text\t'Prefixed lines, coloured on a terminal'
 json\t'One JSON object a line'"
+complete -c svd -n "__fish_svd_using_subcommand run" -l no-jobs -d 'Run no jobs'
 complete -c svd -n "__fish_svd_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svd -n "__fish_svd_using_subcommand check" -s c -l config -d 'Config file, as `svd run` takes it' -r -F
 complete -c svd -n "__fish_svd_using_subcommand check" -s e -l environment -d 'Environment whose overlay is applied' -r

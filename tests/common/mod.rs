@@ -7,6 +7,7 @@
 
 mod app;
 mod chaos;
+mod fixture;
 mod http;
 mod lines;
 mod load;
@@ -16,6 +17,7 @@ mod wait;
 
 pub use app::{App, Reply, python};
 pub use chaos::{Killer, change, manager, ready_pids, roll};
+pub use fixture::unpack;
 pub use http::{Answer, ask, connect, request};
 pub use lines::Lines;
 pub use load::{Client, Load, Running, Tally};

@@ -169,4 +169,7 @@ pub struct CommandResult {
     /// Targets of `GET /v1/why` that tell what failed: each event and the last output of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
+    /// The run that was begun, and, where that was waited for, what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<crate::Run>,
 }

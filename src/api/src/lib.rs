@@ -4,6 +4,7 @@
 
 mod command;
 mod event;
+mod jobs;
 mod logs;
 mod misc;
 mod status;
@@ -13,12 +14,13 @@ pub use command::{
     SignalRequest, UpgradeRequest,
 };
 pub use event::Event;
+pub use jobs::{Job, JobsRequest, Run, RunRequest};
 pub use logs::LogLine;
 pub use misc::{
     Attempt, EnvReply, EnvVariable, ErrorReply, ExecReply, ExecRequest, Health, Problem, Version, WaitFor, WaitReply,
-    Why, WhyInstance,
+    Why, WhyInstance, WhyJob, WhyRun,
 };
-pub use status::{Exit, Instance, Listener, Process, Role, Status, Svd};
+pub use status::{Exit, Instance, Listener, Notify, Process, Role, Status, Svd};
 
 /// Prefix of all routes of this version.
 pub const PREFIX: &str = "/v1";

@@ -29,6 +29,29 @@ pub struct Problem {
 pub struct Why {
     /// The instances the target names.
     pub instances: Vec<WhyInstance>,
+    /// The jobs the target names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<WhyJob>,
+}
+
+/// What the last runs of a job, or the one that is meant, came from and to.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct WhyJob {
+    /// As in status.
+    pub job: crate::Job,
+    /// The oldest first.
+    pub runs: Vec<WhyRun>,
+}
+
+/// A run with what happened to it.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct WhyRun {
+    /// It.
+    pub run: crate::Run,
+    /// The chain of events, oldest first.
+    pub events: Vec<crate::Event>,
+    /// Its last lines of output, oldest first.
+    pub output: Vec<crate::LogLine>,
 }
 
 /// Why one instance is in its state.

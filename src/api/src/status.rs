@@ -16,7 +16,7 @@ pub struct Status {
     /// The processes, in config order.
     pub processes: Vec<Process>,
     /// Scheduled jobs.
-    pub jobs: Vec<serde_json::Value>,
+    pub jobs: Vec<crate::Job>,
     /// The deploy in progress.
     pub deploy: Option<serde_json::Value>,
     /// What the user should know: state kept in memory, config that does not parse, log bytes dropped.
@@ -109,6 +109,26 @@ pub struct Instance {
     pub cpu_percent: Option<f32>,
     /// Resident memory of its tree.
     pub memory_bytes: Option<u64>,
+    /// What it said over its notify socket, where that is more than its state and reason tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
+}
+
+/// What an instance said over its notify socket.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Notify {
+    /// It reads its config again: `RELOADING=1`, and no `READY=1` since.
+    pub reloading: bool,
+    /// Its last `ERRNO=`.
+    pub errno: Option<i32>,
+    /// Its last `EXIT_STATUS=`.
+    pub exit_status: Option<i32>,
+    /// Names of the descriptors that svd keeps for it (`FDSTORE=1`).
+    pub stored: Vec<String>,
+    /// Descriptors that it sent and that were closed: not asked for, or more than `fd_store`.
+    pub refused_descriptors: u64,
+    /// Messages that were dropped: malformed, or not from its own processes. Up to 64 told at once, then at each doubling.
+    pub dropped_messages: u64,
 }
 
 /// What an instance is among those of its id.

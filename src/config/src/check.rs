@@ -20,6 +20,8 @@ pub enum CheckResult {
         app: String,
         /// Names of the processes.
         processes: Vec<String>,
+        /// Names of the jobs.
+        jobs: Vec<String>,
         /// What the user should know.
         warnings: Vec<String>,
     },
@@ -39,6 +41,7 @@ impl CheckResult {
             file: file.display().to_string(),
             app: plan.app.clone(),
             processes: plan.processes.iter().map(|process| process.name.clone()).collect(),
+            jobs: plan.jobs.iter().map(|job| job.name.clone()).collect(),
             warnings,
         }
     }
@@ -54,8 +57,8 @@ impl CheckResult {
     /// For programs. A problem has the fields that the control API gives it.
     pub fn json(&self) -> Value {
         match self {
-            CheckResult::Good { file: _, app, processes, warnings } => {
-                json!({"ok": true, "app": app, "processes": processes, "warnings": warnings, "problems": []})
+            CheckResult::Good { file: _, app, processes, jobs, warnings } => {
+                json!({"ok": true, "app": app, "processes": processes, "jobs": jobs, "warnings": warnings, "problems": []})
             }
             CheckResult::Bad { problems, .. } => {
                 let error = self.remarks();
@@ -69,9 +72,10 @@ impl CheckResult {
     /// For people, on standard output: one line, or nothing.
     pub fn sentence(&self) -> String {
         match self {
-            CheckResult::Good { file, app, processes, .. } => {
+            CheckResult::Good { file, app, processes, jobs, .. } => {
                 let processes = if processes.is_empty() { "none".to_owned() } else { processes.join(", ") };
-                format!("{} is good: app {app}, processes {processes}", printable(file.as_bytes(), Sgr::Show))
+                let jobs = if jobs.is_empty() { String::new() } else { format!(", jobs {}", jobs.join(", ")) };
+                format!("{} is good: app {app}, processes {processes}{jobs}", printable(file.as_bytes(), Sgr::Show))
             }
             CheckResult::Bad { .. } => String::new(),
         }
@@ -123,7 +127,7 @@ mod tests {
     fn check(text: &str) -> CheckResult {
         let main = Source { path: "Procfile.toml".into(), kind: SourceKind::Toml, text: text.to_owned(), mode: 0o600 };
         let (others, only, inherited) = Default::default();
-        let sources = Sources { main, dir: "/shop".into(), others, environment: None, only, inherited };
+        let sources = Sources { main, dir: "/shop".into(), others, environment: None, only, no_jobs: false, inherited };
         match crate::plan(&sources) {
             Ok((plan, warnings)) => {
                 CheckResult::good(&sources.main.path, &plan, warnings.iter().map(ToString::to_string).collect())
@@ -138,7 +142,8 @@ mod tests {
         assert_eq!(good.exit_code(), 0);
         assert_eq!(good.sentence(), "Procfile.toml is good: app shop, processes web");
         assert_eq!(good.remarks(), "");
-        let expected = json!({"ok": true, "app": "shop", "processes": ["web"], "warnings": [], "problems": []});
+        let expected =
+            json!({"ok": true, "app": "shop", "processes": ["web"], "jobs": [], "warnings": [], "problems": []});
         assert_eq!(good.json(), expected);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::fingerprint::{announced, fingerprint};
-use crate::plan::{ExecPlan, ListenAddress, LogPlan, Plan, ProcessPlan, Run};
+use crate::plan::{ExecPlan, JobPlan, ListenAddress, LogPlan, Plan, ProcessPlan, Run};
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,73 @@ pub fn diff(old: &Plan, new: &Plan) -> Vec<Change> {
     changes
 }
 
+/// One difference between the jobs of two plans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobChange {
+    /// The job.
+    pub job: String,
+    /// What it is.
+    pub kind: JobChangeKind,
+}
+
+/// What a difference of a job is. Runs in progress go on as they are, whatever it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobChangeKind {
+    /// The new plan has a job that the old one has not.
+    Added,
+    /// The old plan has a job that the new one has not.
+    Removed,
+    /// The job differs in these keys; a variable is named `env.NAME`. Never empty.
+    Changed(Vec<String>),
+}
+
+/// The differences of jobs: in the order of the new plan, then those that only the old one has.
+pub fn diff_jobs(old: &Plan, new: &Plan) -> Vec<JobChange> {
+    let mut changes = Vec::new();
+    for job in &new.jobs {
+        let kind = match old.job(&job.name).map(|before| changed_job(before, job)) {
+            None => JobChangeKind::Added,
+            Some(keys) if keys.is_empty() => continue,
+            Some(keys) => JobChangeKind::Changed(keys),
+        };
+        changes.push(JobChange { job: job.name.clone(), kind });
+    }
+    for job in old.jobs.iter().filter(|job| new.job(&job.name).is_none()) {
+        changes.push(JobChange { job: job.name.clone(), kind: JobChangeKind::Removed });
+    }
+    changes
+}
+
+fn changed_job(old: &JobPlan, new: &JobPlan) -> Vec<String> {
+    let (a, b) = (&old.process, &new.process);
+    let text = |job: &JobPlan| job.schedule.as_ref().map(|schedule| schedule.text.clone());
+    let zone = |job: &JobPlan| job.schedule.as_ref().map(|schedule| schedule.zone.clone());
+    let mut keys = changed_exec(&a.exec, &b.exec);
+    keys.extend(differing(&[
+        ("stdin", a.exec.input != b.exec.input),
+        ("schedule", text(old) != text(new)),
+        ("timezone", old.schedule.is_some() && new.schedule.is_some() && zone(old) != zone(new)),
+        ("overlap", old.overlap != new.overlap),
+        ("lock", old.lock != new.lock),
+        ("timeout", old.timeout() != new.timeout()),
+        ("stop", a.stop != b.stop),
+        ("retry.attempts", old.retries != new.retries),
+        (
+            "retry.backoff",
+            (a.restart.backoff_min, a.restart.backoff_max) != (b.restart.backoff_min, b.restart.backoff_max),
+        ),
+        ("catch_up.mode", old.catch_up.mode != new.catch_up.mode),
+        ("catch_up.within", old.catch_up.within != new.catch_up.within),
+        ("catch_up.max", old.catch_up.max != new.catch_up.max),
+        ("jitter", old.jitter != new.jitter),
+        ("history.keep", old.history.keep != new.history.keep),
+        ("history.age", old.history.age != new.history.age),
+        ("success_exit", a.restart.success_exit != b.restart.success_exit),
+        ("paused", old.paused != new.paused),
+    ]));
+    keys
+}
+
 /// The keys outside of processes that differ: they take effect when svd itself is started again.
 pub fn needs_new_start(old: &Plan, new: &Plan) -> Vec<&'static str> {
     let (a, b) = (&old.control, &new.control);
@@ -80,6 +147,7 @@ pub fn needs_new_start(old: &Plan, new: &Plan) -> Vec<&'static str> {
         ("control.socket_group", a.socket_group != b.socket_group),
         ("control.read_group", a.read_group != b.read_group),
         ("systemd.store_listeners", old.store_listeners != new.store_listeners),
+        ("control.without_manager", a.without_manager != b.without_manager),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
@@ -102,6 +170,9 @@ fn changed_keys(old: &ProcessPlan, new: &ProcessPlan) -> Vec<String> {
         ("restart.success_exit", a.success_exit != b.success_exit),
         ("stop", old.stop != new.stop),
         ("reload", old.reload_signal != new.reload_signal),
+        ("reload.timeout", old.notify.reload_timeout != new.notify.reload_timeout),
+        ("watchdog", old.notify.watchdog != new.notify.watchdog),
+        ("fd_store", old.notify.fd_store != new.notify.fd_store),
         ("quiet", old.quiet != new.quiet),
         ("update.strategy", old.update.strategy != new.update.strategy),
         ("update.surge", old.update.surge != new.update.surge),

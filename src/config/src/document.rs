@@ -4,7 +4,9 @@
 //! same thing that a plain Procfile gives.
 
 use crate::field::{self, Section};
+use crate::jobs::{NamedJob, RawJob};
 use crate::keys;
+use crate::plan::WithoutManager;
 use crate::process::{Raw, RawEvidence};
 use crate::report::{At, Report, Span};
 use crate::rolling::{RawRecycle, RawUpdate};
@@ -19,6 +21,7 @@ pub(crate) struct Draft {
     pub env: Vec<(At<String>, String)>,
     pub env_file: Vec<At<String>>,
     pub processes: Vec<Named>,
+    pub jobs: Vec<NamedJob>,
     pub control: Control,
     /// `systemd.store_listeners`.
     pub store_listeners: Option<bool>,
@@ -37,6 +40,7 @@ pub(crate) struct Control {
     pub socket_mode: Option<At<u32>>,
     pub socket_group: Option<At<String>>,
     pub read_group: Option<At<String>>,
+    pub without_manager: Option<At<WithoutManager>>,
 }
 
 /// A Procfile.toml as it was written, or the part of it that could be read.
@@ -48,6 +52,7 @@ pub(crate) struct Document {
     pub env_file: Vec<At<String>>,
     pub defaults: Raw,
     pub processes: Vec<Named>,
+    pub jobs: Vec<NamedJob>,
     pub environments: Vec<Environment>,
     pub control: Control,
     /// `systemd.store_listeners`.
@@ -61,6 +66,14 @@ pub(crate) struct Environment {
     pub env: Vec<(At<String>, String)>,
     pub env_file: Option<Vec<At<String>>>,
     pub processes: Vec<Named>,
+    pub jobs: Vec<NamedJob>,
+}
+
+/// What an included file adds.
+#[derive(Debug, Default)]
+pub(crate) struct Included {
+    pub processes: Vec<Named>,
+    pub jobs: Vec<NamedJob>,
 }
 
 /// Reads the main file and all included ones.
@@ -68,8 +81,9 @@ pub(crate) fn read(sources: &Sources, report: &mut Report) -> Document {
     let mut document = read_main(&sources.main.text, report);
     for (i, other) in sources.others.iter().enumerate() {
         if other.kind == SourceKind::Toml {
-            let processes = read_included(&tree::read(&other.text, i + 1, report), report);
-            document.processes.extend(processes);
+            let included = read_included(&tree::read(&other.text, i + 1, report), report);
+            document.processes.extend(included.processes);
+            document.jobs.extend(included.jobs);
         }
     }
     check_duplicates(&mut document, report);
@@ -96,6 +110,7 @@ pub(crate) fn read_main(text: &str, report: &mut Report) -> Document {
             .and_then(|f| f.map(report).map(|t| Raw::read(&f.section(t, "process.*"), report)))
             .unwrap_or_default(),
         processes: processes(&top, None, report),
+        jobs: jobs(&top, None, report),
         environments: environments(&top, &allows, report),
         control: top
             .get("control")
@@ -108,20 +123,48 @@ pub(crate) fn read_main(text: &str, report: &mut Report) -> Document {
 }
 
 /// Reads the tree of an included file.
-pub(crate) fn read_included(table: &Table, report: &mut Report) -> Vec<Named> {
-    for entry in table.entries.iter().filter(|e| e.name != "process") {
+pub(crate) fn read_included(table: &Table, report: &mut Report) -> Included {
+    for entry in table.entries.iter().filter(|e| e.name != "process" && e.name != "job") {
         let message = match keys::key(&entry.name) {
             Some(_) => {
-                format!("\"{}\" belongs in the main file; included files have [process] tables only", entry.name)
+                format!(
+                    "\"{}\" belongs in the main file; included files have [process] and [job] tables only",
+                    entry.name
+                )
             }
             None => {
-                field::unknown(entry, "", ["process"].into_iter(), report);
+                field::unknown(entry, "", ["process", "job"].into_iter(), report);
                 continue;
             }
         };
         report.problem(entry.name_span, message);
     }
-    processes(&Section { label: String::new(), path: String::new(), table }, None, report)
+    let top = Section { label: String::new(), path: String::new(), table };
+    Included { processes: processes(&top, None, report), jobs: jobs(&top, None, report) }
+}
+
+/// The tables of `job`; in an overlay only with the keys that may differ.
+fn jobs(section: &Section<'_>, allows: Option<&Allows>, report: &mut Report) -> Vec<NamedJob> {
+    let Some(job) = section.get("job") else { return Vec::new() };
+    let mut named = Vec::new();
+    for entry in job.map(report).map(|t| t.entries.as_slice()).unwrap_or_default() {
+        if !check_name("a job", entry, report) {
+            continue;
+        }
+        let label = if section.label.is_empty() { "job".to_owned() } else { format!("{}.job", section.label) };
+        let label = format!("{label}.{}", entry.name);
+        let Value::Table(table) = &entry.node.value else {
+            let message = format!("[{label}] must be a table; found {}", entry.node.describe());
+            report.problem_with(entry.node.span, message, "a job has no short form: write run = … and schedule = …");
+            continue;
+        };
+        if let Some(allows) = allows {
+            table.entries.iter().for_each(|e| allows.check_of("job", e, &e.name, &label, report));
+        }
+        let raw = RawJob::read(&Section { label, path: "job.*".to_owned(), table }, report);
+        named.push(NamedJob { name: At::new(entry.name.clone(), entry.name_span), raw });
+    }
+    named
 }
 
 /// The tables of `process`; in an overlay only with the keys that may differ.
@@ -177,7 +220,11 @@ struct Allows {
 
 impl Allows {
     fn check(&self, entry: &Entry, key: &str, label: &str, report: &mut Report) {
-        let known = keys::key(&format!("process.*.{key}")).is_some();
+        self.check_of("process", entry, key, label, report);
+    }
+
+    fn check_of(&self, what: &str, entry: &Entry, key: &str, label: &str, report: &mut Report) {
+        let known = keys::key(&format!("{what}.*.{key}")).is_some();
         if known && !self.keys.iter().any(|k| k == key) {
             let list = self.keys.iter().map(|k| format!("\"{k}\"")).collect::<Vec<_>>().join(", ");
             let message = format!("\"{key}\" in [{label}] may not differ between environments");
@@ -191,13 +238,16 @@ fn overlay_allows(top: &Section<'_>, report: &mut Report) -> Allows {
     let Some(field) = top.get("overlay_allows") else {
         return Allows { keys: vec!["env".to_owned(), "count".to_owned()] };
     };
-    let known = || keys::children("process.*").map(keys::Key::name);
+    let known = || keys::children("process.*").chain(keys::children("job.*")).map(keys::Key::name);
     let mut allowed = Vec::new();
     for name in field.texts(report).unwrap_or_default() {
         if !known().any(|k| k == name.value) {
             let shown = name.value.escape_debug();
             let suggestion = values::did_you_mean(&name.value, known());
-            report.problem(name.span, format!("\"{shown}\" in overlay_allows is no process key{suggestion}"));
+            report.problem(
+                name.span,
+                format!("\"{shown}\" in overlay_allows is no key of processes or jobs{suggestion}"),
+            );
         }
         // Kept either way, so that a slip here is not told again at each use.
         allowed.push(name.value);
@@ -220,7 +270,7 @@ fn environments(top: &Section<'_>, allows: &Allows, report: &mut Report) -> Vec<
         let section = Section { label: label.clone(), path: "environment.*".to_owned(), table };
         for entry in &table.entries {
             let known = section.get(&entry.name).is_some();
-            if known && entry.name != "process" {
+            if known && entry.name != "process" && entry.name != "job" {
                 allows.check(entry, &entry.name, &label, report);
             }
             if !known && keys::key(&format!("process.*.{}", entry.name)).is_some() {
@@ -236,6 +286,7 @@ fn environments(top: &Section<'_>, allows: &Allows, report: &mut Report) -> Vec<
             env: section.get("env").and_then(|f| f.variables(report)).unwrap_or_default(),
             env_file: section.get("env_file").and_then(|f| f.text_or_texts(report)),
             processes: processes(&section, Some(allows), report),
+            jobs: jobs(&section, Some(allows), report),
         });
     }
     environments
@@ -246,6 +297,9 @@ fn control(section: &Section<'_>, report: &mut Report) -> Control {
         socket_mode: section.get("socket_mode").and_then(|f| f.mode(report, |m| m & 0o600 == 0o600 && m & !0o666 == 0)),
         socket_group: section.get("socket_group").and_then(|f| f.account(report)),
         read_group: section.get("read_group").and_then(|f| f.account(report)),
+        without_manager: section
+            .get("without_manager")
+            .and_then(|f| f.choice(&[("keep", WithoutManager::Keep), ("exit", WithoutManager::Exit)], report)),
     }
 }
 
@@ -253,38 +307,41 @@ fn store_listeners(section: &Section<'_>, report: &mut Report) -> Option<bool> {
     section.get("store_listeners").and_then(|f| f.boolean(report)).map(|said| said.value)
 }
 
-/// One name, one process, over all files. TOML itself refuses duplicates within a file.
+/// One name, one process and one job, over all files. TOML itself refuses duplicates within a file.
 fn check_duplicates(document: &mut Document, report: &mut Report) {
-    let mut seen: Vec<(String, Span)> = Vec::new();
-    document.processes.retain(|process| {
-        let name = &process.name.value;
-        if let Some((_, first)) = seen.iter().find(|(n, _)| n == name) {
-            let message = format!("process \"{name}\" is already defined at {}", report.place(*first));
-            report.problem(process.name.span, message);
+    let mut seen: Vec<(&'static str, String, Span)> = Vec::new();
+    let mut is_first = |what: &'static str, name: &At<String>| {
+        if let Some((_, _, first)) = seen.iter().find(|(w, n, _)| *w == what && *n == name.value) {
+            let message = format!("{what} \"{}\" is already defined at {}", name.value, report.place(*first));
+            report.problem(name.span, message);
             return false;
         }
-        seen.push((name.clone(), process.name.span));
+        seen.push((what, name.value.clone(), name.span));
         true
-    });
+    };
+    document.processes.retain(|process| is_first("process", &process.name));
+    document.jobs.retain(|job| is_first("job", &job.name));
 }
 
 fn check_overlays(document: &Document, report: &mut Report) {
     if report.is_broken() {
         return;
     }
-    let names = || document.processes.iter().map(|p| p.name.value.as_str());
-    for environment in &document.environments {
-        for process in &environment.processes {
-            let name = &process.name.value;
-            if !names().any(|n| n == name) {
-                let suggestion = values::did_you_mean(name, names());
-                let message = format!(
-                    "[environment.{}] overlays process \"{name}\", which does not exist{suggestion}",
-                    environment.name.value
-                );
-                report.problem(process.name.span, message);
-            }
+    let processes: Vec<&str> = document.processes.iter().map(|p| p.name.value.as_str()).collect();
+    let jobs: Vec<&str> = document.jobs.iter().map(|job| job.name.value.as_str()).collect();
+    let mut check = |environment: &Environment, what: &str, name: &At<String>, names: &[&str]| {
+        if !names.contains(&name.value.as_str()) {
+            let suggestion = values::did_you_mean(&name.value, names.iter().copied());
+            let message = format!(
+                "[environment.{}] overlays {what} \"{}\", which does not exist{suggestion}",
+                environment.name.value, name.value
+            );
+            report.problem(name.span, message);
         }
+    };
+    for environment in &document.environments {
+        environment.processes.iter().for_each(|process| check(environment, "process", &process.name, &processes));
+        environment.jobs.iter().for_each(|job| check(environment, "job", &job.name, &jobs));
     }
 }
 
@@ -313,11 +370,20 @@ impl Document {
             Named { name: process.name.clone(), raw: layered(&process.name.value, raw, &self.defaults, report) }
         });
         let processes: Vec<Named> = processes.collect();
+        let jobs = self.jobs.iter().map(|job| {
+            let own = overlay.and_then(|o| o.jobs.iter().find(|other| other.name.value == job.name.value));
+            let raw = match own {
+                Some(own) => own.raw.clone().over(&job.raw),
+                None => job.raw.clone(),
+            };
+            NamedJob { name: job.name.clone(), raw: raw.over_defaults(&self.defaults) }
+        });
+        let jobs: Vec<NamedJob> = jobs.collect();
         let mut env = self.env;
         env.extend(overlay.map(|o| o.env.clone()).unwrap_or_default());
         let env_file = overlay.and_then(|o| o.env_file.clone()).unwrap_or(self.env_file);
         let (control, store_listeners) = (self.control, self.store_listeners);
-        Draft { app: self.app, env, env_file, processes, control, store_listeners }
+        Draft { app: self.app, env, env_file, processes, jobs, control, store_listeners }
     }
 }
 

@@ -25,6 +25,10 @@ pub(crate) const OWN: &[&str] = &[
     "PORT",
 ];
 
+/// Variables that svd gives to every run of a job.
+pub(crate) const OF_RUNS: &[&str] =
+    &["SVD_APP", "SVD_ENVIRONMENT", "SVD_CONTROL", "SVD_JOB", "SVD_RUN", "SVD_ATTEMPT", "SVD_SCHEDULED"];
+
 /// Variables that svd gives to every process from the account it runs as, unless the config says otherwise.
 pub(crate) const ACCOUNT: &[&str] = &["HOME", "USER", "LOGNAME", "SHELL"];
 
@@ -153,6 +157,8 @@ pub(crate) struct Known<'a> {
     /// Its `keep_env`, where it says one.
     pub keep_env: Option<&'a [String]>,
     pub sources: &'a Sources,
+    /// Those that svd gives it: [`OWN`] or [`OF_RUNS`].
+    pub given: &'static [&'static str],
 }
 
 /// What a process keeps of svd's own environment when nothing is said: enough to find programs, files and words.
@@ -168,7 +174,7 @@ impl Known<'_> {
 
     /// Whether it will have this variable.
     pub fn has(&self, name: &str) -> bool {
-        OWN.contains(&name) || ACCOUNT.contains(&name) || self.value(name).is_some()
+        self.given.contains(&name) || ACCOUNT.contains(&name) || self.value(name).is_some()
     }
 
     /// A name that may be meant instead, and why svd's own variable is not passed on.

@@ -26,6 +26,8 @@ pub struct LoadOptions {
     pub environment: Option<String>,
     /// `--only`; empty is all.
     pub only: Vec<String>,
+    /// `--no-jobs`.
+    pub no_jobs: bool,
     /// svd's own environment.
     pub inherited: BTreeMap<String, String>,
 }
@@ -79,8 +81,8 @@ pub fn read(path: &Path, options: LoadOptions, files: &dyn Files) -> Result<Sour
         }
         open = next;
     }
-    let LoadOptions { environment, only, inherited } = options;
-    Ok(Sources { main, dir, others, environment, only, inherited })
+    let LoadOptions { environment, only, no_jobs, inherited } = options;
+    Ok(Sources { main, dir, others, environment, only, no_jobs, inherited })
 }
 
 fn read_main(path: &Path, files: &dyn Files) -> io::Result<Source> {

@@ -33,6 +33,13 @@ pub fn fingerprint(process: &ProcessPlan) -> u64 {
         hash.list("listen", process.listen.iter().map(listener).collect::<Vec<_>>().iter().map(String::as_str));
         hash.text("handoff", &handoff(&process.handoff));
     }
+    // Nothing where there is none: those who had none before svd knew them keep their number.
+    if let Some(every) = process.notify.watchdog {
+        hash.text("watchdog", &every.as_nanos().to_string());
+    }
+    if process.notify.fd_store > 0 {
+        hash.text("fd_store", &process.notify.fd_store.to_string());
+    }
     hash.text("logs", if process.logs == LogPlan::Null { "null" } else { "segments" });
     hash.0
 }
@@ -43,6 +50,7 @@ pub(crate) fn announced(process: &ProcessPlan) -> Option<String> {
         ReadyBy::Notify => Some("notify".to_owned()),
         ReadyBy::Fd(fd) => Some(format!("fd {fd}")),
         ReadyBy::Started
+        | ReadyBy::Ended
         | ReadyBy::Listening
         | ReadyBy::Log(_)
         | ReadyBy::Run { .. }

@@ -133,8 +133,8 @@ mod tests {
 
     fn plan(text: &str) -> Plan {
         let main = Source { path: "Procfile.toml".into(), kind: SourceKind::Toml, text: text.to_owned(), mode: 0o600 };
-        let (others, only, inherited) = Default::default();
-        let sources = Sources { main, dir: "/shop".into(), others, environment: None, only, inherited };
+        let (others, only, inherited, no_jobs) = Default::default();
+        let sources = Sources { main, dir: "/shop".into(), others, environment: None, only, inherited, no_jobs };
         crate::plan(&sources).unwrap().0
     }
 

@@ -125,7 +125,16 @@ pub(crate) fn parse(text: &str) -> Result<Handoff, String> {
 }
 
 /// Variables that have another meaning.
-const OWN: &[&str] = &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "PORT", "NOTIFY_SOCKET"];
+const OWN: &[&str] = &[
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "PORT",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "FDSTORE",
+];
 
 impl Handoff {
     /// Whether the program expects non-blocking sockets. nginx leaves what NGINX tells as it is, since it is meant for its

@@ -18,6 +18,7 @@ mod fingerprint;
 mod glob;
 mod grace;
 mod handoff;
+mod jobs;
 pub mod keys;
 mod listeners;
 mod man;
@@ -45,7 +46,7 @@ mod wanted;
 mod words;
 
 pub use check::CheckResult;
-pub use diff::{Change, ChangeKind, Effect, diff, needs_new_start};
+pub use diff::{Change, ChangeKind, Effect, JobChange, JobChangeKind, diff, diff_jobs, needs_new_start};
 pub use error::{Errors, Problem, Warning};
 pub use files::{Files, LoadOptions, ReadError, app_in, find, read};
 pub use fingerprint::fingerprint;

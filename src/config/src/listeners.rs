@@ -145,7 +145,13 @@ impl Seat<'_> {
 
     fn address(&self, raw: &RawListener, port: Port, ground: &Ground<'_>, report: &mut Report) -> Found {
         let keep_env = self.named.raw.keep_env.as_deref();
-        let known = Known { own: &self.variables, shared: ground.shared, keep_env, sources: ground.sources };
+        let known = Known {
+            own: &self.variables,
+            shared: ground.shared,
+            keep_env,
+            sources: ground.sources,
+            given: environment::OWN,
+        };
         let (mut later, mut others) = (false, false);
         let expanded = words::expand_word(&raw.address.value, |name| match (name, port) {
             ("PORT", Port::Is(port)) => Some(port.to_string()),

@@ -11,6 +11,8 @@ pub fn reference_man() -> String {
     section(&mut page, "TOP LEVEL", "", keys::KEYS.iter().filter(|k| !k.path.contains('.')));
     section(&mut page, "KEYS OF [process.NAME] AND [defaults]", PROCESS, below("process.*."));
     presets(&mut page);
+    section(&mut page, "KEYS OF [job.NAME]", JOBS, below("job.*."));
+    let _ = writeln!(page, ".SH SCHEDULES\n{}", SCHEDULES.trim_end());
     section(&mut page, "KEYS OF [environment.NAME]", "", below("environment.*."));
     section(&mut page, "KEYS OF [control]", "", below("control."));
     section(&mut page, "KEYS OF [systemd]", "", below("systemd."));
@@ -29,8 +31,8 @@ fn section(page: &mut String, title: &str, intro: &str, keys: impl Iterator<Item
         let _ = writeln!(page, "{}", escape(intro));
     }
     for key in keys {
-        let name =
-            ["process.*.", "environment.*.", "control.", "systemd."].iter().find_map(|p| key.path.strip_prefix(p));
+        let prefixes = ["process.*.", "job.*.", "environment.*.", "control.", "systemd."];
+        let name = prefixes.iter().find_map(|p| key.path.strip_prefix(p));
         let _ = writeln!(page, ".TP\n.B {}", escape(&name.unwrap_or(key.path).replace('*', "NAME")));
         let _ = writeln!(page, "{}", escape(key.doc));
         let _ = writeln!(page, ".br\nTakes: {} ({}).", escape(key.allowed), escape(&key.kind_text()));
@@ -206,7 +208,13 @@ by which svd finds its processes,
 .B PS
 (as SVD_INSTANCE),
 .B NOTIFY_SOCKET
-with ready = { notify = true }, and what
+with ready = { notify = true }, watchdog or fd_store,
+.B WATCHDOG_USEC
+and
+.B WATCHDOG_PID
+with watchdog,
+.B FDSTORE
+with fd_store, and what
 .I handoff
 says of its listeners.
 .SH WHAT SVD ITSELF IS TOLD
@@ -219,6 +227,55 @@ Below a service manager that speaks sd_notify (systemd) svd tells when nothing i
 stops, and feeds the watchdog. Sockets that it is handed over (LISTEN_FDS) are used for listeners with the same address, or for the
 process (web) or listener (web.http) they are named after; TCP ones need ReusePort=yes to be gated. Nothing of that is passed on to
 processes.
+.SH NOTIFICATION
+A process with ready = { notify = true },
+.I watchdog
+or
+.I fd_store
+finds a socket at $NOTIFY_SOCKET and says there what sd_notify(3) of systemd says. Each instance has a socket of its own.
+.TP
+.B READY=1
+It is ready; after RELOADING=1, it has reloaded.
+.TP
+.BR STOPPING=1 ", " STATUS= ", " ERRNO= ", " EXIT_STATUS=
+It is stopping; what it says of itself, and the last two numbers, are shown by svctl status, the numbers with \-\-json.
+.TP
+.B RELOADING=1
+with MONOTONIC_USEC= the time of CLOCK_MONOTONIC at which it began. svctl reload sends the signal of
+.IR reload ,
+and, where this answers it within 2s, waits for READY=1 as long as
+.I reload.timeout
+says. What began before the signal is no answer. One that does not answer has been sent the signal, and the command says that nobody
+can tell more.
+.TP
+.BR WATCHDOG=1 ", " WATCHDOG=trigger ", " WATCHDOG_USEC=
+A sign of life; the instance hangs and is to be ended as
+.I watchdog
+says, at once and also without that key; another interval from now on, 0 for none.
+.TP
+.B EXTEND_TIMEOUT_USEC=
+It needs so much time from now on, to start, to reload or to stop. It can only make what is in progress longer, and is sent again
+before it is over. Who hangs gets none.
+.TP
+.BR MAINPID= ", " MAINPIDFD=1
+Another of its own processes is its main process, which is sent signals, and whose end is the instance's. Where the process that was
+started is gone by then, its exit status is known; where its parent lives and waits for it, it is unknown.
+.TP
+.BR FDSTORE=1 " with " FDNAME= " and " FDPOLL=0
+svd keeps the descriptors that come along, up to
+.IR fd_store ,
+each once. They are closed when their other side hangs up, unless FDPOLL=0 is said; by FDSTOREREMOVE=1 with FDNAME=; and when the instance
+is stopped. A restart, an end by itself and a replacement are no stop: the next start of the same instance has them behind its
+listeners, as sd_listen_fds_with_names(3) tells.
+.TP
+.B BARRIER=1
+alone and with one descriptor, which is closed when all that was said before has been taken in.
+.PP
+Heard are processes of the instance: in its session, below its main process, or with its SVD_SPAWN, as root, as svd's user or as the
+instance's own. NOTIFYACCESS= is passed over. A process that has ended before svd reads what it said is taken for one of the instance; a
+program that sends from short-lived processes waits with BARRIER=1. Everything else costs a counter
+(dropped_messages and refused_descriptors of svctl \-\-json status) and nothing more: what is malformed, larger than 4096 bytes, has more than
+64 descriptors or breaks the rules above, and what other processes say. Messages are told at most 64 times a second.
 .SH VALUES
 Times are numbers with ms, s, m, h or d, such as 500ms or 1m30s, at most 365d. Sizes are bytes, or with K, M, G or T
 multiples of 1024. Signals are names with or without SIG.
@@ -258,6 +315,45 @@ stop can be left out.";
 
 const PROCESS: &str = "\
 Keys with a dot are those of a table: restart.limit is limit in restart = { limit = \"5 in 1m\" }.";
+
+const JOBS: &str = "\
+Keys with a dot are those of a table, as above. Some keys are those of processes.";
+
+const SCHEDULES: &str = r#"A schedule is five fields of a crontab (minute, hour, day, month, weekday), one of @hourly, @daily, @weekly, @monthly, @yearly,
+.IR @reboot ,
+or
+.IR "every TIME" .
+A field is *, a number, a range or a list of them, each but a single number with a step as in */15 or 8\-18/2. Months and weekdays have names of
+three letters; 0 and 7 are Sunday.
+.B svctl schedule
+reads one out in words and tells when it would run. One that never matches is an error.
+.PP
+The day rule is that of cron: where the day or the weekday field begins with *, both must match; where neither does, either of them is enough.
+So 0 0 13 * 5 is each 13th and each Friday.
+.PP
+Where the clock is put forward, a job at fixed times whose time does not exist that day runs once at the end of the gap; where it is put back, it
+runs the first time only. A job whose minute or hour field begins with * runs as time passes. A change of more than three hours is no daylight
+saving, and gets no such care.
+.PP
+every TIME counts from 1970\-01\-01 00:00 UTC, so that no start of svd moves it: every 1h is on the hour.
+.I @reboot
+is once for each start of svd, and not when only its manager is replaced.
+.PP
+No run begins before its instant, and for each instant one run begins at most, whatever is killed. One that is late by a minute at most is begun
+late; what is later was missed, and
+.I catch_up
+says what becomes of it. A clock that somebody puts back runs nothing again.
+.PP
+The command gets the variables of this file and SVD_APP, SVD_ENVIRONMENT and SVD_CONTROL as a process does, and
+.B SVD_JOB
+(report),
+.B SVD_RUN
+(17),
+.B SVD_ATTEMPT
+(1) and
+.B SVD_SCHEDULED
+(the instant, as 2026\-11\-25T06:30:00.000Z; empty where none is stood for).
+"#;
 
 const PRESETS: &str = "\
 What a preset sets, and why. The keys of a process win over its preset, and the preset wins over [defaults]. handoff is left \

@@ -1,10 +1,14 @@
 //! What waits for what: `after` checked as a whole, and `--only`.
 
 use crate::document::Named;
-use crate::plan::{Condition, Plan};
+use crate::plan::{Condition, JOB, Plan};
 use crate::process::RawAfter;
 use crate::report::Report;
+use crate::source::Sources;
 use crate::values;
+
+/// Stands for all jobs in `--only`.
+const JOBS: &str = "jobs";
 
 /// Notes entries of `after` that cannot come true, and cycles.
 pub(crate) fn check(processes: &[Named], report: &mut Report) {
@@ -99,22 +103,32 @@ fn set(state: &mut [State], at: usize, to: State) {
     }
 }
 
-/// Leaves out what `--only` does not name.
-pub(crate) fn select(plan: &mut Plan, only: &[String], report: &mut Report) {
+/// Leaves out what `--only` does not name, and the jobs where there are to be none. `jobs` names all jobs, unless a process is
+/// called that; `job:NAME` one.
+pub(crate) fn select(plan: &mut Plan, sources: &Sources, report: &mut Report) {
+    let only = &sources.only;
+    if sources.no_jobs {
+        plan.jobs.clear();
+    }
     if only.is_empty() {
         return;
     }
+    let all_jobs = plan.process(JOBS).is_none() && only.iter().any(|name| name == JOBS);
     for name in only {
-        if plan.process(name).is_none() {
-            let names = || plan.processes.iter().map(|p| p.name.as_str());
+        let is_job = name.strip_prefix(JOB).is_some_and(|job| plan.job(job).is_some());
+        if plan.process(name).is_none() && !is_job && !(all_jobs && name == JOBS) {
+            let jobs: Vec<String> = plan.jobs.iter().map(|job| format!("{JOB}{}", job.name)).collect();
+            let names = || plan.processes.iter().map(|p| p.name.as_str()).chain(jobs.iter().map(String::as_str));
             let suggestion = values::did_you_mean(name, names());
             let known = names().collect::<Vec<_>>().join(", ");
+            let what = if name.starts_with(JOB) { "" } else { "process " };
             let name = name.escape_debug();
             report.problem_whole(format!(
-                "--only names process \"{name}\", which does not exist{suggestion}; there are {known}"
+                "--only names {what}\"{name}\", which does not exist{suggestion}; there are {known}"
             ));
         }
     }
+    plan.jobs.retain(|job| all_jobs || only.iter().any(|name| name.strip_prefix(JOB) == Some(&job.name)));
     plan.processes.retain(|p| only.contains(&p.name));
     for process in &mut plan.processes {
         let name = &process.name;

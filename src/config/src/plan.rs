@@ -6,6 +6,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod job;
+
+pub use job::{CatchUp, CatchUpMode, HistoryPlan, JobPlan, Overlap, SchedulePlan};
+
 /// All that one svd runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -17,6 +21,8 @@ pub struct Plan {
     pub dir: PathBuf,
     /// The processes, in the order in which the files name them.
     pub processes: Vec<ProcessPlan>,
+    /// The jobs, in the order in which the files name them.
+    pub jobs: Vec<JobPlan>,
     /// Who may use the control socket.
     pub control: ControlPlan,
     /// Listeners are kept in the store of descriptors of the service manager above svd.
@@ -28,12 +34,28 @@ impl Plan {
     pub fn process(&self, name: &str) -> Option<&ProcessPlan> {
         self.processes.iter().find(|p| p.name == name)
     }
+
+    /// The job of this name.
+    pub fn job(&self, name: &str) -> Option<&JobPlan> {
+        self.jobs.iter().find(|job| job.name == name)
+    }
+
+    /// What is started under this name: a process, or the runs of a job (`job:report`).
+    pub fn program(&self, name: &str) -> Option<&ProcessPlan> {
+        match name.strip_prefix(JOB) {
+            Some(job) => self.job(job).map(|job| &job.process),
+            None => self.process(name),
+        }
+    }
 }
+
+/// What stands before the name of a job wherever processes and jobs are named together. No process's name has a colon.
+pub const JOB: &str = "job:";
 
 /// One process and how it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProcessPlan {
-    /// `[A-Za-z0-9_-]+`.
+    /// `[A-Za-z0-9_-]+`; of the runs of a job `job:` and the job's name.
     pub name: String,
     /// How many instances the config asks for, 0 to 1000.
     pub count: u32,
@@ -53,6 +75,9 @@ pub struct ProcessPlan {
     pub stop: Vec<StopStep>,
     /// The signal that `svctl reload` sends.
     pub reload_signal: i32,
+    /// What it may say over `$NOTIFY_SOCKET` beside that it is ready, and what is expected of it there. A change of all but
+    /// `reload_timeout` needs a restart of the instances.
+    pub notify: NotifyPlan,
     /// Where its output goes.
     pub logs: LogPlan,
     /// The sockets that svd holds for it, in the order of the config, each with a name and an address of its own. A change
@@ -72,7 +97,29 @@ pub struct ProcessPlan {
     pub recycle: RecyclePlan,
 }
 
+/// What is heard over `$NOTIFY_SOCKET` and expected there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotifyPlan {
+    /// A ready instance says `WATCHDOG=1` at least so often, or counts as hung.
+    pub watchdog: Option<Duration>,
+    /// So many descriptors are kept for its next start, 0 to 64.
+    pub fd_store: u32,
+    /// How long an instance that has said `RELOADING=1` after the reload signal may take until `READY=1`.
+    pub reload_timeout: Duration,
+}
+
+impl Default for NotifyPlan {
+    fn default() -> NotifyPlan {
+        NotifyPlan { watchdog: None, fd_store: 0, reload_timeout: Duration::from_secs(60) }
+    }
+}
+
 impl ProcessPlan {
+    /// Its instances are given a notify socket.
+    pub fn has_notify_socket(&self) -> bool {
+        self.ready.by == ReadyBy::Notify || self.notify.watchdog.is_some() || self.notify.fd_store > 0
+    }
+
     /// Its generations accept from slots, and a gate picks the slot: new ones are proven before they see a user.
     pub fn is_gated(&self) -> bool {
         self.listen.iter().any(|listener| listener.traffic == Traffic::Gated)
@@ -277,6 +324,8 @@ pub struct ExecPlan {
     /// `PORT` of instance 1; instance n gets `port + n - 1`. A process with a TCP listener is told that one's port instead,
     /// all its instances alike.
     pub port: u16,
+    /// What it reads from its standard input; `None`: nothing.
+    pub input: Option<String>,
 }
 
 impl fmt::Debug for ExecPlan {
@@ -293,6 +342,7 @@ impl fmt::Debug for ExecPlan {
             .field("keep_env", &self.keep_env)
             .field("rlimits", &self.rlimits)
             .field("port", &self.port)
+            .field("input", &self.input.as_ref().map(String::len))
             .finish()
     }
 }
@@ -367,6 +417,8 @@ pub enum Late {
 pub enum ReadyBy {
     /// Exec succeeded.
     Started,
+    /// Nothing: its end is all that is waited for, until the timeout. So it is for the runs of jobs.
+    Ended,
     /// It was seen to listen on one of its listeners, or to accept from it.
     Listening,
     /// `READY=1` over `$NOTIFY_SOCKET`.
@@ -477,4 +529,15 @@ pub struct ControlPlan {
     pub socket_group: Option<String>,
     /// Members of this group may only look.
     pub read_group: Option<String>,
+    /// What is done where no manager can be kept running.
+    pub without_manager: WithoutManager,
+}
+
+/// What svd does where no manager can be kept running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutManager {
+    /// The processes go on without one, and another one is tried again and again.
+    Keep,
+    /// All processes are stopped, and svd ends.
+    Exit,
 }

@@ -36,7 +36,9 @@ pub(crate) struct Raw {
     pub ready: Option<At<RawReady>>,
     pub restart: RawRestart,
     pub stop: Option<At<Vec<StopStep>>>,
-    pub reload: Option<At<i32>>,
+    pub reload: Option<RawReload>,
+    pub watchdog: Option<At<Duration>>,
+    pub fd_store: Option<At<u32>>,
     pub logs: RawLogs,
     pub preset: Option<At<&'static Preset>>,
     /// Empty where nothing of it could be read.
@@ -83,6 +85,13 @@ pub(crate) enum RawEvidence {
     Run { run: At<RawRun>, every: Option<Duration> },
     Tcp { port: Option<u16> },
     Http { port: Option<u16>, path: String },
+}
+
+/// `reload`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawReload {
+    pub signal: Option<i32>,
+    pub timeout: Option<Duration>,
 }
 
 /// `restart`.
@@ -154,6 +163,8 @@ impl Raw {
             },
             stop: self.stop.or(low.stop),
             reload: self.reload.or(low.reload),
+            watchdog: self.watchdog.or(low.watchdog),
+            fd_store: self.fd_store.or(low.fd_store),
             logs,
             preset: self.preset.or(low.preset),
             listen: self.listen.or(low.listen),
@@ -191,7 +202,9 @@ impl Raw {
             ready: get("ready").and_then(|f| ready(&f, report)),
             restart: get("restart").map(|f| restart(&f, report)).unwrap_or_default(),
             stop: get("stop").and_then(|f| stop(&f, report)),
-            reload: get("reload").and_then(|f| signal(&f, report)),
+            reload: get("reload").and_then(|f| reload(&f, report)),
+            watchdog: get("watchdog").and_then(|f| watchdog(&f, report)),
+            fd_store: get("fd_store").and_then(|f| number(&f, report)),
             logs: get("logs").map(|f| logs(&f, report)).unwrap_or_default(),
             preset: get("preset").and_then(|f| f.choice(&presets::choices(), report)),
             listen: get("listen").map(|f| sockets::listen(&f, report)),
@@ -406,7 +419,7 @@ fn restart_limit(text: &str) -> Option<Option<RestartLimit>> {
     }
 }
 
-fn success_exit(field: &Field<'_>, report: &mut Report) -> Option<Vec<SuccessExit>> {
+pub(crate) fn success_exit(field: &Field<'_>, report: &mut Report) -> Option<Vec<SuccessExit>> {
     let Value::Array(items) = &field.node.value else {
         field.wrong(field.node, report);
         return None;
@@ -480,6 +493,23 @@ fn quiet(field: &Field<'_>, report: &mut Report) -> Option<At<i32>> {
         return None;
     }
     Some(signal)
+}
+
+fn reload(field: &Field<'_>, report: &mut Report) -> Option<RawReload> {
+    let Some(section) = field.group() else {
+        return signal(field, report).map(|signal| RawReload { signal: Some(signal.value), timeout: None });
+    };
+    let hour = Duration::from_secs(3600);
+    let timeout = section
+        .get("timeout")
+        .and_then(|f| f.parsed(report, |t| values::duration(t).filter(|time| time.as_millis() >= 10 && *time <= hour)));
+    let signal = section.get("signal").and_then(|f| signal(&f, report));
+    Some(RawReload { signal: signal.map(|s| s.value), timeout: timeout.map(|t| t.value) })
+}
+
+fn watchdog(field: &Field<'_>, report: &mut Report) -> Option<At<Duration>> {
+    let day = Duration::from_secs(86_400);
+    field.parsed(report, |t| values::duration(t).filter(|time| time.as_millis() >= 100 && *time <= day))
 }
 
 fn signal(field: &Field<'_>, report: &mut Report) -> Option<At<i32>> {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crate::advice::{self, Keys};
 use crate::document::{self, Control, Draft, Named};
-use crate::environment::{self, EnvFiles, KEEP_ENV, Known, Variables};
+use crate::environment::{self, EnvFiles, KEEP_ENV, Known, OWN, Variables};
 use crate::error::{Errors, Warning};
 use crate::listeners::{self, Base, Prepared};
 use crate::order;
 use crate::plan::{
-    ControlPlan, Dependency, ExecPlan, Handoff, Late, ListenAddress, ListenerPlan, LogPlan, Plan, ProcessPlan, ReadyBy,
-    ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
+    ControlPlan, Dependency, ExecPlan, Handoff, JobPlan, Late, ListenAddress, ListenerPlan, LogPlan, NotifyPlan, Plan,
+    ProcessPlan, ReadyBy, ReadyPlan, RestartLimit, RestartPlan, RestartWhen, Run, StopStep, SuccessExit,
+    WithoutManager,
 };
 use crate::ports;
 use crate::process::{Raw, RawEvidence, RawRun};
@@ -73,11 +74,11 @@ fn plain(sources: &Sources, files: &mut EnvFiles<'_>, report: &mut Report) -> (D
 
 /// Makes the plan out of the draft.
 pub(crate) struct Resolver<'a> {
-    sources: &'a Sources,
-    files: EnvFiles<'a>,
+    pub sources: &'a Sources,
+    pub files: EnvFiles<'a>,
     pub report: Report,
-    /// The variables of all processes.
-    shared: Variables,
+    /// The variables of all processes and jobs.
+    pub shared: Variables,
 }
 
 /// A process, as far as it is known.
@@ -111,9 +112,9 @@ impl Asked<'_> {
 impl Resolver<'_> {
     fn resolve(mut self, draft: Draft) -> Result<(Plan, Vec<Warning>), Errors> {
         let app = self.app(draft.app.as_ref());
-        if draft.processes.is_empty() && !self.report.has_problems() {
+        if draft.processes.is_empty() && draft.jobs.is_empty() && !self.report.has_problems() {
             self.report.problem_whole(match self.sources.main.kind {
-                SourceKind::Toml => "no process; add one: [process.web] with run = \"…\"",
+                SourceKind::Toml => "no process and no job; add one: [process.web] with run = \"…\"",
                 _ => "no process; add a line such as web: ./server",
             });
         }
@@ -123,6 +124,7 @@ impl Resolver<'_> {
         for (named, prepared) in draft.processes.iter().zip(prepared) {
             processes.extend(self.process(named, prepared));
         }
+        let jobs: Vec<JobPlan> = draft.jobs.iter().filter_map(|job| self.job(job)).collect();
         let instances: u32 = processes.iter().map(|p| p.count).sum();
         if instances > MOST_INSTANCES {
             self.report.problem_whole(format!(
@@ -135,9 +137,9 @@ impl Resolver<'_> {
         let environment = self.sources.environment.clone();
         let dir = self.sources.dir.clone();
         let (control, store_listeners) = (control(draft.control), draft.store_listeners.unwrap_or(true));
-        let mut plan = Plan { app, environment, dir, processes, control, store_listeners };
+        let mut plan = Plan { app, environment, dir, processes, jobs, control, store_listeners };
         if !self.report.has_problems() {
-            order::select(&mut plan, &self.sources.only, &mut self.report);
+            order::select(&mut plan, self.sources, &mut self.report);
         }
         self.report.finish().map(|warnings| (plan, warnings))
     }
@@ -183,14 +185,20 @@ impl Resolver<'_> {
             self.shared.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect();
         env.extend(variables.iter().map(|(name, value)| (name.clone(), value.value.clone())));
         let shared = std::mem::take(&mut self.shared);
-        let known =
-            Known { own: &variables, shared: &shared, keep_env: raw.keep_env.as_deref(), sources: self.sources };
+        let known = Known {
+            own: &variables,
+            shared: &shared,
+            keep_env: raw.keep_env.as_deref(),
+            sources: self.sources,
+            given: OWN,
+        };
         let asked = Asked { name: &name.value, raw, listen: &listen, known: &known };
         let run = self.run(named, &known);
         let handoff = self.handoff(&asked);
         let ready = self.ready(&asked, &handoff);
         let health = self.health(&asked);
         let drained = self.drained(&asked);
+        self.check_fd_store(&asked, &handoff);
         let update = self.update(&asked, &handoff);
         self.shared = shared;
 
@@ -199,8 +207,51 @@ impl Resolver<'_> {
         let logs = self.logs(named);
         let stop = self.stop(named);
         let recycle = self.recycle(named);
-        let exec = ExecPlan {
-            run: run?,
+        let notify = notify(raw);
+        let exec = self.exec(raw, run?, env, port, None);
+        let after = raw.after.as_deref().unwrap_or_default().iter();
+        let plan = ProcessPlan {
+            name: name.value.clone(),
+            count: raw.count.as_ref().map_or(1, |c| c.value),
+            exec,
+            after: after
+                .map(|a| Dependency { process: a.process.value.clone(), condition: a.condition.value })
+                .collect(),
+            oneshot,
+            essential: raw.essential.as_ref().is_some_and(|e| e.value),
+            ready: ready?,
+            restart,
+            stop,
+            reload_signal: raw.reload.and_then(|reload| reload.signal).unwrap_or(1),
+            notify,
+            logs,
+            listen,
+            handoff,
+            update,
+            health: health?,
+            quiet: raw.quiet.as_ref().map(|q| q.value),
+            drained: drained?,
+            recycle,
+        };
+        let keys = match self.sources.main.kind {
+            SourceKind::Toml => Keys::All,
+            SourceKind::Procfile | SourceKind::EnvFile => Keys::None,
+        };
+        advice::give(&plan, raw, keys, &mut self.report);
+        Some(plan)
+    }
+
+    /// What is started, and in which surroundings.
+    pub(crate) fn exec(
+        &self,
+        raw: &Raw,
+        run: Run,
+        env: BTreeMap<String, String>,
+        port: u16,
+        input: Option<String>,
+    ) -> ExecPlan {
+        ExecPlan {
+            run,
             cwd: match &raw.cwd {
                 Some(cwd) => self.sources.dir.join(&cwd.value),
                 None => self.sources.dir.clone(),
@@ -218,36 +269,8 @@ impl Resolver<'_> {
                 limits
             },
             port,
-        };
-        let after = raw.after.as_deref().unwrap_or_default().iter();
-        let plan = ProcessPlan {
-            name: name.value.clone(),
-            count: raw.count.as_ref().map_or(1, |c| c.value),
-            exec,
-            after: after
-                .map(|a| Dependency { process: a.process.value.clone(), condition: a.condition.value })
-                .collect(),
-            oneshot,
-            essential: raw.essential.as_ref().is_some_and(|e| e.value),
-            ready: ready?,
-            restart,
-            stop,
-            reload_signal: raw.reload.as_ref().map_or(1, |r| r.value),
-            logs,
-            listen,
-            handoff,
-            update,
-            health: health?,
-            quiet: raw.quiet.as_ref().map(|q| q.value),
-            drained: drained?,
-            recycle,
-        };
-        let keys = match self.sources.main.kind {
-            SourceKind::Toml => Keys::All,
-            SourceKind::Procfile | SourceKind::EnvFile => Keys::None,
-        };
-        advice::give(&plan, raw, keys, &mut self.report);
-        Some(plan)
+            input,
+        }
     }
 
     fn run(&mut self, named: &Named, known: &Known<'_>) -> Option<Run> {
@@ -277,7 +300,14 @@ impl Resolver<'_> {
     }
 
     /// Splits a line that no shell will see, and checks that its variables will be there.
-    fn words(&mut self, title: &str, line: &str, span: Span, way_out: &str, known: &Known<'_>) -> Option<Run> {
+    pub(crate) fn words(
+        &mut self,
+        title: &str,
+        line: &str,
+        span: Span,
+        way_out: &str,
+        known: &Known<'_>,
+    ) -> Option<Run> {
         let split = match words::split(line) {
             Ok(split) => split,
             Err(SplitError::NeedsShell { what, range }) => {
@@ -370,7 +400,7 @@ impl Resolver<'_> {
         Some(ReadyPlan { by, timeout: ready.timeout.unwrap_or(minute), late: ready.late })
     }
 
-    fn stop(&mut self, named: &Named) -> Vec<StopStep> {
+    pub(crate) fn stop(&mut self, named: &Named) -> Vec<StopStep> {
         let Some(At { value: steps, span }) = &named.raw.stop else {
             return vec![StopStep::Signal(15), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(values::KILL)];
         };
@@ -437,6 +467,7 @@ fn control(raw: Control) -> ControlPlan {
         socket_mode: raw.socket_mode.map_or(default_mode, |m| m.value),
         socket_group: raw.socket_group.map(|g| g.value),
         read_group: raw.read_group.map(|g| g.value),
+        without_manager: raw.without_manager.map_or(WithoutManager::Keep, |w| w.value),
     }
 }
 
@@ -448,4 +479,13 @@ pub fn app_of_dir(dir: &Path) -> String {
     app = app.trim_matches('-').to_owned();
     app.truncate(64);
     app
+}
+
+fn notify(raw: &Raw) -> NotifyPlan {
+    let usual = NotifyPlan::default();
+    NotifyPlan {
+        watchdog: raw.watchdog.as_ref().map(|every| every.value),
+        fd_store: raw.fd_store.as_ref().map_or(0, |most| most.value),
+        reload_timeout: raw.reload.and_then(|reload| reload.timeout).unwrap_or(usual.reload_timeout),
+    }
 }

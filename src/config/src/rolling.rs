@@ -278,10 +278,11 @@ pub(crate) fn recycle(field: &Field<'_>, report: &mut Report) -> RawRecycle {
     }
 }
 
-const SHORTEST: Duration = Duration::from_millis(10);
+pub(crate) const SHORTEST: Duration = Duration::from_millis(10);
 const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
-fn time(field: &Field<'_>, low: Duration, high: Duration, report: &mut Report) -> Option<At<Duration>> {
+/// A time from `low` to `high`.
+pub(crate) fn time(field: &Field<'_>, low: Duration, high: Duration, report: &mut Report) -> Option<At<Duration>> {
     field.parsed(report, |text| values::duration(text).filter(|time| (low..=high).contains(time)))
 }

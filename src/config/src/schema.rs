@@ -14,7 +14,7 @@ pub fn schema() -> Value {
         "type": "object",
         "properties": properties(""),
         "additionalProperties": false,
-        "$defs": { "process": process },
+        "$defs": { "process": process, "job": group("job.*") },
     })
 }
 
@@ -58,6 +58,7 @@ fn of_map_value(key: &Key, kind: Kind) -> Value {
     match kind {
         // Names of processes stand above process tables, names of environments above their own keys.
         Kind::Group if key.name() == "process" => json!({ "$ref": "#/$defs/process" }),
+        Kind::Group if key.name() == "job" => json!({ "$ref": "#/$defs/job" }),
         Kind::Group => group(&format!("{}.*", key.path)),
         // An empty variable is fine.
         Kind::Text if key.name() == "env" => json!({ "type": "string" }),

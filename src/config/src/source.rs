@@ -41,6 +41,8 @@ pub struct Sources {
     pub environment: Option<String>,
     /// `--only`; empty is all.
     pub only: Vec<String>,
+    /// `--no-jobs`.
+    pub no_jobs: bool,
     /// svd's own environment: for `PORT` and for `keep_env`.
     pub inherited: BTreeMap<String, String>,
 }

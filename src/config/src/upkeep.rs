@@ -71,6 +71,16 @@ impl Resolver<'_> {
     pub(crate) fn check_ready_fd(&mut self, asked: &Asked<'_>, handoff: &Handoff, fd: At<u32>) {
         let listeners = u32::try_from(asked.listen.len()).unwrap_or(u32::MAX);
         let end = FIRST_FD.saturating_add(listeners);
+        let stored = asked.raw.fd_store.as_ref().map_or(0, |most| most.value);
+        let last = end.saturating_add(stored);
+        if stored > 0 && (FIRST_FD..last).contains(&fd.value) {
+            let message = format!(
+                "descriptor {} in \"ready\" in [process.{}] may be one of its listeners or of its fd_store, which begin with \
+                 {FIRST_FD}",
+                fd.value, asked.name
+            );
+            return self.report.problem_with(fd.span, message, format!("write ready = {{ fd = {last} }}"));
+        }
         if !handoff.numbers_descriptors() || !(FIRST_FD..end).contains(&fd.value) {
             return;
         }
@@ -79,6 +89,20 @@ impl Resolver<'_> {
             fd.value, asked.name
         );
         self.report.problem_with(fd.span, message, format!("write ready = {{ fd = {end} }}"));
+    }
+
+    /// What is stored is told by LISTEN_FDS, which begins with 3.
+    pub(crate) fn check_fd_store(&mut self, asked: &Asked<'_>, handoff: &Handoff) {
+        let Some(store) = asked.raw.fd_store.as_ref().filter(|store| store.value > 0) else { return };
+        if let Handoff::Env { name, .. } = handoff
+            && !asked.listen.is_empty()
+        {
+            let message = format!(
+                "\"fd_store\" in [process.{}] gives descriptors from {FIRST_FD} on, where {name} has its listeners",
+                asked.name
+            );
+            self.report.problem_with(store.span, message, "take another handoff, or leave fd_store out");
+        }
     }
 
     /// How running instances are replaced.

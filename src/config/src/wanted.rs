@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::document::{self, Named};
 use crate::error::Errors;
+use crate::jobs::NamedJob;
 use crate::report::{At, Report};
 use crate::resolve::is_pattern;
 use crate::source::{Source, SourceKind};
@@ -58,28 +59,30 @@ pub fn wanted(main: &Source, dir: &Path, environment: Option<&str>) -> Result<Ve
     let overlay = document.environments.iter().find(|e| Some(e.name.value.as_str()) == environment);
     let top = overlay.and_then(|o| o.env_file.as_ref()).unwrap_or(&document.env_file);
     let defaults = document.defaults.env_file.iter().flatten();
-    let processes = env_files(&document.processes);
-    let overlaid = env_files(overlay.map(|o| o.processes.as_slice()).unwrap_or_default());
-    for file in top.iter().chain(defaults).chain(processes).chain(overlaid) {
+    let own = env_files(&document.processes, &document.jobs);
+    let overlaid = overlay.map(|o| (o.processes.as_slice(), o.jobs.as_slice())).unwrap_or_default();
+    let overlaid = env_files(overlaid.0, overlaid.1);
+    for file in top.iter().chain(defaults).chain(own).chain(overlaid) {
         push(&mut wanted, dir, file, SourceKind::EnvFile, Need::Required, &report);
     }
     Ok(wanted)
 }
 
-/// What an included file wants: the env files of its processes. Its errors are told when the plan is made.
+/// What an included file wants: the env files of its processes and jobs. Its errors are told when the plan is made.
 pub fn wanted_by_included(included: &Source, dir: &Path) -> Vec<Wanted> {
     let mut report = Report::of(included);
     let table = tree::read(&included.text, 0, &mut report);
-    let processes = document::read_included(&table, &mut report);
+    let included = document::read_included(&table, &mut report);
     let mut wanted = Vec::new();
-    for file in env_files(&processes) {
+    for file in env_files(&included.processes, &included.jobs) {
         push(&mut wanted, dir, file, SourceKind::EnvFile, Need::Required, &report);
     }
     wanted
 }
 
-fn env_files(processes: &[Named]) -> impl Iterator<Item = &At<String>> {
-    processes.iter().flat_map(|p| p.raw.env_file.iter().flatten())
+fn env_files<'a>(processes: &'a [Named], jobs: &'a [NamedJob]) -> impl Iterator<Item = &'a At<String>> {
+    let of_processes = processes.iter().flat_map(|p| p.raw.env_file.iter().flatten());
+    of_processes.chain(jobs.iter().flat_map(|job| job.raw.process.env_file.iter().flatten()))
 }
 
 fn push(wanted: &mut Vec<Wanted>, dir: &Path, name: &At<String>, kind: SourceKind, need: Need, report: &Report) {

@@ -64,14 +64,18 @@ fn columns_count_characters_and_tabs_do_not_move_the_caret() {
 
 #[test]
 fn keys_of_later_stages_are_unknown_keys() {
-    for key in ["watchdog", "scale", "limits", "capabilities", "no_new_privs"] {
+    for key in ["scale", "limits", "capabilities", "no_new_privs"] {
         let found = errors(&toml(&format!("[process.web]\nrun = \"x\"\n{key} = \"1\"\n")));
         let message = &found.problems[0].message;
         assert!(message.starts_with(&format!("unknown key \"{key}\" in [process.web]")), "{message}");
     }
-    for text in
-        ["[job.report]\nrun = \"x\"", "[[migration]]\nname = \"x\"", "[release]\nkeep = 5", "[notify]\nrun = \"x\""]
-    {
+    for text in [
+        "[job.report]\nrun = \"x\"\non_failure = \"y\"",
+        "[job.report]\nrun = \"x\"\nping = \"y\"",
+        "[[migration]]\nname = \"x\"",
+        "[release]\nkeep = 5",
+        "[notify]\nrun = \"x\"",
+    ] {
         let found = errors(&toml(&format!("process.web = \"x\"\n{text}\n")));
         assert!(found.problems[0].message.starts_with("unknown key"), "{found}");
     }
@@ -250,7 +254,7 @@ fn overlays_may_differ_in_what_is_allowed_only() {
     );
     check(
         "overlay_allows = [\"env\", \"limits\"]\nprocess.web = \"x\"",
-        &["Procfile.toml:1:26: \"limits\" in overlay_allows is no process key; did you mean \"rlimits\"?"],
+        &["Procfile.toml:1:26: \"limits\" in overlay_allows is no key of processes or jobs; did you mean \"rlimits\"?"],
     );
     let mut sources = toml("process.web = \"x\"\n[environment.staging]\n[environment.production]");
     sources.environment = Some("prodction".to_owned());
@@ -280,7 +284,7 @@ fn errors_of_all_files_come_at_once_in_order() {
         &[
             "Procfile.toml:1:29: included file \"gone.toml\" does not exist",
             "Procfile.toml:5:9: \"count\" in [process.web] must be a whole number from 0 to 1000; found the number -1",
-            "/srv/shop/conf.d/a.toml:1:1: \"app\" belongs in the main file; included files have [process] tables only",
+            "/srv/shop/conf.d/a.toml:1:1: \"app\" belongs in the main file; included files have [process] and [job] tables only",
             "/srv/shop/conf.d/a.toml:3:1: process \"web\" is already defined at Procfile.toml:3:10",
             "/srv/shop/conf.d/a.toml:5:7: not valid TOML: string values must be quoted, expected literal string",
             "/srv/shop/.env:2:1: this line has no \"=\"",
@@ -342,7 +346,7 @@ fn bounds_of_the_whole_are_kept() {
         &sources,
         &["Procfile.toml: --only names process \"wbe\", which does not exist; did you mean \"web\"?; there are web"],
     );
-    check("", &["Procfile.toml: no process; add one: [process.web] with run = \"…\""]);
+    check("", &["Procfile.toml: no process and no job; add one: [process.web] with run = \"…\""]);
     check(
         "app = \"Shop\"\nprocess.web = \"x\"",
         &[

@@ -37,6 +37,7 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
             keep_env: texts(KEEP),
             rlimits: Vec::new(),
             port,
+            input: None,
         },
         after: Vec::new(),
         oneshot: false,
@@ -51,6 +52,7 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
         },
         stop: vec![StopStep::Signal(15), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(9)],
         reload_signal: 1,
+        notify: NotifyPlan::default(),
         logs: LogPlan::Segments { segment: 64 << 20, max_size: 1 << 30 },
         listen: Vec::new(),
         handoff: Handoff::Auto,
@@ -65,7 +67,12 @@ fn bare(name: &str, words: &[&str], port: u16) -> ProcessPlan {
 #[test]
 fn the_short_form_gets_every_default() {
     let found = plan(&toml("[process]\nclock = \"python clock.py\"\nweb = \"srv $PORT '$PORT'\"\n"));
-    let control = ControlPlan { socket_mode: 0o600, socket_group: None, read_group: None };
+    let control = ControlPlan {
+        socket_mode: 0o600,
+        socket_group: None,
+        read_group: None,
+        without_manager: svd_config::plan::WithoutManager::Keep,
+    };
     let clock = bare("clock", &["python", "clock.py"], 5100);
     let web = bare("web", &["srv", "${PORT}", "$$PORT"], 5000);
     let expected = Plan {
@@ -73,6 +80,7 @@ fn the_short_form_gets_every_default() {
         environment: None,
         dir: "/srv/shop".into(),
         processes: vec![clock, web],
+        jobs: vec![],
         control,
         store_listeners: true,
     };
@@ -163,6 +171,7 @@ read_group = "svd-read"
                 RlimitPlan { resource: 7, soft: 65536, hard: 65536 },
             ],
             port: 8080,
+            input: None,
         },
         after: vec![
             Dependency { process: "migrate".to_owned(), condition: Condition::Completed },

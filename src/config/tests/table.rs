@@ -7,7 +7,13 @@ use svd_config::keys::{KEYS, Key};
 use svd_config::{Sources, reference_man, schema};
 
 fn example(key: &Key) -> Sources {
+    let job = key.path.strip_prefix("job.*.").map(|name| match (name, key.example.contains("schedule = ")) {
+        ("run", _) => format!("[job.report]\n{}\n", key.example),
+        (_, true) => format!("[job.report]\nrun = \"x\"\n{}\n", key.example),
+        (_, false) => format!("[job.report]\nrun = \"x\"\nschedule = \"0 6 * * *\"\n{}\n", key.example),
+    });
     let text = match key.path.strip_prefix("process.*.") {
+        None if job.is_some() => job.unwrap_or_default(),
         Some("run") => format!("[process.web]\n{}\n", key.example),
         Some(_) => format!(
             "[process]\nmigrate = {{ run = \"m\", oneshot = true }}\nredis = \"r\"\n[process.web]\nrun = \"x\"\n{}\n",
@@ -34,7 +40,11 @@ fn every_example_is_accepted_and_names_its_key() {
 fn every_key_of_the_table_is_read() {
     // A date is what no key takes: whoever reads the key complains.
     for key in KEYS {
-        let path = key.path.replace("process.*", "process.web").replace("environment.*", "environment.e");
+        let path = key
+            .path
+            .replace("process.*", "process.web")
+            .replace("environment.*", "environment.e")
+            .replace("job.*", "job.report");
         let path = path.replace("listen.*", "listen.http");
         // A lone port, every or timeout is refused for being alone, too; its own complaint must be among the errors.
         let text = format!("overlay_allows_ = 1\n{path} = 2026-01-01\n").replace("overlay_allows_ = 1\n", "");
@@ -86,8 +96,8 @@ fn the_two_examples_of_the_manual_are_good_configs_without_warnings() {
 fn the_manual_has_every_key_and_is_clean_roff() {
     let page = reference_man();
     for key in KEYS {
-        let name =
-            ["process.*.", "environment.*.", "control.", "systemd."].iter().find_map(|p| key.path.strip_prefix(p));
+        let prefixes = ["process.*.", "job.*.", "environment.*.", "control.", "systemd."];
+        let name = prefixes.iter().find_map(|p| key.path.strip_prefix(p));
         let name = name.unwrap_or(key.path).replace('*', "NAME");
         assert!(page.contains(&format!("\n.B {name}\n")), "{}", key.path);
     }

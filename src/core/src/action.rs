@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::desired::Change;
 use crate::event::{Lineage, Note, Slot};
+use crate::job::{JobChange, Run, RunNews};
 use crate::name::{InstanceName, OpId, SpawnId};
 use crate::state::{ExitStatus, Reason};
 
@@ -34,6 +35,16 @@ pub enum Action {
     Probe {
         /// Which spawn.
         spawn: SpawnId,
+    },
+    /// Have the keeper tell what it has said so far. Answered by [`crate::Event::Said`].
+    Recall {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// Close the descriptors that are kept for the next start of an instance.
+    EmptyStore {
+        /// Which instance.
+        instance: InstanceName,
     },
     /// Send a signal to the main process.
     Signal {
@@ -105,6 +116,18 @@ pub enum Action {
         /// How.
         outcome: Outcome,
     },
+    /// Store this about jobs. A run that is begun there is answered by [`crate::Event::RunRecorded`] when that is on disk, all
+    /// else by nothing.
+    Jobs(JobChange),
+    /// What happened to a run, for history and for whoever wants to hear of it. What it says is stored with the same step.
+    RunNews(RunNews),
+    /// A command that runs a job is done: this is the run, over or not.
+    Ran {
+        /// Which command.
+        op: OpId,
+        /// The run.
+        run: Box<Run>,
+    },
     /// Everything has stopped: svd ends with this code.
     Finish {
         /// The code.
@@ -153,6 +176,8 @@ pub enum FactKind {
     StartFailed(String),
     /// It was not ready in time.
     ReadyTimeout(Duration),
+    /// A run of a job took too long.
+    TimedOut(Duration),
     /// It ended.
     Exited(ExitStatus),
     /// It is started again after this pause; failure number n in a row.
@@ -173,6 +198,10 @@ pub enum FactKind {
     Unhealthy(String),
     /// Its health probes succeed again.
     Recovered,
+    /// It gave no sign of life for so long; none: it said itself that it hangs.
+    Hung(Option<Duration>),
+    /// It has named another one of its processes as its main process.
+    MainNamed(i32),
     /// It is due to be replaced: why.
     Worn(String),
     /// The replacement of a process is given up, what runs stays: why.
@@ -215,6 +244,7 @@ impl FactKind {
             FactKind::Ready(_) => "instance.ready",
             FactKind::StartFailed(_) => "instance.start_failed",
             FactKind::ReadyTimeout(_) => "instance.ready_timeout",
+            FactKind::TimedOut(_) => "instance.timed_out",
             FactKind::Exited(_) => "instance.exited",
             FactKind::Backoff(..) => "instance.backoff",
             FactKind::Failed(_) => "instance.failed",
@@ -225,6 +255,8 @@ impl FactKind {
             FactKind::DrainTimeout(_) => "instance.drain_timeout",
             FactKind::Unhealthy(_) => "instance.unhealthy",
             FactKind::Recovered => "instance.recovered",
+            FactKind::Hung(_) => "instance.hung",
+            FactKind::MainNamed(_) => "instance.main_named",
             FactKind::Worn(_) => "instance.worn",
             FactKind::RolledBack(_) => "process.rolled_back",
             FactKind::Completed => "instance.completed",
@@ -250,6 +282,7 @@ impl fmt::Display for FactKind {
             FactKind::Ready(after) => write!(f, "ready after {:.1} s", after.as_secs_f64()),
             FactKind::StartFailed(why) => write!(f, "could not be started: {why}"),
             FactKind::ReadyTimeout(t) => write!(f, "not ready within {:.1} s", t.as_secs_f64()),
+            FactKind::TimedOut(t) => write!(f, "took longer than {:.1} s", t.as_secs_f64()),
             FactKind::Exited(exit) => write!(f, "{exit}"),
             FactKind::Backoff(pause, n) => {
                 write!(f, "starts again in {:.1} s (failure {n} in a row)", pause.as_secs_f64())
@@ -268,6 +301,8 @@ impl fmt::Display for FactKind {
             }
             FactKind::Unhealthy(why) => write!(f, "is unhealthy: {why}"),
             FactKind::Recovered => write!(f, "is healthy again"),
+            FactKind::Hung(silent) => write!(f, "hangs: {}", Reason::Hung(*silent)),
+            FactKind::MainNamed(pid) => write!(f, "named pid {pid} as its main process"),
             FactKind::Worn(why) => write!(f, "is to be replaced: {why}"),
             FactKind::RolledBack(why) => write!(f, "the replacement was given up: {why}"),
             FactKind::Completed => write!(f, "completed"),

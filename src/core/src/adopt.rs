@@ -9,13 +9,15 @@ use crate::action::{Action, FactKind, Sweep};
 use crate::climb::Climb;
 use crate::drain::{DrainStep, queue_patience};
 use crate::event::{Adopted, AdoptedLife, Origin};
+use crate::ladder::patience;
 use crate::ladder::{self, SIGKILL};
 use crate::machine::Core;
 use crate::name::{InstanceName, SpawnId};
-use crate::service::{End, Life, Readiness, STUCK_AFTER, Spawn, Tree, patience};
+use crate::service::{End, Life, Readiness, STUCK_AFTER, Spawn, Tree};
 use crate::state::Reason;
 use crate::time::Time;
 use crate::tree::{self, Aim, Instance, Listing, Planned, Process};
+use crate::verdict;
 
 /// While no manager lived, nobody looked for readiness: so long at least is looked for it again, that no healthy
 /// process is ended for the manager's death.
@@ -30,22 +32,28 @@ impl Core {
             self.last_spawn = self.last_spawn.max(adopted.spawn);
             self.take_up(adopted, out);
         }
+        self.adopt_runs(out);
         let names: Vec<InstanceName> = self.names.values().cloned().collect();
         names.iter().for_each(|name| self.note_essential(name));
     }
 
     fn take_up(&mut self, adopted: Adopted, out: &mut Vec<Action>) {
         let (id, name, now) = (adopted.spawn, adopted.instance.clone(), self.now);
-        let process = self.processes.entry(name.process.clone()).or_insert_with(|| Process {
-            plan: Planned::Unknown(Box::new(tree::unknown_process(&name.process))),
-            other: None,
-            listing: Listing::Retired,
-            gate: Vec::new(),
-            given_up: None,
-            pace: Default::default(),
-            instances: Default::default(),
+        let of_job = tree::job_process(&self.plan, &name.process);
+        let run = crate::job::job_of(&name.process).map(|_| self.run_aim(&name.process, name.index));
+        let process = self.processes.entry(name.process.clone()).or_insert_with(|| {
+            of_job.unwrap_or_else(|| Process {
+                plan: Planned::Unknown(Box::new(tree::unknown_process(&name.process))),
+                other: None,
+                listing: Listing::Retired,
+                gate: Vec::new(),
+                given_up: None,
+                pace: Default::default(),
+                instances: Default::default(),
+            })
         });
-        let reason = match tree::aim(&self.desired, &name.process, listed(process), name.index) {
+        let aim = || tree::aim(&self.desired, &name.process, listed(process), name.index);
+        let reason = match run.unwrap_or_else(aim) {
             Aim::Stop(reason) => reason,
             Aim::Run => Reason::Restart,
         };
@@ -110,6 +118,11 @@ impl Core {
                 | Life::Stuck { .. }
                 | Life::Ended { tree: Tree::Empty, .. } => {}
             }
+            if spawn.is_ready() {
+                spawn.listen_for_signs(cx);
+            }
+            let said = spawn.said.clone();
+            spawn.says(cx, said);
         });
     }
 }
@@ -143,13 +156,15 @@ fn taken_up(plan: &ProcessPlan, adopted: Adopted, reason: Reason, now: Time) -> 
             let late =
                 !note.asked && note.ready.is_none() && has_evidence(plan) && ladder_place(plan, &adopted).is_some();
             let end = match late {
+                _ if note.hung => End::Hung { exit: *exit },
                 true => End::NeverReady { exit: *exit },
                 false => End::Exited { exit: *exit, before_exec: *before_exec },
             };
             (*at, Life::Ended { end, at: *at, tree: left(plan, &adopted, *at, now) })
         }
     };
-    Spawn { life, sent: adopted.last_signal, ..Spawn::new(adopted.spawn, adopted.lineage, note, since) }
+    let (sent, said) = (adopted.last_signal, adopted.said);
+    Spawn { life, sent, said, ..Spawn::new(adopted.spawn, adopted.lineage, note, since) }
 }
 
 fn has_evidence(plan: &ProcessPlan) -> bool {
@@ -157,6 +172,11 @@ fn has_evidence(plan: &ProcessPlan) -> bool {
 }
 
 fn running(plan: &ProcessPlan, adopted: &Adopted, pid: i32, at: Time, now: Time) -> Life {
+    if adopted.note.hung {
+        let begun = adopted.last_signal.map_or(now, |(_, at)| at);
+        let climb = Climb::aborting(adopted.last_signal, now);
+        return Life::Stopping { pid: Some(pid), begun, climb, reason: Reason::Hung(plan.notify.watchdog) };
+    }
     if adopted.last_signal.is_some_and(|(signal, _)| signal == SIGKILL) {
         return stopping(plan, adopted, Some(pid), Reason::BySelf, now);
     }
@@ -164,9 +184,14 @@ fn running(plan: &ProcessPlan, adopted: &Adopted, pid: i32, at: Time, now: Time)
         return Life::Running { pid, readiness: Readiness::Ready };
     }
     let deadline = at.after(plan.ready.timeout);
+    // A manager's death gives a run no more time: the keeper has seen to it meanwhile as ever.
+    let working = plan.ready.by == ReadyBy::Ended;
     // Signalled by the ladder without being asked to end: it was too late, and is being ended for that.
     if ladder_place(plan, adopted).is_some_and(|(_, sent)| sent >= deadline) {
-        return stopping(plan, adopted, Some(pid), Reason::ReadyTimeout(plan.ready.timeout), now);
+        return stopping(plan, adopted, Some(pid), verdict::too_late(plan), now);
+    }
+    if working {
+        return Life::Running { pid, readiness: Readiness::Working { deadline } };
     }
     if plan.ready.by == ReadyBy::Notify && adopted.notified_ready {
         return Life::Running { pid, readiness: Readiness::Ready };

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use svd_config::Plan;
 
+use crate::job::RunId;
 use crate::name::{InstanceName, OpId, SpawnId, Target};
+use crate::signs::Said;
 use crate::state::ExitStatus;
 use crate::time::Time;
 
@@ -62,6 +64,8 @@ pub struct Note {
     pub replaced: bool,
     /// It was told to take no new work.
     pub quiet: bool,
+    /// It gave no sign of life in time, or said itself that it hangs: it is being ended for that.
+    pub hung: bool,
     /// Since when it drains: it is to end, and finishes what it has first.
     pub draining: Option<Time>,
 }
@@ -83,6 +87,8 @@ pub struct Adopted {
     pub last_signal: Option<(i32, Time)>,
     /// It said `READY=1`.
     pub notified_ready: bool,
+    /// What it has said beside that.
+    pub said: Said,
 }
 
 /// Where an adopted spawn is in its life.
@@ -168,11 +174,63 @@ pub enum Command {
         /// Processes whose running instances carry an outdated command, environment or the like.
         restart: Vec<Arc<str>>,
     },
+    /// Something about jobs.
+    Jobs(JobCommand),
     /// Stop all in reverse order, then finish.
     Shutdown {
         /// Skip the ladders: KILL at once. Given during a shutdown it hastens it.
         now: bool,
     },
+}
+
+impl Command {
+    /// Whether it ends something and starts nothing.
+    pub(crate) fn only_ends(&self) -> bool {
+        match self {
+            Command::Stop(_)
+            | Command::Kill(_)
+            | Command::KillReplaced(_)
+            | Command::Drain(_)
+            | Command::Disable(_)
+            | Command::Jobs(JobCommand::Stop(_) | JobCommand::Pause(_))
+            | Command::Shutdown { .. } => true,
+            Command::Jobs(JobCommand::Run { .. } | JobCommand::Resume(_))
+            | Command::Start(_)
+            | Command::Restart(_)
+            | Command::Enable(_)
+            | Command::Scale(_)
+            | Command::Apply { .. } => false,
+        }
+    }
+}
+
+/// A command about jobs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobCommand {
+    /// Run it now.
+    Run {
+        /// Which job.
+        job: Arc<str>,
+        /// Who asks.
+        actor: Option<String>,
+        /// When the command is done.
+        waits: Waits,
+    },
+    /// Stop runs: all of a job, or one.
+    Stop(Vec<(Arc<str>, Option<RunId>)>),
+    /// Do not run them by their schedules.
+    Pause(Vec<Arc<str>>),
+    /// Do so again.
+    Resume(Vec<Arc<str>>),
+}
+
+/// When a command that runs a job is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// When it is sure to begin.
+    ForBegin,
+    /// When the run is over.
+    ForEnd,
 }
 
 /// What the core is told.
@@ -222,6 +280,13 @@ pub enum Event {
         /// Which spawn.
         spawn: SpawnId,
     },
+    /// What it has said, where that has changed, and in answer to [`crate::Action::Recall`].
+    Said {
+        /// Which spawn.
+        spawn: SpawnId,
+        /// All of it.
+        said: Said,
+    },
     /// Its slot has nobody left who waits to be accepted, and nobody new comes ([`crate::Action::WatchQueue`]).
     QueueEmpty {
         /// Which spawn.
@@ -255,6 +320,11 @@ pub enum Event {
         op: OpId,
         /// What.
         command: Command,
+    },
+    /// That this run begins is on disk ([`crate::JobChange::Run`]).
+    RunRecorded {
+        /// Which run.
+        run: RunId,
     },
     /// A deadline given by `next_deadline` has passed.
     Tick,

@@ -12,12 +12,16 @@ use crate::action::FactKind;
 use crate::desired::{Change, Desired};
 use crate::drain::Queue;
 use crate::event::Command;
-use crate::machine::{Core, Course, Haste};
+use crate::machine::{Core, Course, Haste, Mode};
 use crate::name::{InstanceName, Target};
 use crate::order::Hope;
 use crate::service::{How, Life, Spawn};
 use crate::tree::{self, Aim, Instance, Listing, Process};
 use crate::verdict::Verdict;
+
+/// Why most commands are refused in safe mode.
+const SAFE_MODE: &str = "svd is in safe mode, since its managers crashed again and again: it keeps what runs, and takes only stop, drain, \
+                         kill, signal, shutdown and upgrade; `svctl upgrade` puts a sound svd in its place, or tries this one again";
 
 /// More instances than this are a typing error.
 const MAX_INSTANCES: u32 = 1000;
@@ -74,6 +78,9 @@ struct Choice {
 impl Core {
     /// What the command would do, in words; or why it would be refused. Changes nothing.
     pub fn dry_run(&self, command: &Command) -> Result<Vec<String>, String> {
+        if let Command::Jobs(command) = command {
+            return self.job_words(command);
+        }
         self.intent(command).map(|intent| match intent.words.is_empty() {
             true => vec!["nothing to change".to_owned()],
             false => intent.words,
@@ -87,6 +94,9 @@ impl Core {
         if matches!(self.course, Course::Ending { .. } | Course::Finished) {
             return Err("svd is shutting down".to_owned());
         }
+        if self.mode == Mode::Safe && !command.only_ends() {
+            return Err(SAFE_MODE.to_owned());
+        }
         let mut intent = match command {
             Command::Start(targets) => self.start_intent("start", &self.choose(targets)?, Again::WhatEnded)?,
             Command::Restart(targets) => self.start_intent("restart", &self.choose(targets)?, Again::All)?,
@@ -99,6 +109,8 @@ impl Core {
             Command::Scale(counts) => self.scale_intent(counts)?,
             Command::Apply { plan, restart } => self.apply_intent(plan, restart)?,
             Command::Shutdown { now } => self.shutdown_intent(*now),
+            // They have ways of their own (job/commands.rs).
+            Command::Jobs(command) => Intent { words: self.job_words(command)?, ..Intent::default() },
         };
         self.describe(&mut intent);
         Ok(intent)

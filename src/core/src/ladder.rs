@@ -57,6 +57,17 @@ pub(crate) fn after_signal(steps: &[StopStep], signal: i32) -> Option<usize> {
     }
 }
 
+/// Those who are left of a tree whose main process had no deadline get so long.
+pub(crate) const LEFT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long those who are left of a tree get: as long as the ladder from this step on, but never without end.
+pub(crate) fn patience(steps: &[StopStep], from: usize) -> Duration {
+    match remaining(steps, from) {
+        Duration::MAX => LEFT_PATIENCE,
+        time => time,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,7 @@ mod drain;
 pub mod event;
 mod gate;
 mod intent;
+mod job;
 mod ladder;
 mod machine;
 pub mod name;
@@ -22,6 +23,7 @@ mod order;
 mod replace;
 mod service;
 mod settle;
+mod signs;
 pub mod state;
 pub mod time;
 mod tree;
@@ -30,9 +32,13 @@ mod view;
 
 pub use action::{Action, Fact, FactKind, Outcome, Sweep};
 pub use desired::{Change, Desired, Which};
-pub use event::{Adopted, AdoptedLife, Command, Event, Lineage, MAX_SLOTS, Note, Origin, Slot, SpawnFailure, Wear};
-pub use machine::Core;
+pub use event::{
+    Adopted, AdoptedLife, Command, Event, JobCommand, Lineage, MAX_SLOTS, Note, Origin, Slot, SpawnFailure, Waits, Wear,
+};
+pub use job::{Cause, JobChange, JobState, JobView, Phase, Run, RunId, RunNews, RunResult, StoredJobs, Wall, Zones};
+pub use machine::{Core, Mode};
 pub use name::{InstanceName, OpId, SpawnId, Target};
 pub use settle::MAX_STARTING;
+pub use signs::Said;
 pub use state::{ExitStatus, InstanceView, Reason, Seat, State};
 pub use time::Time;

@@ -14,6 +14,7 @@ use crate::action::{Action, Fact, FactKind, Outcome};
 use crate::desired::{Change, Desired, Which};
 use crate::drain::DrainStepKind;
 use crate::event::{Adopted, Event, Origin, Wear};
+use crate::job::{Jobs, job_of};
 use crate::name::{InstanceName, OpId, SpawnId};
 use crate::ops::Op;
 use crate::service::{Cx, Life, Spawn};
@@ -36,8 +37,20 @@ pub struct Core {
     /// The code of the first essential instance that failed for good.
     pub(crate) essential: Option<u8>,
     pub(crate) now: Time,
+    pub(crate) jobs: Jobs,
     /// What is desired, or who has which place, has changed since it was last looked at.
     pub(crate) changed: bool,
+    pub(crate) mode: Mode,
+}
+
+/// How much the core does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything.
+    Normal,
+    /// It keeps what runs, and stops what it is told to stop. It starts and replaces nothing: managers before this one crashed
+    /// again and again, perhaps over just that.
+    Safe,
 }
 
 /// What is desired, and by which plans, is told first and all at once, so that a later manager never finds effects of what it does
@@ -92,8 +105,15 @@ impl Core {
             ops: Vec::new(),
             essential: None,
             now: Time(0),
+            jobs: Jobs::default(),
             changed: false,
+            mode: Mode::Normal,
         }
+    }
+
+    /// Says how much it may do by itself. Before [`Event::AdoptEnd`].
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
     }
 
     /// Takes one event in and says what is to be done, in this order. What is told before [`Event::AdoptEnd`] takes
@@ -132,6 +152,7 @@ impl Core {
             Course::Running | Course::Ending { .. } => {}
         }
         let ages = match self.course {
+            Course::Running if self.mode == Mode::Safe => None,
             Course::Running => self.processes.iter().filter_map(|(name, process)| self.next_age(name, process)).min(),
             Course::Adopting { .. } | Course::Ending { .. } | Course::Finished => None,
         };
@@ -149,7 +170,7 @@ impl Core {
                     arm(until);
                 }
             }
-            if matches!(self.course, Course::Running) {
+            if matches!(self.course, Course::Running) && self.mode == Mode::Normal {
                 self.replacement_deadline(name, process).into_iter().for_each(&mut arm);
             }
         }
@@ -195,6 +216,9 @@ impl Core {
     /// When the pause of an instance ends; `None` where it is in no pause, or not to run.
     fn pause_end(&self, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> Option<Time> {
         instance.current.as_ref().filter(|spawn| !spawn.is_live() && !spawn.note.asked)?;
+        if self.mode == Mode::Safe {
+            return None;
+        }
         match (self.aim(name, process, index), self.verdict(name, process, index, instance)) {
             (Aim::Run, Verdict::Again { until, .. }) if until > self.now => Some(until),
             (Aim::Run | Aim::Stop(_), _) => None,
@@ -258,7 +282,7 @@ impl Core {
         match self.course {
             Course::Adopting { .. } | Course::Ending { .. } => true,
             // That something will be old one day is no work in progress.
-            Course::Running => !self.ops.is_empty() || self.next_step().is_some(),
+            Course::Running => !self.ops.is_empty() || self.is_run_busy() || self.next_step().is_some(),
             Course::Finished => false,
         }
     }
@@ -277,6 +301,9 @@ impl Core {
 
     /// What is to become of an instance as far as people and the config say.
     pub(crate) fn lasting_aim(&self, name: &Arc<str>, process: &Process, index: u32) -> Aim {
+        if job_of(name).is_some() {
+            return self.run_aim(name, index);
+        }
         let plan = match process.listing {
             Listing::Listed => Some(&*process.plan),
             Listing::Retired => None,
@@ -324,6 +351,7 @@ impl Core {
                 self.command(op, &command, out);
             }
             (Course::Running | Course::Ending { .. }, Event::Tick) => {}
+            (Course::Running | Course::Ending { .. }, Event::RunRecorded { run }) => self.recorded(run),
             (Course::Running | Course::Ending { .. }, Event::QueueEmpty { spawn }) => {
                 self.on(spawn, out, |s, cx| s.drained(cx, DrainStepKind::Queue));
             }
@@ -343,6 +371,9 @@ impl Core {
             (Course::Running | Course::Ending { .. }, Event::Ready { spawn }) => {
                 self.on(spawn, out, |s, cx| s.ready(cx))
             }
+            (Course::Running | Course::Ending { .. }, Event::Said { spawn, said }) => {
+                self.on(spawn, out, |s, cx| s.says(cx, said));
+            }
             (Course::Running | Course::Ending { .. }, Event::Stopping { spawn }) => {
                 self.on(spawn, out, |s, cx| s.leaving(cx))
             }
@@ -352,6 +383,7 @@ impl Core {
                     instance.idle_since = now;
                 }
                 self.on(spawn, out, |s, cx| s.tree_empty(cx));
+                self.empty_store(spawn, out);
             }
             (Course::Running | Course::Ending { .. }, Event::SpawnFailed { spawn, failure }) => {
                 let mut news = false;
@@ -393,7 +425,7 @@ impl Core {
 
     /// A running one is to be replaced: it is, as by a restart, unless that is on its way.
     fn worn(&mut self, id: SpawnId, why: Wear, out: &mut Vec<Action>) {
-        if !matches!(self.course, Course::Running) {
+        if !self.is_active() {
             return;
         }
         if let Wear::Unhealthy(why) = &why {
@@ -419,6 +451,17 @@ impl Core {
         }
         self.on(id, out, |_, cx| cx.record(id, FactKind::Worn(text)));
         self.change(Change::Generation(name, next), out);
+    }
+
+    /// Nothing is left of a spawn: where its instance is not to run any more, what it has stored goes.
+    fn empty_store(&self, id: SpawnId, out: &mut Vec<Action>) {
+        let Some(name) = self.names.get(&id) else { return };
+        let Some(process) = self.processes.get(&name.process) else { return };
+        let Some(instance) = process.instances.get(&name.index) else { return };
+        let stopped = matches!(self.aim(&name.process, process, name.index), Aim::Stop(_));
+        if process.plan.notify.fd_store > 0 && stopped && instance.is_gone() {
+            out.push(Action::EmptyStore { instance: name.clone() });
+        }
     }
 
     /// A spawn's end was told: history learns what follows from it, and an essential one's failure is remembered.

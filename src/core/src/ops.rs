@@ -60,6 +60,9 @@ enum Progress {
 
 impl Core {
     pub(crate) fn command(&mut self, id: OpId, command: &Command, out: &mut Vec<Action>) {
+        if let Command::Jobs(command) = command {
+            return self.job_command(id, command, out);
+        }
         match self.intent(command) {
             Err(why) => out.push(Action::Done { op: id, outcome: Outcome::Refused(why) }),
             Ok(intent) => self.accept(id, intent, out),
@@ -311,7 +314,7 @@ impl Core {
                 crate::service::End::NeverReady { .. } => {
                     format!("was not ready within {:.1} s", plan.ready.timeout.as_secs_f64())
                 }
-                crate::service::End::Exited { .. } => {
+                crate::service::End::Exited { .. } | crate::service::End::Hung { .. } => {
                     format!("{} before it was ready", crate::verdict::reason(plan, end))
                 }
             },

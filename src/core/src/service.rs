@@ -24,8 +24,9 @@ use crate::action::{Action, Fact, FactKind, Sweep};
 use crate::climb::Climb;
 use crate::drain::{DrainStep, Queue};
 use crate::event::{Lineage, Note, SpawnFailure};
-use crate::ladder::{self, Rung, SIGCONT, SIGKILL, SIGTERM};
+use crate::ladder::{self, LEFT_PATIENCE, Rung, SIGCONT, SIGKILL, SIGTERM, patience};
 use crate::name::{InstanceName, OpId, SpawnId};
+use crate::signs::{Said, Signs};
 use crate::state::{ExitStatus, Reason};
 use crate::time::Time;
 
@@ -36,9 +37,6 @@ pub(crate) const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One that says that it is stopping gets so long at least.
 const LEAVING_MIN: Duration = Duration::from_secs(10);
-/// Those who are left of a tree whose main process had no deadline get so long.
-const LEFT_PATIENCE: Duration = Duration::from_secs(30);
-
 /// One start of one instance.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawn {
@@ -54,6 +52,9 @@ pub(crate) struct Spawn {
     pub ill: Option<(Time, String)>,
     /// Why it did not count as ready when that was last looked for; likewise.
     pub last_try: Option<String>,
+    /// What it has said, and the signs of life that it owes.
+    pub said: Said,
+    pub signs: Signs,
     pub life: Life,
 }
 
@@ -89,6 +90,10 @@ pub(crate) enum Readiness {
         deadline: Time,
     },
     Ready,
+    /// A run of a job: its end is all that is waited for, until then.
+    Working {
+        deadline: Time,
+    },
     /// It said that it is stopping. It is helped on when that takes longer than its own ladder would.
     Leaving {
         deadline: Time,
@@ -105,6 +110,10 @@ pub(crate) enum End {
     },
     /// It was ended because it was not ready in time.
     NeverReady {
+        exit: ExitStatus,
+    },
+    /// It was ended because it hung.
+    Hung {
         exit: ExitStatus,
     },
 }
@@ -157,6 +166,8 @@ impl Spawn {
             sent: None,
             ill: None,
             last_try: None,
+            said: Said::default(),
+            signs: Signs::default(),
             life: Life::Launching,
         }
     }
@@ -199,7 +210,10 @@ impl Spawn {
     pub fn is_rising(&self) -> bool {
         match self.life {
             Life::Launching | Life::Running { readiness: Readiness::Probing { .. }, .. } => true,
-            Life::Running { readiness: Readiness::Ready | Readiness::Leaving { .. }, .. } => false,
+            Life::Running {
+                readiness: Readiness::Ready | Readiness::Working { .. } | Readiness::Leaving { .. },
+                ..
+            } => false,
             Life::Draining { .. } | Life::Stopping { .. } | Life::Stuck { .. } | Life::Ended { .. } => false,
         }
     }
@@ -225,11 +239,20 @@ impl Spawn {
     pub fn deadline(&self) -> Option<Time> {
         let deadline = match &self.life {
             Life::Launching => Some(self.since.after(LAUNCH_TIMEOUT)),
-            Life::Running { readiness: Readiness::Probing { deadline }, .. } => Some(*deadline),
-            Life::Running { readiness: Readiness::Leaving { deadline }, .. } => Some(*deadline),
-            Life::Running { readiness: Readiness::Ready, .. } => None,
+            Life::Running { readiness: Readiness::Probing { deadline }, .. } => {
+                Some(self.signs.stretch(*deadline, self.since))
+            }
+            Life::Running { readiness: Readiness::Working { deadline }, .. } => Some(*deadline),
+            Life::Running { readiness: Readiness::Leaving { deadline }, .. } => {
+                Some(self.signs.stretch(*deadline, self.note.ready.unwrap_or(self.since)))
+            }
+            Life::Running { readiness: Readiness::Ready, .. } => self.signs.deadline(),
             Life::Draining { step: DrainStep::Queue { deadline } | DrainStep::Proof { deadline }, .. } => {
                 Some(*deadline)
+            }
+            // One that hangs gets no more time, whatever it has said.
+            Life::Stopping { climb: Climb::Waiting { until, next, .. }, begun, .. } if *next > 0 && !self.note.hung => {
+                Some(self.signs.stretch(*until, *begun))
             }
             Life::Stopping { climb: Climb::Waiting { until, .. }, .. } => Some(*until),
             Life::Stopping { climb: Climb::Killing { stuck_at }, .. } => Some(*stuck_at),
@@ -263,6 +286,7 @@ impl Spawn {
         self.life = Life::Running { pid, readiness: Readiness::Probing { deadline } };
         match cx.plan.ready.by {
             ReadyBy::Started => self.ready(cx),
+            ReadyBy::Ended => self.life = Life::Running { pid, readiness: Readiness::Working { deadline } },
             ReadyBy::Listening
             | ReadyBy::Notify
             | ReadyBy::Fd(_)
@@ -288,8 +312,12 @@ impl Spawn {
                 self.annotate(cx);
                 cx.record(self.id, FactKind::Ready(cx.now.since(self.since)));
                 cx.out.push(Action::Watch { spawn: self.id });
+                self.listen_for_signs(cx);
             }
-            Life::Running { readiness: Readiness::Ready | Readiness::Leaving { .. }, .. } => {}
+            Life::Running {
+                readiness: Readiness::Ready | Readiness::Working { .. } | Readiness::Leaving { .. },
+                ..
+            } => {}
             Life::Launching
             | Life::Draining { .. }
             | Life::Stopping { .. }
@@ -304,7 +332,8 @@ impl Spawn {
         let deadline = match &self.life {
             Life::Running { readiness: Readiness::Ready, .. } => cx.now.after(patience),
             Life::Running { readiness: Readiness::Probing { deadline }, .. } => *deadline,
-            Life::Running { readiness: Readiness::Leaving { .. }, .. } => return,
+            // What a run says of itself changes nothing of its deadline.
+            Life::Running { readiness: Readiness::Working { .. } | Readiness::Leaving { .. }, .. } => return,
             Life::Launching
             | Life::Draining { .. }
             | Life::Stopping { .. }
@@ -320,7 +349,7 @@ impl Spawn {
     /// Ends it. A missed readiness, and an end that it has announced itself and does not come to, are not asked for:
     /// what follows is up to its restart policy.
     pub fn stop(&mut self, cx: &mut Cx<'_>, reason: Reason, how: How) {
-        let asked = !matches!(reason, Reason::ReadyTimeout(_) | Reason::BySelf);
+        let asked = !matches!(reason, Reason::ReadyTimeout(_) | Reason::TimedOut(_) | Reason::BySelf | Reason::Hung(_));
         match &mut self.life {
             Life::Running { pid, readiness: Readiness::Probing { .. } | Readiness::Ready }
                 if matches!(how, How::Drain(_)) && asked =>
@@ -361,14 +390,20 @@ impl Spawn {
         // One that is leaving may have been helped on by a manager before.
         let sent = match self.life {
             Life::Running { readiness: Readiness::Leaving { .. }, .. } => self.sent,
-            Life::Running { readiness: Readiness::Probing { .. } | Readiness::Ready, .. } => None,
+            Life::Running {
+                readiness: Readiness::Probing { .. } | Readiness::Ready | Readiness::Working { .. },
+                ..
+            } => None,
             Life::Launching
             | Life::Draining { .. }
             | Life::Stopping { .. }
             | Life::Stuck { .. }
             | Life::Ended { .. } => None,
         };
-        let climb = Climb::resumed(cx.plan, sent, cx.now);
+        let climb = match reason {
+            Reason::Hung(_) => Climb::aborting(None, cx.now),
+            _ => Climb::resumed(cx.plan, sent, cx.now),
+        };
         self.life = Life::Stopping { pid: self.pid(), begun: cx.now, climb, reason };
         match how {
             How::Ladder | How::Drain(_) => self.tick(cx),
@@ -463,14 +498,16 @@ impl Spawn {
             }
             Life::Stuck { reason, .. } => {
                 let end = match reason {
-                    Reason::ReadyTimeout(_) => End::NeverReady { exit },
+                    Reason::ReadyTimeout(_) | Reason::TimedOut(_) => End::NeverReady { exit },
+                    Reason::Hung(_) => End::Hung { exit },
                     _ => exited,
                 };
                 (end, Tree::Killing { stuck_at: cx.now.after(STUCK_AFTER) })
             }
             Life::Stopping { climb, reason, .. } => {
                 let end = match reason {
-                    Reason::ReadyTimeout(_) if climb.has_signalled() => End::NeverReady { exit },
+                    Reason::ReadyTimeout(_) | Reason::TimedOut(_) if climb.has_signalled() => End::NeverReady { exit },
+                    Reason::Hung(_) if climb.has_signalled() => End::Hung { exit },
                     // It came to its end by itself, late or not.
                     _ => exited,
                 };
@@ -529,12 +566,14 @@ impl Spawn {
     fn due(&mut self, cx: &mut Cx<'_>) {
         match &mut self.life {
             Life::Launching => self.too_late(cx, LAUNCH_TIMEOUT),
-            Life::Running { readiness: Readiness::Probing { .. }, .. } => self.too_late(cx, cx.plan.ready.timeout),
+            Life::Running { readiness: Readiness::Probing { .. } | Readiness::Working { .. }, .. } => {
+                self.too_late(cx, cx.plan.ready.timeout)
+            }
             Life::Running { readiness: Readiness::Leaving { .. }, .. } => match self.note.ready {
                 Some(_) => self.stop(cx, Reason::BySelf, How::Ladder),
                 None => self.too_late(cx, cx.plan.ready.timeout),
             },
-            Life::Running { readiness: Readiness::Ready, .. } => {}
+            Life::Running { readiness: Readiness::Ready, .. } => self.silent(cx),
             Life::Draining { begun, step, .. } => {
                 let (begun, what) = (*begun, step.kind());
                 cx.record(self.id, FactKind::DrainTimeout(cx.now.since(begun)));
@@ -567,18 +606,15 @@ impl Spawn {
             self.note.ready = Some(cx.now);
             self.note.late = true;
             self.annotate(cx);
+            self.listen_for_signs(cx);
             cx.out.push(Action::Watch { spawn: self.id });
             return cx.record(self.id, FactKind::CountsAsReady(cx.now.since(self.since)));
         }
+        if let Life::Running { readiness: Readiness::Working { .. }, .. } = self.life {
+            cx.record(self.id, FactKind::TimedOut(timeout));
+            return self.stop(cx, Reason::TimedOut(timeout), How::Ladder);
+        }
         cx.record(self.id, FactKind::ReadyTimeout(timeout));
         self.stop(cx, Reason::ReadyTimeout(timeout), How::Ladder);
-    }
-}
-
-/// How long those who are left of a tree get: as long as the ladder from this step on, but never without end.
-pub(crate) fn patience(steps: &[StopStep], from: usize) -> Duration {
-    match ladder::remaining(steps, from) {
-        Duration::MAX => LEFT_PATIENCE,
-        time => time,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::action::{Action, Fact, FactKind, Outcome};
 use crate::drain::Queue;
 use crate::event::{Lineage, Origin};
-use crate::machine::{Core, Course, Haste};
+use crate::machine::{Core, Course, Haste, Mode};
 use crate::name::{InstanceName, SpawnId};
 use crate::service::{Cx, How, Life, Spawn};
 use crate::state::Reason;
@@ -37,14 +37,24 @@ impl Core {
     fn look(&mut self, out: &mut Vec<Action>) {
         self.fire_timers(out);
         self.end_for_essential(out);
-        if matches!(self.course, Course::Running) {
+        if self.mode == Mode::Normal {
+            self.take_jobs_in(out);
+            self.tick_jobs(out);
+        }
+        self.conclude_runs(out);
+        if self.mode == Mode::Normal {
+            self.begin_queued(out);
+        }
+        if self.is_active() {
             self.replace_aged(out);
             self.conclude_apply(out);
         }
         // Before the starts: a pause of nothing would hide from a command that its instance has failed.
         self.advance_ops(out);
-        if matches!(self.course, Course::Running) {
+        if self.is_active() {
             self.replace(out);
+        }
+        if matches!(self.course, Course::Running) {
             self.turn_gates(out);
         }
         self.begin_stops(out);
@@ -55,6 +65,11 @@ impl Core {
         self.finish(out);
     }
 
+    /// Whether it starts and replaces by itself.
+    pub(crate) fn is_active(&self) -> bool {
+        matches!(self.course, Course::Running) && self.mode == Mode::Normal
+    }
+
     fn fire_timers(&mut self, out: &mut Vec<Action>) {
         let now = self.now;
         for id in self.spawns_where(|_, _, spawn| spawn.deadline().is_some_and(|at| at <= now)) {
@@ -63,7 +78,7 @@ impl Core {
     }
 
     fn end_for_essential(&mut self, out: &mut Vec<Action>) {
-        if self.essential.is_some() && matches!(self.course, Course::Running) {
+        if self.essential.is_some() && self.is_active() {
             out.push(Action::Record(Fact { instance: None, spawn: None, op: None, kind: FactKind::EssentialFailed }));
             self.begin_end(None, Haste::InOrder, out);
         }
@@ -132,6 +147,8 @@ impl Core {
             | Reason::BeforeExec(_)
             | Reason::StartFailed(_)
             | Reason::ReadyTimeout(_)
+            | Reason::TimedOut(_)
+            | Reason::LaterRun
             | Reason::RestartLimit { .. }
             | Reason::ByHand
             | Reason::Disabled
@@ -139,7 +156,8 @@ impl Core {
             | Reason::ToReplace(_)
             | Reason::NotReadyYet(_)
             | Reason::WithoutEnd(_)
-            | Reason::BySelf => false,
+            | Reason::BySelf
+            | Reason::Hung(_) => false,
         };
         match (how, drains && matches!(self.course, Course::Running)) {
             (How::Ladder, true) => {
@@ -190,7 +208,7 @@ impl Core {
                 }
                 Aim::Run => {
                     let roll = self.generation(name, *index);
-                    let stale = !spawn.note.asked && instance.is_stale(roll);
+                    let stale = !spawn.note.asked && instance.is_stale(roll) && self.mode == Mode::Normal;
                     if !stale {
                         continue;
                     }
@@ -209,10 +227,11 @@ impl Core {
     }
 
     fn begin_starts(&mut self, out: &mut Vec<Action>) {
-        if !matches!(self.course, Course::Running) {
+        if !self.is_active() {
             return;
         }
         let mut free = MAX_STARTING.saturating_sub(self.spawns_where(|_, _, spawn| spawn.is_rising()).len());
+        self.start_runs(&mut free, out);
         // Nearly always nothing is to be started: that is found out without looking each name up.
         if free == 0 || !self.is_any_start_due() {
             return;
@@ -247,7 +266,13 @@ impl Core {
     }
 
     /// The history with which an instance is to be started now; `None` where it is not.
-    fn due_start(&self, name: &Arc<str>, process: &Process, index: u32, instance: &Instance) -> Option<Lineage> {
+    pub(crate) fn due_start(
+        &self,
+        name: &Arc<str>,
+        process: &Process,
+        index: u32,
+        instance: &Instance,
+    ) -> Option<Lineage> {
         if instance.is_occupied() || self.aim(name, process, index) != Aim::Run {
             return None;
         }
@@ -266,7 +291,7 @@ impl Core {
         }
     }
 
-    fn start(&mut self, name: InstanceName, mut lineage: Lineage, out: &mut Vec<Action>) {
+    pub(crate) fn start(&mut self, name: InstanceName, mut lineage: Lineage, out: &mut Vec<Action>) {
         // Not before: those that are started together must not take the same one.
         lineage.slot = self.slot_in_place(&name, lineage.generation);
         let id = SpawnId(self.last_spawn.0 + 1);
@@ -284,7 +309,7 @@ impl Core {
     fn forget(&mut self, out: &mut Vec<Action>) {
         let ending = !matches!(self.course, Course::Running);
         let mut forgotten = Vec::new();
-        for process in self.processes.values_mut() {
+        for (name, process) in &mut self.processes {
             let want = match process.listing {
                 Listing::Listed => crate::tree::want(&self.desired, &process.plan),
                 Listing::Retired => 0,
@@ -296,14 +321,19 @@ impl Core {
                     instance.older.retain(|spawn| keep(spawn, &mut forgotten));
                 }
                 // At the end of everything the keeper drops all records itself.
-                if ending || *index <= want || !instance.is_gone() {
+                // The next attempt of a run goes by the record of the one before.
+                let open = self.jobs.active(name, *index).is_some();
+                if ending || *index <= want || open || !instance.is_gone() {
                     return true;
                 }
                 forgotten.extend(instance.spawns().map(|spawn| spawn.id));
                 false
             });
         }
-        self.processes.retain(|_, process| process.listing == Listing::Listed || !process.instances.is_empty());
+        self.processes.retain(|name, process| {
+            let stays = process.listing == Listing::Listed && crate::job::job_of(name).is_none();
+            stays || !process.instances.is_empty()
+        });
         for spawn in forgotten {
             self.names.remove(&spawn);
             out.push(Action::Forget { spawn });

@@ -94,6 +94,10 @@ pub enum Reason {
     StartFailed(String),
     /// It was not ready in time.
     ReadyTimeout(Duration),
+    /// A run of a job took longer than it may.
+    TimedOut(Duration),
+    /// A later run of the job takes its place.
+    LaterRun,
     /// More restarts than its limit allows; the last end.
     RestartLimit {
         /// The limit's count.
@@ -131,6 +135,8 @@ pub enum Reason {
     Shutdown,
     /// It said so itself (`STOPPING=1`).
     BySelf,
+    /// It gave no sign of life for so long; none: it said itself that it hangs.
+    Hung(Option<Duration>),
 }
 
 impl fmt::Display for Reason {
@@ -141,6 +147,11 @@ impl fmt::Display for Reason {
             Reason::BeforeExec(exit) => write!(f, "died before exec: {exit}"),
             Reason::StartFailed(why) => write!(f, "{why}"),
             Reason::ReadyTimeout(t) => write!(f, "not ready within {:.1} s", t.as_secs_f64()),
+            Reason::TimedOut(t) => write!(f, "took longer than {:.1} s", t.as_secs_f64()),
+            Reason::LaterRun => write!(f, "a later run takes its place"),
+            Reason::RestartLimit { count, window: Duration::MAX, last } => {
+                write!(f, "{last}; after {count} more attempts")
+            }
             Reason::RestartLimit { count, window, last } => {
                 write!(f, "{last}; more than {count} restarts in {} s", window.as_secs())
             }
@@ -158,6 +169,8 @@ impl fmt::Display for Reason {
             Reason::WithoutEnd(why) => write!(f, "{why}; finishes what it has, without a deadline"),
             Reason::Shutdown => write!(f, "svd stops all"),
             Reason::BySelf => write!(f, "is stopping by itself"),
+            Reason::Hung(Some(t)) => write!(f, "watchdog: no sign of life for {:.1} s", t.as_secs_f64()),
+            Reason::Hung(None) => write!(f, "watchdog: it said itself that it hangs"),
         }
     }
 }

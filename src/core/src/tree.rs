@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use svd_config::Plan;
 use svd_config::plan::{
-    ExecPlan, Handoff, Late, LogPlan, ProcessPlan, ReadyBy, ReadyPlan, RecyclePlan, RestartPlan, RestartWhen, Run,
-    StopStep, Strategy, UpdatePlan,
+    ExecPlan, Handoff, Late, LogPlan, NotifyPlan, ProcessPlan, ReadyBy, ReadyPlan, RecyclePlan, RestartPlan,
+    RestartWhen, Run, StopStep, Strategy, UpdatePlan,
 };
 
 use crate::desired::{Desired, Which};
@@ -43,6 +43,8 @@ pub(crate) struct Process {
 pub(crate) enum Planned {
     /// By this plan, in this place.
     By(Arc<Plan>, usize),
+    /// The runs of a job: by this plan, in this place.
+    Job(Arc<Plan>, usize),
     /// No plan has it.
     Unknown(Box<ProcessPlan>),
 }
@@ -53,6 +55,7 @@ impl Deref for Planned {
     fn deref(&self) -> &ProcessPlan {
         match self {
             Planned::By(plan, at) => &plan.processes[*at],
+            Planned::Job(plan, at) => &plan.jobs[*at].process,
             Planned::Unknown(plan) => plan,
         }
     }
@@ -254,10 +257,32 @@ pub(crate) fn grow(
         }
     }
     for (name, process) in &mut processes {
+        if let Some(planned) = planned_job(plan, name) {
+            (process.plan, process.listing) = (planned, Listing::Listed);
+        }
         let place = other.and_then(|plan| Some((plan, plan.processes.iter().position(|p| *p.name == **name)?)));
         process.other = place.map(|(plan, at)| Planned::By(plan.clone(), at));
     }
     processes
+}
+
+fn planned_job(plan: &Arc<Plan>, name: &str) -> Option<Planned> {
+    let job = crate::job::job_of(name)?;
+    let at = plan.jobs.iter().position(|known| known.name == job)?;
+    Some(Planned::Job(plan.clone(), at))
+}
+
+/// What the runs of a job are instances of; kept as long as there are any.
+pub(crate) fn job_process(plan: &Arc<Plan>, name: &str) -> Option<Process> {
+    Some(Process {
+        plan: planned_job(plan, name)?,
+        other: None,
+        listing: Listing::Listed,
+        gate: Vec::new(),
+        given_up: None,
+        pace: Pace::default(),
+        instances: BTreeMap::new(),
+    })
 }
 
 /// The plan of a process that was found running and that no config names any more: enough to stop it.
@@ -277,6 +302,7 @@ pub(crate) fn unknown_process(name: &str) -> ProcessPlan {
             keep_env: Vec::new(),
             rlimits: Vec::new(),
             port: 0,
+            input: None,
         },
         after: Vec::new(),
         oneshot: false,
@@ -291,6 +317,7 @@ pub(crate) fn unknown_process(name: &str) -> ProcessPlan {
         },
         stop: vec![StopStep::Signal(SIGTERM), StopStep::Wait(Duration::from_secs(10)), StopStep::Signal(SIGKILL)],
         reload_signal: 1,
+        notify: NotifyPlan::default(),
         logs: LogPlan::Null,
         listen: Vec::new(),
         handoff: Handoff::Auto,

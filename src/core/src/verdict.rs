@@ -77,7 +77,23 @@ pub(crate) fn reason(plan: &ProcessPlan, end: &End) -> Reason {
         End::NotStarted(failure) => Reason::StartFailed(failure.message.clone()),
         End::Exited { exit, before_exec: false } => Reason::Exited(*exit),
         End::Exited { exit, before_exec: true } => Reason::BeforeExec(*exit),
-        End::NeverReady { .. } => Reason::ReadyTimeout(plan.ready.timeout),
+        End::NeverReady { .. } => too_late(plan),
+        End::Hung { .. } => Reason::Hung(plan.notify.watchdog),
+    }
+}
+
+/// Why one is ended that was not ready in time, or, where its end is all that is waited for, has not come to it.
+pub(crate) fn too_late(plan: &ProcessPlan) -> Reason {
+    match plan.ready.by {
+        ReadyBy::Ended => Reason::TimedOut(plan.ready.timeout),
+        ReadyBy::Started
+        | ReadyBy::Listening
+        | ReadyBy::Notify
+        | ReadyBy::Fd(_)
+        | ReadyBy::Log(_)
+        | ReadyBy::Run { .. }
+        | ReadyBy::Tcp { .. }
+        | ReadyBy::Http { .. } => Reason::ReadyTimeout(plan.ready.timeout),
     }
 }
 
@@ -85,7 +101,7 @@ pub(crate) fn reason(plan: &ProcessPlan, end: &End) -> Reason {
 pub(crate) fn status(end: &End) -> Option<ExitStatus> {
     match end {
         End::NotStarted(_) => None,
-        End::Exited { exit, .. } | End::NeverReady { exit } => Some(*exit),
+        End::Exited { exit, .. } | End::NeverReady { exit } | End::Hung { exit } => Some(*exit),
     }
 }
 
@@ -97,7 +113,7 @@ pub(crate) fn exit_code(end: &End) -> u8 {
         End::Exited { exit: ExitStatus::Signal { signal, .. }, .. } => {
             u8::try_from(*signal).unwrap_or(0).checked_add(128).unwrap_or(1)
         }
-        End::Exited { exit: ExitStatus::Unknown, .. } | End::NeverReady { .. } => 1,
+        End::Exited { exit: ExitStatus::Unknown, .. } | End::NeverReady { .. } | End::Hung { .. } => 1,
     };
     code.max(1)
 }

@@ -19,7 +19,9 @@ impl Core {
         let wanted = wanted.flat_map(|(name, process)| {
             process.instances.range(..=self.want(name)).map(move |(index, instance)| (name, process, *index, instance))
         });
-        let leaving = self.processes.iter().flat_map(|(name, process)| {
+        // Runs of jobs are shown as runs.
+        let leaving = self.processes.iter().filter(|(name, _)| crate::job::job_of(name).is_none());
+        let leaving = leaving.flat_map(|(name, process)| {
             let from = self.want(name).saturating_add(1);
             process.instances.range(from..).map(move |(index, instance)| (name, process, *index, instance))
         });
@@ -72,6 +74,7 @@ impl Core {
                 Some((since, _)) => (State::Unhealthy, *since),
                 None => (State::Ready, spawn.note.ready.unwrap_or(spawn.since)),
             },
+            Life::Running { readiness: Readiness::Working { .. }, .. } => (State::Ready, spawn.since),
             Life::Running { readiness: Readiness::Leaving { .. }, .. } => (State::Stopping, spawn.since),
             Life::Draining { begun, .. } => (State::Draining, *begun),
             Life::Stopping { begun, .. } => (State::Stopping, *begun),
@@ -181,6 +184,7 @@ fn beside_view(name: InstanceName, spawn: &Spawn, seat: Seat, current: Option<i3
             let since = spawn.note.ready.unwrap_or(spawn.since);
             (State::Ready, since, Some(Reason::ToReplace(successor())))
         }
+        Life::Running { readiness: Readiness::Working { .. }, .. } => (State::Ready, spawn.since, None),
         Life::Running { readiness: Readiness::Leaving { .. }, .. } => {
             (State::Stopping, spawn.since, Some(Reason::BySelf))
         }

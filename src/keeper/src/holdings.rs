@@ -12,6 +12,10 @@ use svd_wire::{FdRole, SpawnId};
 pub struct Kept {
     /// Its pidfd, until it is reaped.
     pub pidfd: Option<OwnedFd>,
+    /// The pidfd of the main process that it has named, while the one that was started lives too.
+    pub named: Option<OwnedFd>,
+    /// The token under which that one's end is waited for.
+    pub named_token: Option<u64>,
     /// Its status pipe and its token, until it has spoken.
     pub status: Option<(StatusPipe, u64)>,
     /// The descriptors that are handed to every manager; the notify socket with its token.
@@ -25,6 +29,7 @@ pub struct Kept {
 pub struct Holdings {
     spawns: HashMap<SpawnId, Kept>,
     named: BTreeMap<String, OwnedFd>,
+    stored: BTreeMap<u64, OwnedFd>,
 }
 
 impl Holdings {
@@ -61,6 +66,26 @@ impl Holdings {
     /// Takes a named descriptor out.
     pub fn drop_named(&mut self, name: &str) -> Option<OwnedFd> {
         self.named.remove(name)
+    }
+
+    /// Keeps a descriptor of a store under its number.
+    pub fn store(&mut self, id: u64, fd: OwnedFd) {
+        self.stored.insert(id, fd);
+    }
+
+    /// A descriptor of a store.
+    pub fn stored(&self, id: u64) -> Option<BorrowedFd<'_>> {
+        self.stored.get(&id).map(AsFd::as_fd)
+    }
+
+    /// The same, as it is owned.
+    pub fn stored_fd(&self, id: u64) -> Option<&OwnedFd> {
+        self.stored.get(&id)
+    }
+
+    /// Takes a descriptor of a store out.
+    pub fn unstore(&mut self, id: u64) -> Option<OwnedFd> {
+        self.stored.remove(&id)
     }
 
     /// The descriptors of a message; `None` where one is missing.

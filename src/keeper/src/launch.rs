@@ -1,7 +1,10 @@
 //! From numbers and paths to a process: the manager, and what the manager asks for.
 
 use crate::entry::{MANAGER_ARG, TRIAL_ARG, WIRE_FD};
-use crate::run::STATE_VARIABLE;
+use crate::run::{REFUSED_VARIABLE, STATE_VARIABLE};
+use crate::step::Start;
+use crate::stores::{Stored, announce};
+use std::borrow::Cow;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,7 +13,7 @@ use svd_sys::limits::{self, Limit};
 use svd_sys::packet::PacketSocket;
 use svd_sys::spawn::{self, Child, Identity, Others, Program, Session, Started};
 use svd_sys::{fd, process};
-use svd_wire::{FdRole, SpawnError, SpawnSpec, Stage};
+use svd_wire::{FdRole, SAFE_MODE_VARIABLE, SpawnError, SpawnSpec, Stage};
 
 /// The manager's oom_score_adj where the keeper could lower its own: after the services, before the keeper.
 const MANAGER_OOM: i32 = -900;
@@ -56,7 +59,8 @@ impl Launcher {
         let started_with = process::oom_score_adj().ok();
         let oom = started_with.filter(|_| process::set_oom_score_adj(KEEPER_OOM).is_ok());
         let args = args.into_iter().filter_map(|arg| CString::new(arg.into_vec()).ok()).collect();
-        let is_own = |key: &OsString| key == STATE_VARIABLE || crate::host::is_for_keeper(key.as_bytes());
+        let own = [STATE_VARIABLE, REFUSED_VARIABLE, SAFE_MODE_VARIABLE];
+        let is_own = |key: &OsString| own.iter().any(|own| key == own) || crate::host::is_for_keeper(key.as_bytes());
         let variables = std::env::vars_os().filter(|(key, _)| !is_own(key));
         let env = variables.filter_map(|(key, value)| {
             let entry = [key.as_bytes(), b"=", value.as_bytes()].concat();
@@ -92,14 +96,18 @@ impl Launcher {
 
     /// Forks a manager that finds `wire` at [`WIRE_FD`]. It has the keeper's standard streams and raised limits, and a
     /// session of its own, so that the terminal's signals reach only the keeper.
-    pub fn manager(&self, wire: &PacketSocket) -> io::Result<Started> {
+    pub fn manager(&self, wire: &PacketSocket, how: Start) -> io::Result<Started> {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let wire_fd = u32::try_from(WIRE_FD).unwrap_or(3);
         let fds = [(stdin.as_fd(), 0), (stdout.as_fd(), 1), (stderr.as_fd(), 2), (wire.as_fd(), wire_fd)];
         let mut argv: Vec<CString> = vec![c"svd: manager".into()];
         argv.extend(CString::new(MANAGER_ARG));
         argv.extend(self.args.iter().cloned());
-        self.own(&argv, &fds)
+        let mut env = self.env.clone();
+        if how == Start::Safe {
+            env.extend(CString::new(format!("{SAFE_MODE_VARIABLE}=1")));
+        }
+        self.own(&argv, &env, &fds)
     }
 
     /// Forks the program that managers are run from, to try whether it can read the keeper's state, which it finds at [`WIRE_FD`].
@@ -109,15 +117,15 @@ impl Launcher {
         let fds = [(stdout.as_fd(), 1), (stderr.as_fd(), 2), (state, state_fd)];
         let mut argv: Vec<CString> = vec![c"svd: trial".into()];
         argv.extend(CString::new(TRIAL_ARG));
-        self.own(&argv, &fds)
+        self.own(&argv, &self.env, &fds)
     }
 
     /// Forks svd's own program.
-    fn own(&self, argv: &[CString], fds: &[(BorrowedFd<'_>, u32)]) -> io::Result<Started> {
+    fn own(&self, argv: &[CString], env: &[CString], fds: &[(BorrowedFd<'_>, u32)]) -> io::Result<Started> {
         spawn::start(&Child {
             program: Program::Pinned(self.program.as_fd()),
             argv,
-            env: &self.env,
+            env,
             cwd: None,
             umask: None,
             nice: None,
@@ -133,12 +141,19 @@ impl Launcher {
         })
     }
 
-    /// Forks what a spec says, with the descriptors that came with it.
-    pub fn spawn(&self, spec: &SpawnSpec, attached: &[OwnedFd]) -> io::Result<Started> {
+    /// Forks what a spec says, with the descriptors that came with it and those of its store.
+    pub fn spawn(
+        &self,
+        spec: &SpawnSpec,
+        attached: &[OwnedFd],
+        stored: &[(Stored, BorrowedFd<'_>)],
+    ) -> io::Result<Started> {
         let path = c_string(&spec.path)?;
         let cwd = c_string(&spec.cwd)?;
         let argv = spec.argv.iter().map(|arg| c_string(arg)).collect::<io::Result<Vec<_>>>()?;
-        let env = spec.env.iter().map(|entry| c_string(entry)).collect::<io::Result<Vec<_>>>()?;
+        let told: Vec<Stored> = stored.iter().map(|(stored, _)| stored.clone()).collect();
+        let env = if told.is_empty() { Cow::Borrowed(&spec.env) } else { Cow::Owned(announce(&spec.env, &told)) };
+        let env = env.iter().map(|entry| c_string(entry)).collect::<io::Result<Vec<_>>>()?;
         let mut limits: Vec<(u32, Limit)> = Vec::new();
         if !spec.rlimits.iter().any(|limit| limit.resource == limits::NOFILE) {
             limits.extend(self.nofile.map(|limit| (limits::NOFILE, limit)));
@@ -157,6 +172,7 @@ impl Launcher {
                 | FdRole::Intercept
                 | FdRole::Filter => None,
             })
+            .chain((spec.store.as_ref().map_or(0, |store| store.first)..).zip(stored).map(|(to, (_, fd))| (*fd, to)))
             .collect();
         let filter = spec.fds.iter().zip(attached).find(|(role, _)| **role == FdRole::Filter).map(|(_, fd)| fd.as_fd());
         spawn::start(&Child {

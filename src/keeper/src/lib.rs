@@ -25,6 +25,7 @@ mod program;
 mod run;
 mod single;
 mod step;
+mod stores;
 mod table;
 
 pub use entry::{Entry, MANAGER_ARG, TRIAL_ARG, TRIAL_PASSED, WIRE_FD, entry};

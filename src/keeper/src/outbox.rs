@@ -1,9 +1,9 @@
 //! What the manager is to be told next. It is read off the table, never queued: a socket that is full costs nothing,
 //! and what happened meanwhile is told as it then is.
 
-use crate::table::{Conversation, Handover, Manager, Ping, Record, Table, Told, Upgrade};
+use crate::table::{Conversation, Handover, Instant, Manager, Ping, Record, Table, Told, Upgrade};
 use svd_sys::clock::Now;
-use svd_wire::{FEATURE_UPGRADE, FdRole, Phase, Report, SpawnId, UpgradeOutcome};
+use svd_wire::{FEATURE_NOTIFY, FEATURE_SAFE_MODE, FEATURE_UPGRADE, FdRole, Phase, Report, SpawnId, UpgradeOutcome};
 
 /// A descriptor that goes with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct Message {
 }
 
 /// The next message, `None` when the manager knows everything or nobody is there to be told.
-pub fn next(table: &Table) -> Option<Message> {
+pub fn next(table: &Table, now: Instant) -> Option<Message> {
     let Manager::Up { talk, .. } = &table.manager else { return None };
     if talk.phase == Phase::Greeting || talk.phase == Phase::Ending {
         return None;
@@ -66,15 +66,29 @@ pub fn next(table: &Table) -> Option<Message> {
     if talk.upgrade == Told::No && talk.features & FEATURE_UPGRADE != 0 {
         return Some(Message { report: upgraded(&table.upgrade), fds: Vec::new(), item: Item::Upgraded });
     }
-    let spawn = *table.dirty.first()?;
-    let state = table.records.get(&spawn)?.notify.clone();
+    let open = |spawn: &&SpawnId| table.records.get(spawn).is_some_and(|record| record.pace.opens() <= now);
+    let spawn = *table.recalled.first().or_else(|| table.dirty.iter().find(open))?;
+    let state = table.records.get(&spawn)?.said(&table.stores);
     Some(Message { report: Report::Notified { spawn, state }, fds: Vec::new(), item: Item::Notified(spawn) })
+}
+
+/// When there will be something to tell that is held back now, because a service talks too much.
+pub fn next_opening(table: &Table, now: Instant) -> Option<Instant> {
+    if !table.is_live() {
+        return None;
+    }
+    let opens = |spawn: &SpawnId| table.records.get(spawn).map(|record| record.pace.opens());
+    table.dirty.iter().filter_map(opens).filter(|at| *at > now).min()
 }
 
 /// The message was sent.
 pub fn sent(table: &mut Table, item: Item, now: Now) {
     if let Item::Notified(spawn) = item {
         table.dirty.remove(&spawn);
+        table.recalled.remove(&spawn);
+        if let Some(record) = table.records.get_mut(&spawn) {
+            record.pace.count(now.mono_ns);
+        }
     }
     let Some(talk) = table.talk() else { return };
     match item {
@@ -114,7 +128,9 @@ fn handover(table: &Table, talk: &Conversation, part: &Handover) -> (Report, Vec
         Handover::Welcome => (welcome(table, talk), Vec::new()),
         Handover::Held(name) => (Report::Held { name: name.clone() }, vec![FdRef::Named(name.clone())]),
         Handover::Instance(spawn) => match table.records.get(spawn) {
-            Some(record) => (Report::Instance(Box::new(record.instance(*spawn))), instance_fds(*spawn, record)),
+            Some(record) => {
+                (Report::Instance(Box::new(record.instance(*spawn, &table.stores))), instance_fds(*spawn, record))
+            }
             // Records are only dropped for a live manager, and it is live only after the handover.
             None => (Report::Ping, Vec::new()),
         },
@@ -130,7 +146,7 @@ fn instance_fds(spawn: SpawnId, record: &Record) -> Vec<FdRef> {
 fn welcome(table: &Table, talk: &Conversation) -> Report {
     Report::Welcome {
         version: talk.version,
-        features: table.features,
+        features: FEATURE_UPGRADE | FEATURE_SAFE_MODE | FEATURE_NOTIFY | table.features,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         boot: table.boot,
         keeper_pid: table.keeper_pid,

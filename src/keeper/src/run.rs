@@ -4,18 +4,19 @@
 //! read and written without blocking.
 
 mod above;
+mod mailbox;
 mod spawns;
+mod stored;
 mod succession;
 
-pub(crate) use succession::STATE_VARIABLE;
 pub use succession::trial;
+pub(crate) use succession::{REFUSED_VARIABLE, STATE_VARIABLE};
 
 use crate::holdings::Holdings;
 use crate::host::{self, Host, Left};
 use crate::launch::Launcher;
-
 use crate::outbox;
-use crate::step::{Effect, Input, manager_pid, next_deadline, step};
+use crate::step::{Effect, Input, Start, manager_pid, next_deadline, step};
 use crate::table::Table;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -31,8 +32,8 @@ use svd_sys::spawn::{Progress, StatusPipe};
 use svd_sys::wait::{self, Ended, Peek, Usage};
 use svd_sys::{fd, limits, pidfd, process, report, tree};
 use svd_wire::{
-    DecodeError, Exit, FEATURE_HOST, FEATURE_UPGRADE, FdRole, MAX_MESSAGE, Request, Rusage, SpawnId, SpawnSpec,
-    decode_request, decode_spec, encode_report,
+    DecodeError, Exit, FEATURE_HOST, FdRole, MAX_MESSAGE, Request, Rusage, SpawnId, SpawnSpec, decode_request,
+    decode_spec, encode_report,
 };
 
 /// Where the kernel's buffers allow it, a whole inventory fits.
@@ -40,6 +41,8 @@ const SOCKET_BUFFER: usize = 1024 * 1024;
 /// The most requests and notify datagrams that are read before others have their turn.
 const REQUESTS_A_TURN: usize = 64;
 const DATAGRAMS_A_TURN: usize = 8;
+/// The most that are read when the manager asks: a whole queue (net.unix.max_dgram_qlen, 512 where it is large).
+const DATAGRAMS_AT_ONCE: usize = 600;
 /// The name under which the manager has the keeper hold the listening socket of the control API.
 const CONTROL: &str = "control";
 /// The largest spec in a memfd: the kernel takes no more than about 6 MiB of arguments and environment (execve(2)).
@@ -57,7 +60,7 @@ const TOKEN_FIRST: u64 = 16;
 pub fn run(args: Vec<OsString>) -> u8 {
     std::panic::set_hook(Box::new(|info| report::line(&format!("internal error: {info}"))));
     let begun = match succession::inherited_state() {
-        Some(state) => state.and_then(Keeper::resume),
+        Some((state, refused)) => state.and_then(|state| Keeper::resume(state, refused)),
         None => Keeper::new(args),
     };
     let mut keeper = match begun {
@@ -77,8 +80,9 @@ pub fn run(args: Vec<OsString>) -> u8 {
         }
         if keeper.turn_into == TurnInto::Program {
             keeper.turn_into = TurnInto::Nothing;
-            let why = keeper.become_program();
-            keeper.input(Input::NotBecome { why });
+            if let Some(why) = keeper.become_program() {
+                keeper.input(Input::NotBecome { why });
+            }
         }
     }
 }
@@ -88,6 +92,9 @@ pub fn run(args: Vec<OsString>) -> u8 {
 enum Source {
     Status(SpawnId),
     Notify(SpawnId),
+    Main(SpawnId),
+    /// Its token is its number.
+    Stored,
 }
 
 struct Link {
@@ -158,7 +165,7 @@ impl Keeper {
 
     fn with(mut table: Table, launcher: Launcher) -> io::Result<Self> {
         let host = Host::from_env(|name| std::env::var_os(name), process::pid(), clock::now().mono_ns);
-        table.features = FEATURE_UPGRADE | if host.is_some() { FEATURE_HOST } else { 0 };
+        table.features = if host.is_some() { FEATURE_HOST } else { 0 };
         let epoll = Epoll::new()?;
         let signals = SignalFd::new()?;
         epoll.add(signals.as_fd(), TOKEN_SIGNAL, Interest::Read)?;
@@ -198,12 +205,10 @@ impl Keeper {
             return;
         }
         let now = clock::now().mono_ns;
+        let opening = outbox::next_opening(&self.table, now);
         let due = self.host.as_ref().and_then(Host::due);
-        let timeout = next_deadline(&self.table)
-            .into_iter()
-            .chain(due)
-            .min()
-            .map(|at| Duration::from_nanos(at.saturating_sub(now)));
+        let deadline = next_deadline(&self.table).into_iter().chain(opening).chain(due).min();
+        let timeout = deadline.map(|at| Duration::from_nanos(at.saturating_sub(now)));
         let mut events = Vec::new();
         if let Err(error) = self.epoll.wait(&mut events, timeout) {
             report::line(&format!("cannot wait for events: {error}"));
@@ -228,7 +233,9 @@ impl Keeper {
             TOKEN_HOST => {}
             token => match self.sources.get(&token).copied() {
                 Some(Source::Status(spawn)) => self.read_status(spawn),
-                Some(Source::Notify(spawn)) => self.read_notify(spawn),
+                Some(Source::Notify(spawn)) => self.read_notify(spawn, DATAGRAMS_A_TURN),
+                Some(Source::Main(spawn)) => self.main_ended(spawn),
+                Some(Source::Stored) => self.stored_hung_up(token),
                 None => {}
             },
         }
@@ -243,7 +250,7 @@ impl Keeper {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::StartManager => self.start_manager(),
+            Effect::StartManager(how) => self.start_manager(how),
             Effect::SignalManager(signal) => {
                 if let Some(pidfd) = &self.manager_pidfd {
                     // ESRCH: it was reaped, and the table will hear of it.
@@ -253,19 +260,25 @@ impl Keeper {
             Effect::CloseLink => self.close_link(),
             Effect::Fork(spawn, spec) => self.fork(spawn, &spec),
             Effect::Signal(spawn, signal) => {
-                if let Some(pidfd) = self.holdings.find(spawn).and_then(|kept| kept.pidfd.as_ref()) {
+                let kept = self.holdings.find(spawn);
+                if let Some(pidfd) = kept.and_then(|kept| kept.named.as_ref().or(kept.pidfd.as_ref())) {
                     let _gone = pidfd::send_signal(pidfd.as_fd(), signal);
                 }
             }
             Effect::Close(spawn, role) => self.close_held(spawn, role),
             Effect::CloseProcess(spawn) => {
+                self.forget_main(spawn);
                 if let Some(kept) = self.holdings.find_mut(spawn) {
                     kept.pidfd = None;
                 }
                 self.close_status(spawn);
             }
+            Effect::Succeed(spawn) => self.succeed(spawn),
+            Effect::ReadNotify(spawn) => self.read_notify(spawn, DATAGRAMS_AT_ONCE),
+            Effect::EmptyStore(store) => self.empty_store(&store),
             Effect::CloseAll(spawn) => {
                 self.close_status(spawn);
+                self.forget_main(spawn);
                 self.close_held(spawn, FdRole::Notify);
                 self.holdings.remove(spawn);
             }
@@ -305,8 +318,8 @@ impl Keeper {
 
     // ---- the manager ----
 
-    fn start_manager(&mut self) {
-        match self.try_start_manager() {
+    fn start_manager(&mut self, how: Start) {
+        match self.try_start_manager(how) {
             Ok(pid) => self.input(Input::ManagerStarted { pid }),
             Err(error) => {
                 report::line(&format!("cannot start the manager: {error}"));
@@ -316,13 +329,13 @@ impl Keeper {
         }
     }
 
-    fn try_start_manager(&mut self) -> io::Result<i32> {
+    fn try_start_manager(&mut self, how: Start) -> io::Result<i32> {
         let (ours, theirs) = PacketSocket::pair()?;
         ours.set_buffers(SOCKET_BUFFER);
         theirs.set_buffers(SOCKET_BUFFER);
         self.epoll.add(ours.as_fd(), TOKEN_LINK, Interest::Read)?;
         self.link = Some(Link { socket: ours, interest: Interest::Read });
-        let started = self.launcher.manager(&theirs)?;
+        let started = self.launcher.manager(&theirs, how)?;
         self.manager_pidfd = Some(started.pidfd);
         self.manager_status = Some(started.status);
         Ok(started.pid)
@@ -341,6 +354,8 @@ impl Keeper {
                 Ok(Some(Packet::FdsLost { len })) => self.request_without_fds(len),
                 Ok(None) => return self.input(Input::HungUp),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The manager ended without reading all it was told: the kernel says so once, before what is still to be read here.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => return self.input(Input::Malformed),
                 Err(_) => return self.input(Input::HungUp),
             }
@@ -387,7 +402,7 @@ impl Keeper {
     /// Tells the manager what it does not know, as far as its socket takes it.
     fn tell(&mut self) {
         let mut full = false;
-        while let Some(message) = outbox::next(&self.table) {
+        while let Some(message) = outbox::next(&self.table, clock::now().mono_ns) {
             let Some(link) = &self.link else { break };
             let Some(fds) = self.holdings.resolve(&message.fds) else {
                 report::line("a held descriptor is missing");

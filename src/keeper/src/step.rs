@@ -9,19 +9,23 @@
 //! (no process) |--fork failed: report SpawnFailed-----------------------------------> Failed
 //! ```
 //!
+//! A service may name another one of its processes as its main process: see `step/successor.rs`.
+//!
 //! A report of a failed stage waits for the reap, so that whoever hears of it knows that no process is left. Spawned
 //! comes before Exited, because the caller reads the status pipe to its end before it reaps.
 
 mod deadlines;
 mod manager;
 mod requests;
+mod successor;
 mod upgrade;
 
 pub use deadlines::next_deadline;
 pub use manager::{exit_code, pid as manager_pid};
 pub use requests::is_stop;
 
-use crate::table::{Forget, Mode, Ping, Record, Table, stamp};
+use crate::notify::is_news;
+use crate::table::{Forget, Mode, Pace, Ping, Record, Table, stamp};
 use svd_sys::clock::Now;
 use svd_wire::{Exit, FdRole, Life, NotifyState, Report, Request, Rusage, SpawnError, SpawnId, SpawnSpec, Stage};
 
@@ -111,17 +115,40 @@ pub enum Input {
         /// What it has said so far.
         state: NotifyState,
     },
+    /// A service has named another one of its processes as its main process.
+    MainNamed {
+        /// The spawn.
+        spawn: SpawnId,
+        /// The process.
+        pid: i32,
+    },
+    /// The main process that a service has named has ended, and it was not ours to reap.
+    MainEnded {
+        /// The spawn.
+        spawn: SpawnId,
+        /// The process id it had.
+        pid: i32,
+    },
     /// Somebody connected to the control socket.
     Knock,
     /// Deadlines may have passed.
     Tick,
 }
 
+/// How a manager is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// As usual.
+    Normal,
+    /// In safe mode: those before it have crashed.
+    Safe,
+}
+
 /// Something to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Fork a manager; answered by `ManagerStarted` or `ManagerNotStarted`.
-    StartManager,
+    StartManager(Start),
     /// Send the manager a signal.
     SignalManager(i32),
     /// Close the socket to the manager.
@@ -134,6 +161,12 @@ pub enum Effect {
     Close(SpawnId, FdRole),
     /// Close the pidfd and status pipe of a spawn that was reaped.
     CloseProcess(SpawnId),
+    /// The process that was started has ended, and the one that it has named goes on: its pidfd takes the place.
+    Succeed(SpawnId),
+    /// Read what lies in its notify socket.
+    ReadNotify(SpawnId),
+    /// Close all descriptors of this store.
+    EmptyStore(String),
     /// Close all that is held for a spawn.
     CloseAll(SpawnId),
     /// Keep the descriptor of the request under this name.
@@ -225,14 +258,16 @@ pub fn step(table: &mut Table, input: Input, now: Now) -> Vec<Effect> {
         },
         Input::Signal(signal) => requests::signal(table, signal, now),
         Input::Notified { spawn, state } => {
-            if let Some(record) = table.records.get_mut(&spawn)
-                && record.notify != state
-            {
+            if let Some(record) = table.records.get_mut(&spawn) {
+                if is_news(&record.notify, &state) {
+                    table.dirty.insert(spawn);
+                }
                 record.notify = state;
-                table.dirty.insert(spawn);
             }
             Vec::new()
         }
+        Input::MainNamed { spawn, pid } => successor::named(table, spawn, pid),
+        Input::MainEnded { spawn, pid } => successor::lost(table, spawn, pid, now),
         Input::Knock => {
             manager::ask_unless_heard(table, now);
             Vec::new()
@@ -288,6 +323,9 @@ fn reaped(table: &mut Table, pid: i32, exit: Exit, rusage: Rusage, now: Now) -> 
         return Vec::new();
     };
     let Some(record) = table.records.get_mut(&spawn) else { return Vec::new() };
+    if successor::takes_over(record, pid) {
+        return vec![Effect::Succeed(spawn)];
+    }
     let mut effects = vec![Effect::CloseProcess(spawn)];
     match (record.life, record.failure) {
         (Life::Forked { .. }, Some(error)) => {
@@ -300,7 +338,7 @@ fn reaped(table: &mut Table, pid: i32, exit: Exit, rusage: Rusage, now: Now) -> 
         (Life::Running { at, .. }, _) => {
             ended(table, spawn, End { pid, exit, before_exec: false, started: at }, rusage, now);
         }
-        // A process that was reaped once is not in `by_pid` any more.
+        // Its end was that of the main process that it had named.
         (Life::Failed { .. } | Life::Exited { .. }, _) => {}
     }
     effects.extend(requests::forget_if_done(table, spawn));
@@ -336,6 +374,8 @@ fn record(spec: &SpawnSpec, now: Now) -> Record {
         held: spec.fds.iter().filter(|role| !role.is_childs()).copied().collect(),
         last_signal: None,
         notify: NotifyState::default(),
+        pace: Pace::default(),
+        store: spec.store.clone(),
         last_seq: 0,
         forget: Forget::Keep,
     }

@@ -1,9 +1,11 @@
 //! All that the keeper knows, without any descriptor: what [`crate::step`] changes and [`crate::outbox`] tells.
 
+use crate::stores::Stores;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use svd_sys::clock::Now;
 use svd_wire::{
-    Exit, FdRole, Instance, Life, NotifyState, Phase, Report, SignalSent, SpawnError, SpawnId, Stamp, UpgradeOutcome,
+    Exit, FdRole, Instance, Life, NotifyState, Phase, Report, SignalSent, SpawnError, SpawnId, Stamp, StoreSpec,
+    UpgradeOutcome,
 };
 
 /// Nanoseconds of CLOCK_MONOTONIC, as all deadlines are.
@@ -26,10 +28,42 @@ pub struct Record {
     pub last_signal: Option<SignalSent>,
     /// What it said over its notify socket.
     pub notify: NotifyState,
+    /// How often that was told lately.
+    pub pace: Pace,
+    /// The store of descriptors that it may fill.
+    pub store: Option<StoreSpec>,
     /// The number of its last report; 0 when none yet.
     pub last_seq: u64,
     /// The manager does not need the record any more.
     pub forget: Forget,
+}
+
+/// How often a manager was told lately what a service has said. A service that never stops talking must not keep a manager
+/// from all else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Since when is counted.
+    since: Instant,
+    /// So often.
+    told: u32,
+}
+
+impl Pace {
+    const BURST: u32 = 16;
+    const WINDOW: Instant = 250_000_000;
+
+    /// When it may be told again.
+    pub fn opens(self) -> Instant {
+        if self.told < Self::BURST { 0 } else { self.since.saturating_add(Self::WINDOW) }
+    }
+
+    /// It was told.
+    pub fn count(&mut self, now: Instant) {
+        if now >= self.since.saturating_add(Self::WINDOW) {
+            *self = Pace { since: now, told: 0 };
+        }
+        self.told = self.told.saturating_add(1);
+    }
 }
 
 /// Whether a record is still needed.
@@ -50,8 +84,14 @@ impl Record {
         }
     }
 
+    /// What it has said, with what is in its store by now.
+    pub fn said(&self, stores: &Stores) -> NotifyState {
+        let stored = self.store.as_ref().map(|store| stores.names(&store.name)).unwrap_or_default();
+        NotifyState { stored, ..self.notify.clone() }
+    }
+
     /// The line of the inventory.
-    pub fn instance(&self, spawn: SpawnId) -> Instance {
+    pub fn instance(&self, spawn: SpawnId, stores: &Stores) -> Instance {
         Instance {
             spawn,
             tag: self.tag.clone(),
@@ -60,7 +100,7 @@ impl Record {
             pidfd: self.living().is_some(),
             held: self.held.clone(),
             last_signal: self.last_signal,
-            notify: self.notify.clone(),
+            notify: self.said(stores),
         }
     }
 }
@@ -127,8 +167,8 @@ pub enum Told {
 /// An upgrade. `note` is what the manager wrote on it; it is told again with the outcome.
 ///
 /// ```text
-/// None --UpgradeManager--> Switching --the next manager is live--> Done(ManagerRuns)
-///                              |--it is not, in time-------------> Done(ManagerRefused), the former program is taken again
+/// None --UpgradeManager--> Switching(Old) --it ends--> Switching(New) --live--> Switching(Probation) --answers--> Done(ManagerRuns)
+///                              New, Probation --it ends, or is late--> Done(ManagerRefused), the former program is taken again
 /// None, Done --UpgradeKeeper--> Trial --passed--> Proven --a manager is live--> exec, then Done(KeeperRuns)
 ///                                 |                 |--exec fails-------------> Done(KeeperRefused)
 ///                                 |--any other end, or too late---------------> Done(KeeperRefused)
@@ -146,6 +186,8 @@ pub enum Upgrade {
         note: Vec<u8>,
         /// Whose turn it is.
         turn: Turn,
+        /// How often somebody else has killed the new one, which says nothing of the program.
+        killed: u32,
         /// What the new one did wrong, where it is known better than by its exit.
         why: Option<String>,
     },
@@ -179,6 +221,8 @@ pub enum Turn {
     Old,
     /// For the new one to become live.
     New,
+    /// For the new one to answer a question: it is live before it has done anything.
+    Probation,
 }
 
 /// The manager process.
@@ -249,6 +293,10 @@ pub struct Table {
     pub pending_since: Instant,
     /// Spawns whose notify state a live manager has not been told.
     pub dirty: BTreeSet<SpawnId>,
+    /// Spawns whose notify state the manager has asked for.
+    pub recalled: BTreeSet<SpawnId>,
+    /// What is in the stores of descriptors.
+    pub stores: Stores,
     /// Largest spawn id ever.
     pub last_spawn: SpawnId,
     /// Zombies that were no main process.
@@ -265,6 +313,10 @@ pub struct Table {
     pub failures: u32,
     /// Starts in a row since one lived long.
     pub quick_deaths: u32,
+    /// Managers in a row that crashed soon after their start. Those that somebody else has killed do not count.
+    pub crashes: u32,
+    /// Whether all is to end where no manager can be kept running.
+    pub exit_without_manager: bool,
     /// A stop was asked for while no manager was live; the keeper stops by itself then.
     pub stop_by: Option<Instant>,
     /// What the keeper is about.
@@ -275,7 +327,7 @@ pub struct Table {
     pub boot: [u8; 16],
     /// Its process id.
     pub keeper_pid: i32,
-    /// What this keeper can do beyond the protocol's version, as it is told in the welcome.
+    /// Feature bits that this keeper has by what is above it, beside those that each of its build has.
     pub features: u64,
 }
 
@@ -290,6 +342,8 @@ impl Table {
             last_seq: 0,
             pending_since: 0,
             dirty: BTreeSet::new(),
+            recalled: BTreeSet::new(),
+            stores: Stores::default(),
             last_spawn: SpawnId(0),
             orphans_reaped: 0,
             manager: Manager::Absent { retry_at: 0 },
@@ -298,6 +352,8 @@ impl Table {
             ever_live: false,
             failures: 0,
             quick_deaths: 0,
+            crashes: 0,
+            exit_without_manager: false,
             stop_by: None,
             mode: Mode::Serving,
             upgrade: Upgrade::None,
@@ -305,6 +361,13 @@ impl Table {
             keeper_pid,
             features: 0,
         }
+    }
+
+    /// Something has been put into this store or taken out of it.
+    pub fn store_changed(&mut self, store: &str) {
+        let its = |record: &Record| record.store.as_ref().is_some_and(|spec| spec.name == store);
+        let users = self.records.iter().filter(|(_, record)| its(record)).map(|(spawn, _)| *spawn);
+        self.dirty.extend(users);
     }
 
     /// The number of the last acknowledged report.

@@ -389,26 +389,38 @@ fn notify_messages_are_kept_as_a_level_and_malformed_ones_do_no_harm() {
     let path = std::env::temp_dir().join(format!("svd-notify-{}", std::process::id()));
     let _none = std::fs::remove_file(&path);
     let socket = svd_sys::dgram::unix_dgram_bind(&path).unwrap();
-    let mut spec = shell("exec sleep 1000");
-    spec.fds = vec![FdRole::Notify];
-    manager.spawn(1, spec, &[socket.as_fd()]);
+    // A service that says what it is told to say; strangers are not heard.
+    let says = format!(
+        "exec python3 -c 'import socket, sys\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+         for line in sys.stdin: s.sendto(bytes.fromhex(line), \"{}\")'",
+        path.display()
+    );
+    let (script, pen) = svd_sys::fd::pipe().unwrap();
+    let say = |message: &[u8]| {
+        let hex: String = message.iter().map(|byte| format!("{byte:02x}")).collect();
+        svd_sys::fd::write(pen.as_fd(), format!("{hex}\n").as_bytes()).unwrap();
+    };
+    let mut spec = shell(&says);
+    spec.fds = vec![FdRole::Notify, FdRole::Child(0)];
+    manager.spawn(1, spec, &[socket.as_fd(), script.as_fd()]);
     assert!(matches!(manager.report(), Report::Spawned { .. }));
-    let sender = UnixDatagram::unbound().unwrap();
-    sender.send_to(b"", &path).unwrap();
-    sender.send_to(&[b'x'; 10_000], &path).unwrap();
-    sender.send_to(b"A=\xff", &path).unwrap();
-    sender.send_to(b"READY=1\nSTATUS=serving\n", &path).unwrap();
+    let stranger = UnixDatagram::unbound().unwrap();
+    stranger.send_to(b"STATUS=spoofed\nREADY=1", &path).unwrap();
+    say(b"");
+    say(&[b'x'; 10_000]);
+    say(b"A=\xff");
+    say(b"READY=1\nSTATUS=serving\n");
     let mut state = svd_wire::NotifyState::default();
     while state.ready.is_none() {
         let Report::Notified { spawn: SpawnId(1), state: now } = manager.report() else { panic!() };
         state = now;
     }
-    assert_eq!((state.status.as_str(), state.dropped), ("serving", 3));
+    assert_eq!((state.status.as_str(), state.dropped), ("serving", 4));
     manager.kill();
     // While no manager is live, the queue of ten would be full soon.
     let manager = rig.manager();
     for number in 0..100 {
-        sender.send_to(format!("STATUS={number}").as_bytes(), &path).unwrap();
+        say(format!("STATUS={number}").as_bytes());
     }
     let inventory = manager.hello();
     manager.send(&Request::Ready, &[]);
@@ -483,6 +495,23 @@ fn what_is_asked_just_before_the_manager_dies_still_counts() {
     let (manager, _) = rig.live();
     manager.exit(9);
     manager.kill();
+    assert_eq!(rig.wait().code(), Some(9));
+}
+
+/// A socket that is closed before all was read resets the other end, which is told so before what it has not read itself.
+#[test]
+fn what_is_asked_by_a_manager_that_dies_without_reading_what_it_was_told_still_counts() {
+    let mut rig = Rig::start();
+    let (manager, _) = rig.live();
+    manager.spawn(1, program_spec("/no/such"), &[]);
+    manager.wait_for_a_report();
+    rig.signal(signal::number("STOP").unwrap());
+    while tree::read_proc(rig.pid()).unwrap().state != 'T' {
+        std::thread::yield_now();
+    }
+    manager.exit(9);
+    manager.kill();
+    rig.signal(signal::CONT);
     assert_eq!(rig.wait().code(), Some(9));
 }
 

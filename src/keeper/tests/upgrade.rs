@@ -15,7 +15,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use svd_sys::{fd, pidfd, signal, tree};
+use svd_sys::{fd, pidfd, signal, spawn, tree};
 use svd_wire::{Exit, FdRole, Report, Request, SpawnId, SpawnSpec, UpgradeOutcome};
 
 /// A copy of the program under a name of its own, gone with the test.
@@ -255,6 +255,39 @@ fn a_program_that_cannot_take_over_is_refused_with_the_reason_and_the_keeper_goe
     check("locks", "the program could not be executed: Permission denied");
 }
 
+/// Should the trial have been wrong, there is a way back: here to a program that prints what it is told.
+#[test]
+fn a_program_that_cannot_read_the_state_after_all_gives_way_to_the_former_one_with_the_reason() {
+    let state = fd::memfd("state", b"not the state of a keeper").unwrap();
+    let former = OwnedFd::from(File::open("/usr/bin/env").unwrap());
+    let (out, out_in) = fd::pipe().unwrap();
+    let null = fd::open_null().unwrap();
+    let path = std::ffi::CString::new(program()).unwrap();
+    let (argv, env) = ([path.clone(), c"-0".to_owned()], [c"SVD_KEEPER_STATE=5:6".to_owned()]);
+    let started = spawn::start(&spawn::Child {
+        program: spawn::Program::Path(&path),
+        argv: &argv,
+        env: &env,
+        cwd: None,
+        umask: None,
+        nice: None,
+        oom_score_adj: None,
+        identity: None,
+        limits: &[],
+        fds: &[(out_in.as_fd(), 1), (state.as_fd(), 5), (former.as_fd(), 6)],
+        others: spawn::Others::Close,
+        null: null.as_fd(),
+        session: spawn::Session::Own,
+        die_with: None,
+        filter: None,
+    })
+    .unwrap();
+    drop(out_in);
+    let text = read_all(out);
+    assert!(text.contains("SVD_KEEPER_STATE=5\0") && text.contains("SVD_KEEPER_REFUSED=it could not read"), "{text:?}");
+    svd_sys::wait::reap(started.pid).unwrap();
+}
+
 /// Fault 47, for the manager.
 #[test]
 fn a_manager_that_does_not_come_up_gives_way_to_the_former_one_and_the_reason_is_told() {
@@ -280,8 +313,8 @@ fn a_manager_that_does_not_come_up_gives_way_to_the_former_one_and_the_reason_is
         rig.wait();
     };
     check("hangs", "it did not become ready in time");
-    check("exits", "it ended (exit code 0) before it was ready");
-    check("crashes", "it ended (signal ABRT) before it was ready");
+    check("exits", "it ended (exit code 0) before it was ready to work");
+    check("crashes", "it ended (signal ABRT) before it was ready to work");
     check("locks", "Permission denied");
 }
 

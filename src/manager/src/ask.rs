@@ -109,6 +109,26 @@ pub enum Ask {
         /// The answer.
         reply: oneshot::Sender<Result<Vec<String>, String>>,
     },
+    /// Run a job now.
+    RunJob {
+        /// Which.
+        request: api::RunRequest,
+        /// Who asks.
+        actor: Actor,
+        /// Answered when it is sure to begin, or when it is over.
+        reply: oneshot::Sender<api::CommandResult>,
+    },
+    /// Pause jobs, or resume them.
+    PauseJobs {
+        /// Pause.
+        pause: bool,
+        /// Which.
+        request: api::JobsRequest,
+        /// Who asks.
+        actor: Actor,
+        /// Answered when that is stored.
+        reply: oneshot::Sender<api::CommandResult>,
+    },
     /// Names of a process's variables.
     Env {
         /// The process.

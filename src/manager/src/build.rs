@@ -88,7 +88,7 @@ fn ask(program: &OwnedFd) -> io::Result<Result<Vec<u8>, String>> {
         others: Others::Close,
         null: null.as_fd(),
         session: Session::Own,
-        die_with: None,
+        die_with: Some(svd_sys::process::pid()),
         filter: None,
     })?;
     drop(out_in);

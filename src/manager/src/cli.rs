@@ -58,9 +58,12 @@ pub struct RunArgs {
     /// Environment whose overlay is applied
     #[arg(short, long, value_name = "NAME")]
     pub environment: Option<String>,
-    /// Run only these processes, separated by commas
+    /// Run only these processes, and of the jobs only those named as job:NAME, or all by the word jobs; separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub only: Vec<String>,
+    /// Run no jobs
+    #[arg(long)]
+    pub no_jobs: bool,
     /// State directory [default: $SVD_ROOT, else /var/lib/svd/APP as root, $XDG_STATE_HOME/svd/APP for others]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,

@@ -22,3 +22,4 @@ pub trait Owner {}
 
 impl Owner for std::os::fd::OwnedFd {}
 impl Owner for svd_sys::packet::PacketSocket {}
+impl Owner for svd_sys::timer::WallTimer {}

@@ -13,7 +13,8 @@ use crate::values::{self, When};
 /// Without a command it shows the status. The app is found by --socket, --root, -a or $SVD_CONTROL, else it is the one
 /// whose config lies in the current directory, else the only one that runs.
 ///
-/// A TARGET is a process (web), an instance (web.2), a pattern (w*) or all.
+/// A TARGET is a process (web), an instance (web.2), a pattern (w*) or all; for stop, why, logs and events also the runs of a
+/// job (job:report) or one of them (job:report.17).
 #[derive(Debug, Parser)]
 #[command(name = "svctl", version, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -122,7 +123,21 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: ChangeOptions,
     },
-    /// Show what instances wrote, merged in time order
+    /// List jobs: when each runs next, what became of the last run; look at their history, pause and resume them
+    Jobs {
+        #[command(subcommand)]
+        command: Option<JobsCommand>,
+    },
+    /// Run a job now, whatever its schedule says
+    Run {
+        job: String,
+        /// Wait until the run is over, and end with its exit code
+        #[arg(short, long)]
+        wait: bool,
+        #[command(flatten)]
+        options: ChangeOptions,
+    },
+    /// Show what instances and runs of jobs wrote, merged in time order
     Logs(Logs),
     /// Run a command as a process would be run: its environment, directory and user, on this terminal
     Exec {
@@ -220,6 +235,33 @@ pub(crate) enum Command {
     Completions { shell: Shell },
 }
 
+/// What `svctl jobs` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// Show the runs that are remembered, the newest first: result, exit, duration, and why
+    History {
+        /// Default: of all jobs
+        job: Option<String>,
+        /// How many
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        lines: u32,
+    },
+    /// Do not run jobs by their schedules until resume; what is in progress goes on
+    Pause {
+        #[arg(required = true, value_name = "JOB")]
+        jobs: Vec<String>,
+        #[command(flatten)]
+        options: ChangeOptions,
+    },
+    /// Run jobs by their schedules again; what came meanwhile is not made up for
+    Resume {
+        #[arg(required = true, value_name = "JOB")]
+        jobs: Vec<String>,
+        #[command(flatten)]
+        options: ChangeOptions,
+    },
+}
+
 /// A change of some targets.
 #[derive(Debug, Args)]
 pub(crate) struct Change {
@@ -248,8 +290,11 @@ pub(crate) struct ChangeOptions {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Logs {
-    /// Default: all
+    /// Default: all; job:report for the runs of a job
     pub targets: Vec<String>,
+    /// Only this run of the job that is named
+    #[arg(long, value_name = "ID")]
+    pub run: Option<u32>,
     /// Go on with what is written from now on
     #[arg(short, long)]
     pub follow: bool,

@@ -118,6 +118,8 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
         Some(Command::Signal { signal, targets, options }) => {
             verbs::change::signal(session, signal, targets, options).await
         }
+        Some(Command::Jobs { command }) => verbs::jobs::run(session, command.as_ref()).await,
+        Some(Command::Run { job, wait, options }) => verbs::jobs::run_now(session, job, *wait, options).await,
         Some(Command::Logs(options)) => verbs::logs::run(session, options).await,
         Some(Command::Exec { process, command }) => verbs::exec::run(session, process.clone(), command).await,
         Some(Command::Apply { file, options }) => verbs::change::apply(session, file.as_deref(), options).await,

@@ -90,6 +90,13 @@ pub(crate) fn scale(text: &str) -> Result<(String, ScaleCount), String> {
     Ok((name.to_owned(), count.map_err(|_| HELP)?))
 }
 
+/// The number of a signal as svd names it.
+pub(crate) fn signal_number(name: &str) -> Option<i32> {
+    let bare = name.strip_prefix("SIG").unwrap_or(name);
+    let known = format!("SIG{bare}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32);
+    known.or_else(|| bare.parse().ok())
+}
+
 /// Reads a signal and gives it back as it was written: which number it has is the server's to say.
 pub(crate) fn signal(text: &str) -> Result<String, String> {
     let upper = text.to_ascii_uppercase();

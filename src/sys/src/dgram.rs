@@ -43,7 +43,7 @@ pub fn pass_credentials(socket: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// One received datagram.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Datagram {
     /// It arrived whole: its length, and who sent it.
     Whole {
@@ -51,18 +51,20 @@ pub enum Datagram {
         len: usize,
         /// Its sender, where the kernel said so.
         sender: Option<PeerCredentials>,
+        /// The descriptors that came along, close-on-exec; at most [`MAX_FDS`](crate::packet::MAX_FDS).
+        fds: Vec<OwnedFd>,
     },
-    /// It, or what came with it, did not fit.
+    /// It, or what came with it, did not fit. What arrived of it is closed.
     Truncated,
 }
 
-/// Receives one datagram, not waiting. Descriptors that came along are closed.
+/// Receives one datagram, not waiting.
 pub fn recv(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Datagram> {
     let received = receive(socket, buffer)?;
     if received.flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
         return Ok(Datagram::Truncated);
     }
-    Ok(Datagram::Whole { len: received.len, sender: received.sender })
+    Ok(Datagram::Whole { len: received.len, sender: received.sender, fds: received.fds })
 }
 
 /// Who connected a Unix stream socket (`SO_PEERCRED`), as of the moment it connected. Of a socket pair it tells the
@@ -90,11 +92,11 @@ mod tests {
         sender.send_to(b"READY=1", &path).unwrap();
         sender.send_to(&[b'x'; 100], &path).unwrap();
         let mut buffer = [0; 64];
-        let Datagram::Whole { len: 7, sender: Some(who) } = recv(socket.as_fd(), &mut buffer).unwrap() else {
+        let Datagram::Whole { len: 7, sender: Some(who), .. } = recv(socket.as_fd(), &mut buffer).unwrap() else {
             panic!("not as sent");
         };
         assert_eq!(who.pid, std::process::id().cast_signed());
-        assert_eq!(recv(socket.as_fd(), &mut buffer).unwrap(), Datagram::Truncated);
+        assert!(matches!(recv(socket.as_fd(), &mut buffer).unwrap(), Datagram::Truncated));
         std::fs::remove_file(path).unwrap();
     }
 

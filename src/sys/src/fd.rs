@@ -28,6 +28,16 @@ pub fn readable_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
+/// Whether two of our descriptors are duplicates: of one open file description (kcmp(2)). Where the kernel does not tell,
+/// they are not.
+pub fn is_duplicate(first: BorrowedFd<'_>, second: BorrowedFd<'_>) -> bool {
+    const KCMP_FILE: libc::c_int = 0;
+    let me = crate::process::pid();
+    // SAFETY: no pointers; the descriptors live through the call.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, me, me, KCMP_FILE, first.as_raw_fd(), second.as_raw_fd()) };
+    order == 0
+}
+
 /// Sets `O_NONBLOCK`. It belongs to the open file description: everybody who shares it is changed too, so it must
 /// never be used on a descriptor that an application has.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
@@ -96,6 +106,20 @@ pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
     cvt(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     // SAFETY: the number is open, and by contract nobody else in this process owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A copy of a descriptor that this process inherited under a known number, close-on-exec; the number stays open.
+pub fn copy_inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl without pointers; it fails where the number is not open.
+    let copy = cvt(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: just made, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Opens a file for reading without waiting for anybody, as opening a named pipe would.
+pub fn open_without_waiting(path: &std::path::Path) -> io::Result<OwnedFd> {
+    use std::os::unix::fs::OpenOptionsExt;
+    Ok(std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?.into())
 }
 
 /// Opens /dev/null for reading and writing, close-on-exec.

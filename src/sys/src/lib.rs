@@ -8,6 +8,7 @@
 //! - Taking traffic: [`listen`] makes the sockets, [`gate`] directs connections among those of one address,
 //!   [`handshakes`] tells what is still under way, [`owner`] and [`accepted`] who has a port or a connection.
 //! - Programs that bind for themselves: [`intercept`], with its ledger of calls without an answer.
+//! - Time: [`clock`] reads it, [`timer`] waits for it.
 //! - Talking and holding: [`packet`], [`dgram`], [`epoll`], [`fd`], [`splice`], [`lock`].
 
 #![cfg_attr(
@@ -48,6 +49,7 @@ pub mod signal;
 pub mod spawn;
 pub mod splice;
 mod task;
+pub mod timer;
 pub mod tree;
 pub mod tty;
 pub mod users;

@@ -14,6 +14,13 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
+/// The number of the process behind a pidfd. `None` where it has ended, or is not visible from here, or `fd` is no pidfd.
+pub fn pid_of(fd: BorrowedFd<'_>) -> Option<i32> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    (pid > 0).then_some(pid)
+}
+
 /// Sends a signal to the process (pidfd_send_signal(2), Linux 5.1). ESRCH when it was reaped.
 pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let info: *const libc::siginfo_t = std::ptr::null();
@@ -25,4 +32,21 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 /// Whether the process has ended (it may still be a zombie).
 pub fn has_ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
     crate::fd::wait_readable(pidfd, std::time::Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_pidfd_tells_its_process_and_others_tell_none() {
+        let me = std::process::id().cast_signed();
+        assert_eq!(pid_of(open(me).unwrap().as_fd()), Some(me));
+        let (read, write) = crate::fd::pipe().unwrap();
+        assert_eq!(pid_of(read.as_fd()), None);
+        let again = read.try_clone().unwrap();
+        assert!(crate::fd::is_duplicate(read.as_fd(), again.as_fd()));
+        assert!(!crate::fd::is_duplicate(read.as_fd(), write.as_fd()));
+    }
 }

@@ -1,8 +1,8 @@
 //! Messages to bytes and back.
 //!
 //! A packet is a header of 16 bytes, the fields of the message in their order, and a tail of tagged fields. All
-//! numbers are little-endian; strings and lists carry their length. Version 1 knows no tagged field: those of a later
-//! version are skipped, unless their tag has the critical bit, and so are whole messages of an unknown kind that are not
+//! numbers are little-endian; strings and lists carry their length. Tagged fields that a reader does not know
+//! are skipped, unless their tag has the critical bit, and so are whole messages of an unknown kind that are not
 //! critical. That is what lets a keeper live for months while managers change: a field that a later build adds to a message goes
 //! into its tail, under a tag of its own, also where it belongs to something inside it (as what a service has notified); a kind
 //! of message that a later build adds is sent only to a side that has said that it knows it, by a feature bit of HELLO.
@@ -163,12 +163,27 @@ fn open(packet: &[u8], arrived: usize) -> Result<(Header, bool, Reader<'_>), Dec
 }
 
 fn skip_tail(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    tail(reader, |_, _| Ok(Known::No))
+}
+
+/// Whether a reader knows a tag.
+enum Known {
+    Yes,
+    No,
+}
+
+/// Reads the tagged fields up to the end. What a later version has appended to a known field is not looked at.
+fn tail(
+    reader: &mut Reader<'_>,
+    mut take: impl FnMut(u16, &mut Reader<'_>) -> Result<Known, DecodeError>,
+) -> Result<(), DecodeError> {
     while reader.left() > 0 {
         let tag = reader.u16()?;
         let len = usize::try_from(reader.u32()?).map_err(|_| DecodeError::Length)?;
-        reader.take(len)?;
-        if tag & CRITICAL_TAG != 0 {
-            return Err(DecodeError::UnknownField(tag));
+        let mut field = Reader::new(reader.take(len)?);
+        match take(tag, &mut field)? {
+            Known::No if tag & CRITICAL_TAG != 0 => return Err(DecodeError::UnknownField(tag)),
+            Known::No | Known::Yes => {}
         }
     }
     Ok(())

@@ -26,13 +26,14 @@ pub use codec::{
     encode_report, encode_request, encode_spec, encode_state,
 };
 pub use message::{
-    Exit, Instance, Life, NotifyState, Report, Request, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp,
-    UpgradeOutcome,
+    Exit, Extended, Instance, Life, NotifyState, Reloading, Report, Request, Rusage, SignalSent, SpawnError, SpawnId,
+    Stage, Stamp, UpgradeOutcome,
 };
 pub use phase::{Phase, permitted};
-pub use spec::{Credentials, FdRole, Rlimit, SpawnSpec, SpecError};
+pub use spec::{Credentials, FdRole, Rlimit, SpawnSpec, SpecError, StoreSpec};
 pub use state::{
     HeldFd, KeeperState, LastPing, ManagerState, NamedFd, ProgramState, RecordState, SpeakersState, StatusState,
+    StoredFd,
 };
 
 /// The oldest protocol version this build can speak.
@@ -42,10 +43,23 @@ pub const PROTOCOL_MAX: u16 = 2;
 /// Feature bit of HELLO and of its answer: the side knows [`Request::UpgradeManager`], [`Request::UpgradeKeeper`],
 /// [`Request::UpgradeSeen`] and [`Report::Upgraded`].
 pub const FEATURE_UPGRADE: u64 = 1;
+/// Feature bit of the keeper: it knows [`Request::WithoutManager`], and starts managers in safe mode.
+pub const FEATURE_SAFE_MODE: u64 = 1 << 1;
+/// The variable of a manager's environment that has it start in safe mode.
+pub const SAFE_MODE_VARIABLE: &str = "SVD_SAFE_MODE";
 /// The version of the encoding of a [`KeeperState`]. It changes only where an older build could not make sense of it any more.
 pub const STATE_VERSION: u16 = 1;
 /// The largest encoded [`KeeperState`] in bytes: a full table with full tags, notes and descriptors.
 pub const MAX_STATE: usize = 256 * 1024 * 1024;
+/// Feature bit of a keeper's [`Report::Welcome`]: it takes [`Request::Recall`], [`Request::Empty`] and
+/// [`SpawnSpec::store`], and its [`NotifyState`] has more than `ready`, `stopping`, `status` and `dropped`.
+pub const FEATURE_NOTIFY: u64 = 1 << 2;
+/// The variable whose value marks all processes of one spawn.
+pub const MARK: &str = "SVD_SPAWN";
+/// The most descriptors in a store.
+pub const MAX_STORED: u32 = 64;
+/// The longest name of a stored descriptor in bytes.
+pub const MAX_STORED_NAME: usize = 255;
 /// The largest message in bytes, header included. A larger spawn spec travels in a sealed memfd.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 /// The most descriptors one message may carry (the kernel's own limit is 253, SCM_MAX_FD).

@@ -92,8 +92,48 @@ pub struct NotifyState {
     pub stopping: bool,
     /// The last `STATUS=`, valid UTF-8, at most 512 bytes.
     pub status: String,
-    /// Datagrams dropped: malformed, truncated, from another user, or more than the keeper reads in a turn.
+    /// Datagrams dropped: malformed, truncated, from another user or another spawn's process.
     pub dropped: u64,
+    /// The last `WATCHDOG=1`. Not news by itself: it is told with the next news, or when asked for ([`Request::Recall`]).
+    pub heard: Option<Stamp>,
+    /// The last `RELOADING=1`.
+    pub reloading: Option<Reloading>,
+    /// The first `READY=1` after that.
+    pub reloaded: Option<Stamp>,
+    /// The last `WATCHDOG_USEC=`, microseconds.
+    pub watchdog_us: Option<u64>,
+    /// The first `WATCHDOG=trigger`.
+    pub trigger: Option<Stamp>,
+    /// The last `EXTEND_TIMEOUT_USEC=`.
+    pub extended: Option<Extended>,
+    /// The last `ERRNO=`.
+    pub errno: Option<i32>,
+    /// The last `EXIT_STATUS=`.
+    pub exit_status: Option<i32>,
+    /// The main process, where it is another one than was started (`MAINPID=`).
+    pub main: Option<i32>,
+    /// Names of the descriptors in its store, in their order (`FDSTORE=1`).
+    pub stored: Vec<String>,
+    /// Descriptors that came along and were closed: not asked for, or no room for them.
+    pub refused: u64,
+}
+
+/// `RELOADING=1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reloading {
+    /// When it was received.
+    pub at: Stamp,
+    /// `MONOTONIC_USEC=` beside it: when it began, by its own account.
+    pub since_us: Option<u64>,
+}
+
+/// `EXTEND_TIMEOUT_USEC=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extended {
+    /// When it was received.
+    pub at: Stamp,
+    /// It asks for time until then, as [`Stamp::boot_ns`].
+    pub until_ns: u64,
 }
 
 /// Where a spawn is in its life.
@@ -247,6 +287,18 @@ pub enum Request {
         /// The name of a held descriptor that goes along.
         attach: Option<String>,
     },
+    /// Tell what a spawn has said so far, all that lies in its socket included. Answered by [`Report::Notified`], as
+    /// long as the keeper has a record of it. For a keeper with [`FEATURE_NOTIFY`](crate::FEATURE_NOTIFY) only.
+    Recall {
+        /// Which spawn.
+        spawn: SpawnId,
+    },
+    /// Close all descriptors of a store ([`SpawnSpec::store`]). For a keeper with
+    /// [`FEATURE_NOTIFY`](crate::FEATURE_NOTIFY) only.
+    Empty {
+        /// The store's name.
+        store: String,
+    },
     /// Everything has ended: end what is left (KILL, then reap until nobody is there) and exit with this code.
     Exit {
         /// svd's exit code.
@@ -266,6 +318,12 @@ pub enum Request {
     },
     /// The outcome of an upgrade is stored and need not be told again.
     UpgradeSeen,
+    /// What is to be done where no manager can be kept running, not even in safe mode. Only to a keeper with
+    /// [`FEATURE_SAFE_MODE`](crate::FEATURE_SAFE_MODE).
+    WithoutManager {
+        /// Stop all processes and exit with 1, for an orchestrator that starts svd elsewhere. Else processes go on.
+        exit: bool,
+    },
 }
 
 /// How far an upgrade has come.

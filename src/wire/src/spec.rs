@@ -79,6 +79,23 @@ pub struct SpawnSpec {
     pub rlimits: Vec<Rlimit>,
     /// Roles of the attached descriptors, in their order; at most [`MAX_FDS`](crate::MAX_FDS) less one.
     pub fds: Vec<FdRole>,
+    /// The store of descriptors that it may fill, and whose contents it is given.
+    pub store: Option<StoreSpec>,
+}
+
+/// A store of descriptors that outlives spawns (`FDSTORE=1` of sd_notify(3)). The keeper holds it until it is told
+/// [`Request::Empty`](crate::Request::Empty).
+///
+/// Where it has something in it, the child gets that under the numbers from `first` on, and the entries `LISTEN_FDS`,
+/// `LISTEN_FDNAMES` and `LISTEN_PID` of its environment are made or changed accordingly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSpec {
+    /// Its name; spawns that name the same one share it. At most [`MAX_NAME`](crate::MAX_NAME) bytes.
+    pub name: String,
+    /// The most descriptors in it; at most [`MAX_STORED`](crate::MAX_STORED).
+    pub limit: u32,
+    /// The first number that the child finds them under.
+    pub first: u32,
 }
 
 /// Why a spec cannot be started or sent.

@@ -1,7 +1,7 @@
 //! What a keeper hands to itself when it becomes another program: all that it knows, and the numbers of all descriptors.
 
 use crate::message::{Exit, Instance, Report, SpawnError, SpawnId};
-use crate::spec::FdRole;
+use crate::spec::{FdRole, StoreSpec};
 
 /// A descriptor by its number in the process that goes on.
 pub type Number = i32;
@@ -33,13 +33,17 @@ pub struct StatusState {
     pub bytes: Vec<u8>,
 }
 
-/// Users who may speak for a spawn over its notify socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who may speak for a spawn over its notify socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpeakersState {
     /// The one it runs as.
     pub service: u32,
     /// The one the keeper ran as when it was started.
     pub keeper: u32,
+    /// The session that its first process leads; 0 where an earlier build did not note it.
+    pub session: i32,
+    /// What marks its processes.
+    pub mark: Option<String>,
 }
 
 /// One spawn.
@@ -61,6 +65,23 @@ pub struct RecordState {
     pub held: Vec<HeldFd>,
     /// Who may speak for it.
     pub speakers: Option<SpeakersState>,
+    /// The store that it may fill.
+    pub store: Option<StoreSpec>,
+    /// The pidfd of the main process that it has named, while the one that was started lives too.
+    pub named: Option<Number>,
+}
+
+/// A descriptor in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFd {
+    /// The store.
+    pub store: String,
+    /// The descriptor's name in it.
+    pub name: String,
+    /// It stays when the other side hangs up.
+    pub keep_hung: bool,
+    /// The descriptor.
+    pub fd: Number,
 }
 
 /// The last sign of life of the manager, nanoseconds of CLOCK_MONOTONIC.
@@ -139,6 +160,10 @@ pub struct KeeperState {
     pub last_death: Option<Exit>,
     /// Starts in a row since one lived long.
     pub quick_deaths: u32,
+    /// Managers in a row that crashed soon after their start.
+    pub crashes: u32,
+    /// Whether all is to end where no manager can be kept running.
+    pub exit_without_manager: bool,
     /// The manager.
     pub manager: ManagerState,
     /// Programs and what they are started with.
@@ -147,6 +172,8 @@ pub struct KeeperState {
     pub upgrade_note: Vec<u8>,
     /// Descriptors held by name.
     pub named: Vec<NamedFd>,
+    /// Descriptors in stores, each store's in their order.
+    pub stored: Vec<StoredFd>,
     /// Spawns.
     pub records: Vec<RecordState>,
 }

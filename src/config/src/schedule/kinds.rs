@@ -17,7 +17,7 @@ pub enum Schedule {
     Crontab(Box<Crontab>),
     /// At equal distances.
     Every(Interval),
-    /// Once after the machine has started. It has no instants.
+    /// Once when svd starts. It has no instants.
     Reboot,
 }
 
@@ -64,7 +64,7 @@ impl Schedule {
         match self {
             Schedule::Crontab(crontab) => reading::crontab(&crontab.fields),
             Schedule::Every(interval) => reading::interval(*interval),
-            Schedule::Reboot => "once after the machine has started, and not when only svd is started again".to_owned(),
+            Schedule::Reboot => "once when svd starts, and not when only its manager is replaced".to_owned(),
         }
     }
 

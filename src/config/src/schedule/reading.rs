@@ -186,7 +186,7 @@ mod tests {
                 "at 00:00 on the days 1, 11, 21 and 31 of the month if that is a Monday or Wednesday (both the day and the weekday must match, because one of the two fields begins with *)",
             ),
             ("every 90s", "every 1m30s, counted from 1970-01-01 00:00 UTC whatever the zone"),
-            ("@reboot", "once after the machine has started, and not when only svd is started again"),
+            ("@reboot", "once when svd starts, and not when only its manager is replaced"),
         ] {
             assert_eq!(Schedule::parse(text).unwrap().reading(), words, "{text}");
         }

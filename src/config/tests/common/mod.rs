@@ -28,6 +28,7 @@ fn sources(main: Source) -> Sources {
         others: Vec::new(),
         environment: None,
         only: Vec::new(),
+        no_jobs: false,
         inherited,
     }
 }

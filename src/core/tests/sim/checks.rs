@@ -40,6 +40,8 @@ impl Sim {
 
     pub fn check(&mut self, action: &Action) {
         match action {
+            // Jobs have a simulation of their own (tests/jobs.rs).
+            Action::Jobs(_) | Action::RunNews(_) | Action::Ran { .. } => self.broken("there are no jobs here"),
             Action::Spawn { spawn, instance, lineage } => self.check_spawn(*spawn, instance, lineage),
             Action::Signal { spawn, signal } => {
                 let Some(kept) = self.kept(*spawn) else { self.broken("a spawn that nobody knows is signalled") };
@@ -73,6 +75,8 @@ impl Sim {
             Action::Finish { code } => self.check_finish(*code),
             Action::Gate { .. } => {}
             Action::Probe { .. }
+            | Action::Recall { .. }
+            | Action::EmptyStore { .. }
             | Action::WatchQueue { .. }
             | Action::ProveDrained { .. }
             | Action::Watch { .. }

@@ -28,6 +28,7 @@ pub fn process(name: &str) -> ProcessPlan {
             keep_env: vec![],
             rlimits: vec![],
             port: 5000,
+            input: None,
         },
         after: vec![],
         oneshot: false,
@@ -42,6 +43,7 @@ pub fn process(name: &str) -> ProcessPlan {
         },
         stop: vec![StopStep::Signal(15), StopStep::Wait(ms(2000)), StopStep::Signal(9)],
         reload_signal: 1,
+        notify: NotifyPlan::default(),
         logs: LogPlan::Null,
         listen: Vec::new(),
         handoff: Handoff::Auto,
@@ -90,12 +92,18 @@ pub fn after(mut p: ProcessPlan, of: &str, condition: Condition) -> ProcessPlan 
 }
 
 pub fn plan(processes: Vec<ProcessPlan>) -> Arc<Plan> {
-    let control = ControlPlan { socket_mode: 0o600, socket_group: None, read_group: None };
+    let control = ControlPlan {
+        socket_mode: 0o600,
+        socket_group: None,
+        read_group: None,
+        without_manager: svd_config::plan::WithoutManager::Keep,
+    };
     Arc::new(Plan {
         app: "app".to_owned(),
         environment: None,
         dir: "/".into(),
         processes,
+        jobs: Vec::new(),
         control,
         store_listeners: true,
     })

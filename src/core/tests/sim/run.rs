@@ -222,6 +222,7 @@ impl Sim {
     fn perform(&mut self, action: Action) {
         self.check(&action);
         match action {
+            Action::Jobs(_) | Action::RunNews(_) | Action::Ran { .. } => {}
             Action::Spawn { spawn, instance, lineage } => {
                 let process = self.plan_for(&instance.process, lineage.generation).expect("checked").clone();
                 let scripted = self.characters.get_mut(&instance.to_string()).filter(|list| !list.is_empty());
@@ -298,6 +299,11 @@ impl Sim {
                     self.world.later(wait, Happening::Sickens(spawn));
                 }
             }
+            Action::Recall { spawn } => {
+                let said = Said { heard: Some(self.world.now), ..Said::default() };
+                self.post(Event::Said { spawn, said });
+            }
+            Action::EmptyStore { .. } => {}
             Action::TakeBack { .. } => {
                 if let Some(before) = &mut self.before {
                     std::mem::swap(before, &mut self.config);

@@ -278,6 +278,7 @@ impl World {
             life: kept.life.clone(),
             last_signal: kept.last_signal,
             notified_ready: kept.notifies && kept.evidence,
+            said: Said::default(),
         };
         self.kept.iter().map(adopted).collect()
     }

@@ -1,20 +1,23 @@
 //! Spawns and what is held for them: forked, watched, closed.
 
-use super::{CONTROL, DATAGRAMS_A_TURN, Keeper, Source, TOKEN_CONTROL};
+use super::{CONTROL, Keeper, Source, TOKEN_CONTROL, mailbox};
 use crate::launch::spawn_error;
-use crate::notify::{self, MAX_DATAGRAM, Speakers};
+use crate::notify::Speakers;
 use crate::outbox;
 use crate::step::Input;
 use std::os::fd::{AsFd, OwnedFd};
 use svd_sys::epoll::Interest;
 use svd_sys::spawn::Progress;
-use svd_sys::{clock, dgram, process, report, tree};
+use svd_sys::{dgram, process, report, tree};
 use svd_wire::{FdRole, SpawnId, SpawnSpec};
 
 impl Keeper {
     pub(super) fn fork(&mut self, spawn: SpawnId, spec: &SpawnSpec) {
         let attached = std::mem::take(&mut self.attached);
-        match self.launcher.spawn(spec, &attached) {
+        let stored = self.stored(spec);
+        let launched = self.launcher.spawn(spec, &attached, &stored);
+        drop(stored);
+        match launched {
             Ok(started) => {
                 let token = self.watch(Source::Status(spawn));
                 let watched = self.epoll.add(started.status.as_fd(), token, Interest::Read);
@@ -25,7 +28,7 @@ impl Keeper {
                     // Its end still tells; only the moment of exec is not seen.
                     report::line(&format!("cannot watch a status pipe: {error}"));
                 }
-                self.keep(spawn, spec, attached);
+                self.keep(spawn, started.pid, spec, attached);
                 self.input(Input::Forked { spawn, pid: started.pid });
             }
             Err(error) => {
@@ -36,9 +39,10 @@ impl Keeper {
     }
 
     /// Keeps what the child was not given.
-    fn keep(&mut self, spawn: SpawnId, spec: &SpawnSpec, attached: Vec<OwnedFd>) {
+    fn keep(&mut self, spawn: SpawnId, pid: i32, spec: &SpawnSpec, attached: Vec<OwnedFd>) {
         let keeper = process::uid();
         let service = spec.credentials.as_ref().map_or(keeper, |who| who.uid);
+        let mark = mailbox::mark(spec);
         for (role, fd) in spec.fds.iter().zip(attached) {
             let mut token = None;
             match role {
@@ -54,7 +58,7 @@ impl Keeper {
                 }
             }
             let kept = self.holdings.spawn(spawn);
-            kept.speakers = Some(Speakers { service, keeper });
+            kept.speakers = Some(Speakers { service, keeper, session: pid, mark: mark.clone() });
             kept.held.push((*role, fd, token));
         }
     }
@@ -100,29 +104,6 @@ impl Keeper {
             Progress::Died => {}
         }
         self.close_status(spawn);
-    }
-
-    pub(super) fn read_notify(&mut self, spawn: SpawnId) {
-        let Some(mut state) = self.table.records.get(&spawn).map(|record| record.notify.clone()) else { return };
-        let Some(kept) = self.holdings.find(spawn) else { return };
-        let (Some((_, socket, _)), Some(speakers)) =
-            (kept.held.iter().find(|(role, _, _)| *role == FdRole::Notify), kept.speakers)
-        else {
-            return;
-        };
-        let at = crate::table::stamp(clock::now());
-        let mut buffer = [0; MAX_DATAGRAM];
-        for _ in 0..DATAGRAMS_A_TURN {
-            match dgram::recv(socket.as_fd(), &mut buffer) {
-                Ok(dgram::Datagram::Whole { len, sender }) => {
-                    notify::take(&mut state, buffer.get(..len).unwrap_or_default(), sender, speakers, at);
-                }
-                Ok(dgram::Datagram::Truncated) => notify::drop_one(&mut state),
-                // Whatever else it is, the next datagram may be a good one.
-                Err(_) => break,
-            }
-        }
-        self.input(Input::Notified { spawn, state });
     }
 
     pub(super) fn hold(&mut self, name: String, fd: OwnedFd) {

@@ -9,9 +9,9 @@ use crate::entry::{TRIAL_PASSED, WIRE_FD};
 use crate::launch::{Launcher, Programs};
 use crate::notify::Speakers;
 use crate::step::Input;
-use crate::table::{Conversation, Forget, Manager, Ping, Record, Table, Told, Upgrade};
+use crate::table::{Conversation, Forget, Manager, Pace, Ping, Record, Table, Told, Upgrade};
 use std::collections::HashSet;
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
@@ -22,13 +22,15 @@ use svd_sys::spawn::StatusPipe;
 use svd_sys::{clock, fd, process, report};
 use svd_wire::{
     FdRole, HeldFd, KeeperState, LastPing, MAX_STATE, ManagerState, NamedFd, Phase, ProgramState, RecordState,
-    SpeakersState, StatusState, UpgradeOutcome, decode_state, encode_state,
+    SpeakersState, StatusState, StoredFd, UpgradeOutcome, decode_state, encode_state,
 };
 
 /// The variable that tells a keeper the number of the descriptor with the state it is to go on from. Nobody else sees it.
 pub(crate) const STATE_VARIABLE: &str = "SVD_KEEPER_STATE";
 /// The name that ps(1) shows; after an exec by descriptor it would be a number.
 const NAME: &str = "svd";
+/// The variable that tells a keeper why the program that was to follow it could not.
+pub(crate) const REFUSED_VARIABLE: &str = "SVD_KEEPER_REFUSED";
 
 /// Reads the state that a keeper has given this process, and says by an exit code ([`TRIAL_PASSED`]) whether this program could go on from it.
 pub fn trial() -> u8 {
@@ -45,16 +47,49 @@ pub fn trial() -> u8 {
     }
 }
 
-/// The state that an earlier program of this process has left for this one; `None` in a keeper that begins.
-pub(super) fn inherited_state() -> Option<io::Result<KeeperState>> {
-    let number = std::env::var_os(STATE_VARIABLE)?;
-    Some(read_state(&number))
+/// The state that an earlier program of this process has left for this one, and why the one in between was none for it; `None`
+/// in a keeper that begins. Where the state cannot be read the earlier program is become again, with the same state.
+pub(super) fn inherited_state() -> Option<(io::Result<KeeperState>, Option<String>)> {
+    let told = std::env::var_os(STATE_VARIABLE)?;
+    let numbers = told.to_str().unwrap_or_default();
+    let (state, former) = numbers.split_once(':').map_or((numbers, None), |(state, former)| (state, Some(former)));
+    let refused = std::env::var(REFUSED_VARIABLE).ok();
+    let read = read_state(state);
+    if let (Err(error), Some(former)) = (&read, former) {
+        // Nothing was taken over yet, and nothing is close-on-exec.
+        report::line(&format!("this build cannot go on from what the keeper before knew: {error}; that one goes on"));
+        let why = format!("it could not read what the keeper knows after all: {error}");
+        let _none_is_left = go_back(state, former, &why);
+    }
+    Some((read, refused))
 }
 
-fn read_state(number: &OsStr) -> io::Result<KeeperState> {
-    let number: RawFd = number.to_str().and_then(|text| text.parse().ok()).ok_or(io::ErrorKind::InvalidInput)?;
-    let bytes = fd::read_memfd(fd::take_inherited(number)?, MAX_STATE)?;
-    decode_state(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+/// Becomes the earlier program again.
+fn go_back(state: &str, former: &str, why: &str) -> io::Error {
+    let former = former.parse::<RawFd>().map_err(|_| io::ErrorKind::InvalidInput.into());
+    let former = match former.and_then(fd::take_inherited) {
+        Ok(former) => former,
+        Err(error) => return error,
+    };
+    let env: Vec<CString> = [(STATE_VARIABLE, state), (REFUSED_VARIABLE, why)]
+        .iter()
+        .filter_map(|(key, value)| CString::new(format!("{key}={value}")).ok())
+        .collect();
+    process::become_pinned(former.as_fd(), &argv(), &env, &[])
+}
+
+fn argv() -> Vec<CString> {
+    std::env::args_os().filter_map(|arg| CString::new(arg.into_vec()).ok()).collect()
+}
+
+fn read_state(number: &str) -> io::Result<KeeperState> {
+    let number: RawFd = number.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
+    // A copy: where this fails the earlier program reads it again.
+    let copy = fd::copy_inherited(number)?;
+    let state = decode_state(&fd::read_memfd(copy, MAX_STATE)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    drop(fd::take_inherited(number)?);
+    Ok(state)
 }
 
 impl Keeper {
@@ -75,22 +110,24 @@ impl Keeper {
         Ok(started.pid)
     }
 
-    /// Becomes the program that managers are run from. Returns only where that is not possible, with the reason.
-    pub(super) fn become_program(&mut self) -> String {
-        let Some((state, mut fds)) = self.state() else {
-            return "no manager is live".to_owned();
-        };
+    /// Becomes the program that managers are run from. Returns only where that is not possible, with the reason; without one
+    /// where the manager has gone in this very turn, and the next one is to be waited for.
+    pub(super) fn become_program(&mut self) -> Option<String> {
+        let (state, mut fds) = self.state()?;
         let memfd = match fd::memfd("svd-keeper", &encode_state(&state)) {
             Ok(memfd) => memfd,
-            Err(error) => return format!("what it knows could not be written down: {error}"),
+            Err(error) => return Some(format!("what it knows could not be written down: {error}")),
         };
-        fds.push(memfd.as_raw_fd());
-        let argv: Vec<CString> = std::env::args_os().filter_map(|arg| CString::new(arg.into_vec()).ok()).collect();
-        let told = [STATE_VARIABLE.as_bytes(), b"=", memfd.as_raw_fd().to_string().as_bytes()].concat();
+        // What this process is now: the way back.
+        let own: OwnedFd = match std::fs::File::open("/proc/self/exe") {
+            Ok(own) => own.into(),
+            Err(error) => return Some(format!("its own program cannot be opened: {error}")),
+        };
+        fds.extend([memfd.as_raw_fd(), own.as_raw_fd()]);
         let mut env = self.launcher.env.clone();
-        env.extend(CString::new(told));
-        let error = process::become_pinned(self.launcher.program.as_fd(), &argv, &env, &fds);
-        format!("the program could not be executed: {error}")
+        env.extend(CString::new(format!("{STATE_VARIABLE}={}:{}", memfd.as_raw_fd(), own.as_raw_fd())));
+        let error = process::become_pinned(self.launcher.program.as_fd(), &argv(), &env, &fds);
+        Some(format!("the program could not be executed: {error}"))
     }
 
     /// All that the keeper knows, and the descriptors it needs for it. `None` while no manager is live.
@@ -117,12 +154,17 @@ impl Keeper {
             nofile: self.launcher.nofile.map(|limit| (limit.soft, limit.hard)),
             oom: self.launcher.oom,
         };
+        let stored = table.stores.all().filter_map(|(store, one)| {
+            let fd = number(self.holdings.stored_fd(one.id)?);
+            Some(StoredFd { store: store.to_owned(), name: one.name.clone(), keep_hung: one.keep_hung, fd })
+        });
+        let stored = stored.collect();
         let named = self.holdings.named().map(|(name, fd)| NamedFd { name: name.clone(), fd: number(fd) }).collect();
         let mut records = Vec::with_capacity(table.records.len());
         for (spawn, record) in &table.records {
             let kept = self.holdings.find(*spawn);
             records.push(RecordState {
-                instance: record.instance(*spawn),
+                instance: record.instance(*spawn, &table.stores),
                 failure: record.failure,
                 last_seq: record.last_seq,
                 is_forgotten: record.forget == Forget::WhenDone,
@@ -131,9 +173,11 @@ impl Keeper {
                 held: kept
                     .map(|kept| kept.held.iter().map(|(role, fd, _)| HeldFd { role: *role, fd: number(fd) }).collect())
                     .unwrap_or_default(),
-                speakers: kept
-                    .and_then(|kept| kept.speakers)
-                    .map(|who| SpeakersState { service: who.service, keeper: who.keeper }),
+                speakers: kept.and_then(|kept| kept.speakers.clone()).map(
+                    |Speakers { service, keeper, session, mark }| SpeakersState { service, keeper, session, mark },
+                ),
+                store: record.store.clone(),
+                named: kept.and_then(|kept| kept.named.as_ref()).map(&mut number),
             });
         }
         fds.extend(records.iter().filter_map(|record| record.status.as_ref()).map(|status| status.fd));
@@ -148,10 +192,13 @@ impl Keeper {
             starts: table.starts,
             last_death: table.last_death,
             quick_deaths: table.quick_deaths,
+            crashes: table.crashes,
+            exit_without_manager: table.exit_without_manager,
             manager,
             program,
             upgrade_note,
             named,
+            stored,
             records,
         };
         Some((state, fds))
@@ -181,12 +228,12 @@ impl Keeper {
         })
     }
 
-    /// Goes on from what an earlier program of this process has left.
-    pub(super) fn resume(state: KeeperState) -> io::Result<Keeper> {
+    /// Goes on from what an earlier program of this process has left; `refused` where it was to be another one than this.
+    pub(super) fn resume(state: KeeperState, refused: Option<String>) -> io::Result<Keeper> {
         Keeper::settle()?;
         process::set_name(NAME);
         let mut taken = Taken::default();
-        let KeeperState { program, manager, named, records, .. } = &state;
+        let KeeperState { program, manager, named, stored, records, .. } = &state;
         let programs = Programs {
             program: taken.take(program.current)?,
             former: program.previous.map(|number| taken.take(number)).transpose()?,
@@ -198,7 +245,7 @@ impl Keeper {
             program.nofile.map(|(soft, hard)| Limit { soft, hard }),
             program.oom,
         )?;
-        let mut keeper = Keeper::with(table(&state), launcher)?;
+        let mut keeper = Keeper::with(table(&state, refused), launcher)?;
         let socket = PacketSocket::from_fd(taken.take(manager.link)?)?;
         socket.set_buffers(SOCKET_BUFFER);
         // What could not be sent for want of room goes out at the first turn.
@@ -208,6 +255,9 @@ impl Keeper {
         keeper.manager_status = manager.status.as_ref().map(|status| taken.pipe(status)).transpose()?;
         for NamedFd { name, fd } in named {
             keeper.hold(name.clone(), taken.take(*fd)?);
+        }
+        for StoredFd { store, name, keep_hung, fd } in stored {
+            keeper.keep_stored(store, name, *keep_hung, taken.take(*fd)?);
         }
         for record in records {
             keeper.resume_record(record, &mut taken)?;
@@ -219,15 +269,31 @@ impl Keeper {
 
     fn resume_record(&mut self, record: &RecordState, taken: &mut Taken) -> io::Result<()> {
         let spawn = record.instance.spawn;
+        let living = self.table.records.get(&spawn).and_then(Record::living).unwrap_or(0);
         let mut kept = crate::holdings::Kept {
             pidfd: record.pidfd.map(|number| taken.take(number)).transpose()?,
-            speakers: record.speakers.map(|who| Speakers { service: who.service, keeper: who.keeper }),
+            speakers: record.speakers.clone().map(|SpeakersState { service, keeper, session, mark }| {
+                // Of an earlier build: the process that was started is the one that runs.
+                let session = if session == 0 { living } else { session };
+                Speakers { service, keeper, session, mark }
+            }),
             ..Default::default()
         };
+        if record.named.is_none()
+            && let Some(pidfd) = kept.pidfd.as_ref().filter(|_| record.instance.notify.main == Some(living))
+        {
+            // Its parent may be somebody else, who is told of its end in our place.
+            let token = self.watch(Source::Main(spawn));
+            self.epoll.add(pidfd.as_fd(), token, Interest::Read)?;
+            kept.named_token = Some(token);
+        }
         if let Some(status) = &record.status {
             let pipe = taken.pipe(status)?;
             let token = self.watch(Source::Status(spawn));
-            self.epoll.add(pipe.as_fd(), token, Interest::Read)?;
+            if let Err(error) = self.epoll.add(pipe.as_fd(), token, Interest::Read) {
+                // Its end still tells; only the moment of exec is not seen.
+                report::line(&format!("cannot watch a status pipe: {error}"));
+            }
             kept.status = Some((pipe, token));
         }
         for HeldFd { role, fd } in &record.held {
@@ -235,12 +301,17 @@ impl Keeper {
             let mut token = None;
             if *role == FdRole::Notify {
                 let number = self.watch(Source::Notify(spawn));
-                self.epoll.add(fd.as_fd(), number, Interest::Read)?;
+                if let Err(error) = self.epoll.add(fd.as_fd(), number, Interest::Read) {
+                    report::line(&format!("cannot watch a notify socket: {error}"));
+                }
                 token = Some(number);
             }
             kept.held.push((*role, fd, token));
         }
         *self.holdings.spawn(spawn) = kept;
+        if let Some(number) = record.named {
+            self.watch_main(spawn, taken.take(number)?);
+        }
         Ok(())
     }
 }
@@ -271,7 +342,7 @@ fn strings(all: &[Vec<u8>]) -> Vec<CString> {
     all.iter().filter_map(|one| CString::new(one.as_slice()).ok()).collect()
 }
 
-fn table(state: &KeeperState) -> Table {
+fn table(state: &KeeperState, refused: Option<String>) -> Table {
     let mut table = Table::new(state.boot, state.keeper_pid);
     for one in &state.records {
         let spawn = one.instance.spawn;
@@ -283,11 +354,16 @@ fn table(state: &KeeperState) -> Table {
             held: one.instance.held.clone(),
             last_signal: one.instance.last_signal,
             notify: one.instance.notify.clone(),
+            pace: Pace::default(),
+            store: one.store.clone(),
             last_seq: one.last_seq,
             forget: if one.is_forgotten { Forget::WhenDone } else { Forget::Keep },
         };
         if let Some(pid) = record.living() {
             table.by_pid.insert(pid, spawn);
+            if one.named.is_some() {
+                table.by_pid.extend(record.notify.main.map(|main| (main, spawn)));
+            }
         }
         table.records.insert(spawn, record);
     }
@@ -302,8 +378,11 @@ fn table(state: &KeeperState) -> Table {
     table.starts = state.starts;
     table.last_death = state.last_death;
     table.quick_deaths = state.quick_deaths;
+    table.crashes = state.crashes;
+    table.exit_without_manager = state.exit_without_manager;
     table.ever_live = true;
-    table.upgrade = Upgrade::Done { note: state.upgrade_note.clone(), outcome: UpgradeOutcome::KeeperRuns };
+    let outcome = refused.map_or(UpgradeOutcome::KeeperRuns, |why| UpgradeOutcome::KeeperRefused { why });
+    table.upgrade = Upgrade::Done { note: state.upgrade_note.clone(), outcome };
     table.manager = Manager::Up {
         pid: manager.pid,
         since: manager.since,

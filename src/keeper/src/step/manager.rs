@@ -1,7 +1,8 @@
 //! The life of the manager process: started, live, told to die, dead, started again.
 
 use super::requests::STOP_WITHOUT_MANAGER;
-use super::{Effect, heard, is_stop, upgrade};
+use super::upgrade::By;
+use super::{Effect, Start, heard, is_stop, upgrade};
 use crate::table::{Conversation, Manager, Mode, Ping, Table, Told};
 use svd_sys::clock::Now;
 use svd_sys::signal::{ABRT, CONT, KILL, TERM};
@@ -17,7 +18,9 @@ const SHORT_LIFE: u64 = SECOND / 10;
 const FIRST_BACKOFF: u64 = SECOND / 10;
 /// No restart waits longer.
 const LAST_BACKOFF: u64 = 30 * SECOND;
-/// So many managers in a row that did not become live, and the keeper gives up.
+/// So many managers in a row that crashed, and the next one is started in safe mode.
+pub(super) const CRASHES: u32 = 5;
+/// So many managers in a row that did not become live, and the keeper says that it has none, or gives up where it was told to.
 const MAX_FAILURES: u32 = 10;
 /// How long main processes have when the keeper stops by itself.
 const STOP_GRACE: u64 = 10 * SECOND;
@@ -42,7 +45,7 @@ pub(super) fn start(table: &mut Table) -> Vec<Effect> {
     table.manager = Manager::Starting;
     upgrade::manager_starts(table);
     table.starts = table.starts.saturating_add(1);
-    vec![Effect::StartManager]
+    vec![Effect::StartManager(if table.crashes >= CRASHES { Start::Safe } else { Start::Normal })]
 }
 
 pub(super) fn started(table: &mut Table, pid: i32, now: Now) -> Vec<Effect> {
@@ -61,9 +64,12 @@ pub(super) fn started(table: &mut Table, pid: i32, now: Now) -> Vec<Effect> {
 }
 
 pub(super) fn not_started(table: &mut Table, now: Now) -> Vec<Effect> {
-    match upgrade::manager_gone(table, None) {
+    match upgrade::manager_gone(table, None, By::Itself) {
         Some(effects) => next_at_once(table, effects, now),
-        None => failed(table, None, now),
+        None => {
+            table.crashes = table.crashes.saturating_add(1);
+            failed(table, None, now)
+        }
     }
 }
 
@@ -78,20 +84,34 @@ pub(super) fn died(table: &mut Table, exit: Exit, now: Now) -> Vec<Effect> {
         Manager::Up { live_since, .. } | Manager::Dying { live_since, .. } => live_since,
         Manager::Absent { .. } | Manager::Starting => None,
     };
+    // One that is killed while all was well with it is somebody else's doing: a person, or the kernel for want of memory.
+    // That its socket has closed may be seen before its end is; where the keeper itself has killed it no KILL is due any more.
+    let is_alone = matches!(table.manager, Manager::Up { .. } | Manager::Dying { kill_at: Some(_), .. });
+    let by = match exit {
+        Exit::Signal { signal: KILL, .. } if is_alone => By::Others,
+        Exit::Signal { .. } | Exit::Code(_) | Exit::Unknown => By::Itself,
+    };
     table.last_death = Some(exit);
+    let stop = |report: &Report| matches!(report, Report::SignalReceived { signal, .. } if is_stop(*signal));
+    if table.mode == Mode::Serving && table.pending.iter().any(stop) {
+        table.stop_by.get_or_insert(now.mono_ns.saturating_add(STOP_WITHOUT_MANAGER));
+    }
     let mut effects = vec![Effect::CloseLink];
     if table.mode == Mode::Serving && !table.ever_live && table.records.is_empty() {
         // It could not even begin, as with a config error, and has said why. There is nothing to keep.
         effects.extend(end(table, exit_code(exit), now));
     } else if table.mode == Mode::Serving
-        && let Some(more) = upgrade::manager_gone(table, Some(exit))
+        && let Some(more) = upgrade::manager_gone(table, Some(exit), by)
     {
         effects.extend(next_at_once(table, more, now));
     } else if table.mode == Mode::Serving {
         effects.push(Effect::Say(format!("the manager ended ({}); its processes go on", describe(exit))));
-        let stop = |report: &Report| matches!(report, Report::SignalReceived { signal, .. } if is_stop(*signal));
-        if table.pending.iter().any(stop) {
-            table.stop_by.get_or_insert(now.mono_ns.saturating_add(STOP_WITHOUT_MANAGER));
+        if by == By::Itself {
+            table.crashes = table.crashes.saturating_add(1);
+            // One that becomes live and crashes, in safe mode too, keeps nothing running either.
+            if table.crashes > CRASHES && live_since.is_some() {
+                table.failures = table.failures.saturating_add(1);
+            }
         }
         effects.extend(failed(table, live_since, now));
     }
@@ -105,7 +125,11 @@ pub(super) fn died(table: &mut Table, exit: Exit, now: Now) -> Vec<Effect> {
 fn failed(table: &mut Table, live_since: Option<u64>, now: Now) -> Vec<Effect> {
     let lived = live_since.map(|since| now.mono_ns.saturating_sub(since));
     match lived {
-        Some(lived) if lived > LONG_LIFE => table.quick_deaths = 0,
+        Some(lived) if lived > LONG_LIFE => {
+            table.quick_deaths = 0;
+            table.crashes = 0;
+            table.failures = 0;
+        }
         Some(lived) if lived > SHORT_LIFE => table.quick_deaths = table.quick_deaths.min(1),
         Some(_) => {}
         None => table.failures = table.failures.saturating_add(1),
@@ -117,8 +141,22 @@ fn failed(table: &mut Table, live_since: Option<u64>, now: Now) -> Vec<Effect> {
     };
     table.quick_deaths = table.quick_deaths.saturating_add(1);
     table.manager = Manager::Absent { retry_at: now.mono_ns.saturating_add(wait) };
-    if table.failures >= MAX_FAILURES && table.mode == Mode::Serving {
+    if table.crashes == CRASHES {
+        return vec![Effect::Say(format!(
+            "{CRASHES} managers in a row have crashed: the next one is started in safe mode, in which it keeps what runs and starts nothing"
+        ))];
+    }
+    if table.failures < MAX_FAILURES || table.mode != Mode::Serving {
+        return Vec::new();
+    }
+    if table.exit_without_manager {
         return stop_alone(table, "no manager can be kept running", now);
+    }
+    if table.failures == MAX_FAILURES {
+        return vec![Effect::Say(
+            "no manager can be kept running: the processes go on without one, and another one is tried every 30 s"
+                .to_owned(),
+        )];
     }
     Vec::new()
 }

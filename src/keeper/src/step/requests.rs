@@ -86,12 +86,25 @@ pub(super) fn request(table: &mut Table, request: Request, fds: usize, now: Now)
             if let Some(talk) = table.talk() {
                 talk.ping = Ping::Answered(now.mono_ns);
             }
+            upgrade::manager_answered(table);
             Vec::new()
         }
         Request::TellHost { state, attach } => vec![Effect::TellHost(state, attach)],
         Request::Exit { code } => manager::end(table, code, now),
+        Request::Recall { spawn } => {
+            if !table.records.contains_key(&spawn) {
+                return Vec::new();
+            }
+            table.recalled.insert(spawn);
+            vec![Effect::ReadNotify(spawn)]
+        }
+        Request::Empty { store } => vec![Effect::EmptyStore(store)],
         Request::UpgradeManager { note } => upgrade::manager_requested(table, note, now),
         Request::UpgradeKeeper { note } => upgrade::keeper_requested(table, note),
+        Request::WithoutManager { exit } => {
+            table.exit_without_manager = exit;
+            Vec::new()
+        }
         Request::UpgradeSeen => {
             upgrade::seen(table);
             Vec::new()
@@ -126,6 +139,7 @@ fn hello(table: &mut Table, min: u16, max: u16, features: u64) -> Vec<Effect> {
     }
     // The inventory tells what the services have said so far.
     table.dirty.clear();
+    table.recalled.clear();
     Vec::new()
 }
 
@@ -148,9 +162,11 @@ fn ready(table: &mut Table, now: Now) -> Vec<Effect> {
     };
     table.pending_since = now.mono_ns;
     table.ever_live = true;
-    table.failures = 0;
+    if table.crashes < manager::CRASHES {
+        table.failures = 0;
+    }
     table.stop_by = None;
-    upgrade::manager_live(table)
+    upgrade::manager_live(table, now)
 }
 
 fn spawn_requested(table: &mut Table, spawn: SpawnId, spec: Box<SpawnSpec>, now: Now) -> Vec<Effect> {
@@ -222,6 +238,7 @@ pub(super) fn forget_if_done(table: &mut Table, spawn: SpawnId) -> Option<Effect
     }
     table.records.remove(&spawn);
     table.dirty.remove(&spawn);
+    table.recalled.remove(&spawn);
     Some(Effect::CloseAll(spawn))
 }
 

@@ -36,7 +36,7 @@ impl Sim {
         let mut more = Vec::new();
         for effect in &effects {
             let answer = match effect {
-                Effect::StartManager => Input::ManagerStarted { pid: self.pid() },
+                Effect::StartManager(_) => Input::ManagerStarted { pid: self.pid() },
                 Effect::Fork(spawn, _) => Input::Forked { spawn: *spawn, pid: self.pid() },
                 Effect::TryProgram => Input::TrialStarted(Ok(self.pid())),
                 _ => continue,
@@ -44,7 +44,7 @@ impl Sim {
             more.extend(step(&mut self.table, answer, self.now));
         }
         effects.extend(more);
-        while let Some(message) = outbox::next(&self.table) {
+        while let Some(message) = outbox::next(&self.table, self.now.mono_ns) {
             outbox::sent(&mut self.table, message.item, self.now);
             self.said.push(message.report);
         }
@@ -163,7 +163,7 @@ fn the_first_restart_is_immediate_and_later_ones_wait_ever_longer() {
     for _ in 0..12 {
         sim.manager_dies(CRASH);
         let before = sim.now.mono_ns;
-        assert!(sim.next().contains(&Effect::StartManager));
+        assert!(matches!(sim.next()[..], [Effect::StartManager(_)]));
         waits.push((sim.now.mono_ns - before) / 1_000_000);
         sim.become_live();
     }
@@ -172,7 +172,7 @@ fn the_first_restart_is_immediate_and_later_ones_wait_ever_longer() {
     sim.at(later, Input::Tick);
     sim.manager_dies(CRASH);
     let before = sim.now.mono_ns;
-    assert!(sim.next().contains(&Effect::StartManager));
+    assert!(sim.next().contains(&Effect::StartManager(Start::Normal)));
     assert_eq!(sim.now.mono_ns, before);
 }
 
@@ -183,18 +183,71 @@ fn managers_that_work_for_a_while_before_they_are_killed_are_replaced_soon_howev
         sim.now.mono_ns += 200_000_000;
         sim.manager_dies(CRASH);
         let died = sim.now.mono_ns;
-        assert!(sim.next().contains(&Effect::StartManager));
+        assert!(matches!(sim.next()[..], [Effect::StartManager(_)]));
         assert!(sim.now.mono_ns - died <= 100_000_000, "{}", sim.now.mono_ns - died);
         sim.become_live();
     }
 }
 
+/// Fault 41.
 #[test]
-fn ten_managers_that_do_not_become_live_make_the_keeper_stop_everything() {
+fn five_managers_that_crash_are_followed_by_one_in_safe_mode_and_the_processes_go_on() {
+    let mut sim = Sim::live();
+    sim.spawn(1);
+    for _ in 0..4 {
+        sim.manager_dies(CRASH);
+        assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
+        sim.become_live();
+    }
+    let effects = sim.manager_dies(CRASH);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Say(line) if line.contains("safe mode"))));
+    assert_eq!(sim.next(), [Effect::StartManager(Start::Safe)]);
+    sim.become_live();
+    // Where that crashes too, soon or later, it is tried again; the processes are left alone.
+    for _ in 0..30 {
+        let effects = sim.manager_dies(CRASH);
+        assert!(
+            !effects.iter().any(|effect| matches!(effect, Effect::Signal(..) | Effect::KillEverything)),
+            "{effects:?}"
+        );
+        assert_eq!(sim.next(), [Effect::StartManager(Start::Safe)]);
+    }
+    // One that has lived a while, or another build, begins anew.
+    sim.become_live();
+    sim.upgrade_manager();
+    sim.manager_dies(Exit::Code(0));
+    assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
+}
+
+#[test]
+fn managers_that_somebody_else_kills_are_no_crashes() {
+    let mut sim = Sim::live();
+    for number in 0..20 {
+        if number % 2 == 0 {
+            // The end of its socket is seen first.
+            sim.at(0, Input::HungUp);
+        }
+        sim.manager_dies(Exit::Signal { signal: KILL, core: false });
+        assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
+        sim.become_live();
+    }
+    // Those that the keeper kills for what they did are.
+    for _ in 0..5 {
+        sim.at(0, Input::Malformed);
+        sim.manager_dies(Exit::Signal { signal: KILL, core: false });
+        sim.next();
+        sim.become_live();
+    }
+    assert_eq!(sim.table.crashes, 5);
+}
+
+#[test]
+fn ten_managers_that_do_not_become_live_make_the_keeper_stop_everything_where_it_was_told_to() {
     let mut sim = Sim::live();
     sim.spawn(1);
     sim.at(1, Input::Execed { spawn: SpawnId(1) });
     let child = *sim.table.by_pid.keys().next().unwrap();
+    sim.ask(Request::WithoutManager { exit: true });
     sim.manager_dies(CRASH);
     for _ in 0..9 {
         sim.next();
@@ -430,9 +483,13 @@ fn an_upgrade_is_no_death_and_the_next_manager_is_due_at_once() {
     let mut sim = Sim::live();
     assert_eq!(sim.upgrade_manager(), [Effect::TakeProgram, Effect::CloseLink]);
     sim.manager_dies(Exit::Code(0));
-    assert_eq!(sim.next(), [Effect::StartManager]);
+    assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
     assert_eq!(sim.now.mono_ns, 1_000_000_000, "without a pause");
     sim.become_live();
+    assert!(matches!(sim.table.upgrade, Upgrade::Switching { .. }), "it has done nothing yet");
+    sim.at(1, Input::Tick);
+    assert_eq!(sim.said.iter().filter(|report| **report == Report::Ping).count(), 1);
+    sim.ask(Request::Pong);
     assert_eq!((sim.outcome(), sim.table.quick_deaths), (&UpgradeOutcome::ManagerRuns, 0));
 }
 
@@ -457,8 +514,39 @@ fn a_new_manager_that_is_late_or_dies_gives_way_to_the_former_program() {
         }
         assert!(sim.manager_dies(CRASH).contains(&Effect::TakeProgramBack));
         assert!(matches!(sim.outcome(), UpgradeOutcome::ManagerRefused { .. }));
-        assert_eq!(sim.next(), [Effect::StartManager]);
+        assert_eq!(sim.next(), [Effect::StartManager(Start::Normal)]);
     }
+}
+
+#[test]
+fn a_new_manager_that_becomes_live_and_then_crashes_or_hangs_gives_way_too() {
+    for hangs in [false, true] {
+        let mut sim = Sim::live();
+        sim.upgrade_manager();
+        sim.manager_dies(Exit::Code(0));
+        sim.next();
+        sim.become_live();
+        if hangs {
+            assert!(sim.next().contains(&Effect::SignalManager(ABRT)), "it was asked and did not answer");
+        }
+        assert!(sim.manager_dies(CRASH).contains(&Effect::TakeProgramBack));
+        assert!(matches!(sim.outcome(), UpgradeOutcome::ManagerRefused { .. }));
+    }
+}
+
+#[test]
+fn a_new_manager_that_somebody_else_kills_is_tried_again_but_not_for_ever() {
+    let mut sim = Sim::live();
+    sim.upgrade_manager();
+    sim.manager_dies(Exit::Code(0));
+    for _ in 0..3 {
+        sim.next();
+        sim.become_live();
+        let effects = sim.manager_dies(Exit::Signal { signal: KILL, core: false });
+        assert!(!effects.contains(&Effect::TakeProgramBack), "{effects:?}");
+    }
+    sim.next();
+    assert!(sim.manager_dies(Exit::Signal { signal: KILL, core: false }).contains(&Effect::TakeProgramBack));
 }
 
 #[test]

@@ -3,14 +3,25 @@
 use super::Effect;
 use super::manager::{self, describe};
 use crate::entry::TRIAL_PASSED;
-use crate::table::{Manager, Mode, Table, Told, Turn, Upgrade};
+use crate::table::{Manager, Mode, Ping, Table, Told, Turn, Upgrade};
 use svd_sys::clock::Now;
 use svd_wire::{Exit, UpgradeOutcome};
 
 /// How long the program that the keeper is to become may take to read its state.
 const TRIAL: u64 = 5_000_000_000;
+/// So often the new program is tried again where somebody else has killed its manager: perhaps the kernel, for want of memory.
+const TRIES: u32 = 3;
 /// How long a manager may take to end that has asked for another one in its place.
 const LAST_WORDS: u64 = 2_000_000_000;
+
+/// Whose doing the end of a manager was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Its own, or the keeper's for what it did.
+    Itself,
+    /// Somebody else has killed it.
+    Others,
+}
 
 /// Managers are to be run from the program that came with the request.
 pub(super) fn manager_requested(table: &mut Table, note: Vec<u8>, now: Now) -> Vec<Effect> {
@@ -18,7 +29,10 @@ pub(super) fn manager_requested(table: &mut Table, note: Vec<u8>, now: Now) -> V
         return manager::kill(table, "asked for an upgrade during another one");
     }
     let Manager::Up { pid, live_since, .. } = table.manager else { return Vec::new() };
-    table.upgrade = Upgrade::Switching { note, turn: Turn::Old, why: None };
+    table.upgrade = Upgrade::Switching { note, turn: Turn::Old, killed: 0, why: None };
+    // What crashed may be mended in it.
+    table.crashes = 0;
+    table.failures = 0;
     table.manager = Manager::Dying { pid, live_since, kill_at: Some(now.mono_ns.saturating_add(LAST_WORDS)) };
     vec![Effect::TakeProgram, Effect::CloseLink]
 }
@@ -48,34 +62,49 @@ pub(super) fn manager_starts(table: &mut Table) {
 
 /// A manager did something wrong, before its end is known.
 pub(super) fn manager_erred(table: &mut Table, what: &str) {
-    if let Upgrade::Switching { turn: Turn::New, why, .. } = &mut table.upgrade {
+    if let Upgrade::Switching { turn: Turn::New | Turn::Probation, why, .. } = &mut table.upgrade {
         why.get_or_insert_with(|| what.to_owned());
     }
 }
 
 /// A manager has ended, or could not be started: `None` where that is of no concern to an upgrade, else what is to be done; the
 /// next manager is due at once.
-pub(super) fn manager_gone(table: &mut Table, exit: Option<Exit>) -> Option<Vec<Effect>> {
-    let Upgrade::Switching { note, turn, why } = &mut table.upgrade else { return None };
+pub(super) fn manager_gone(table: &mut Table, exit: Option<Exit>, by: By) -> Option<Vec<Effect>> {
+    let Upgrade::Switching { note, turn, killed, why } = &mut table.upgrade else { return None };
     if *turn == Turn::Old {
+        return Some(Vec::new());
+    }
+    if by == By::Others && *killed < TRIES {
+        *killed = killed.saturating_add(1);
+        *turn = Turn::New;
         return Some(Vec::new());
     }
     let note = std::mem::take(note);
     let ended =
         || exit.map_or_else(|| "it could not be started".to_owned(), |exit| format!("it ended ({})", describe(exit)));
-    let why = why.take().unwrap_or_else(|| format!("{} before it was ready", ended()));
+    let why = why.take().unwrap_or_else(|| format!("{} before it was ready to work", ended()));
     let say = format!("the new manager was refused, the former one is run again: {why}");
     done(table, note, UpgradeOutcome::ManagerRefused { why });
     Some(vec![Effect::Say(say), Effect::TakeProgramBack])
 }
 
-/// A manager is live.
-pub(super) fn manager_live(table: &mut Table) -> Vec<Effect> {
-    if let Upgrade::Switching { note, .. } = &mut table.upgrade {
+/// A manager is live. One from another program has to answer a question before it counts.
+pub(super) fn manager_live(table: &mut Table, now: Now) -> Vec<Effect> {
+    if let Upgrade::Switching { turn, .. } = &mut table.upgrade {
+        *turn = Turn::Probation;
+        if let Some(talk) = table.talk() {
+            talk.ping = Ping::Wanted(now.mono_ns);
+        }
+    }
+    become_if_proven(table)
+}
+
+/// A manager has answered a question.
+pub(super) fn manager_answered(table: &mut Table) {
+    if let Upgrade::Switching { note, turn: Turn::Probation, .. } = &mut table.upgrade {
         let note = std::mem::take(note);
         done(table, note, UpgradeOutcome::ManagerRuns);
     }
-    become_if_proven(table)
 }
 
 /// The trial runs, or could not be started.

@@ -147,6 +147,11 @@ impl Manager {
         }
     }
 
+    /// Waits until there is a report, and leaves it there.
+    pub fn wait_for_a_report(&self) {
+        assert!(fd::wait_readable(self.wire.as_fd(), PATIENCE).unwrap(), "the keeper says nothing");
+    }
+
     pub fn report(&self) -> Report {
         self.recv().0
     }

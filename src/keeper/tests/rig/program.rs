@@ -1,4 +1,4 @@
-//! What the tests run: `keeper PATH` is a keeper; the managers that it starts connect to PATH, hand their end of the
+//! What the tests run: `keeper PATH` is a keeper; the managers that it starts connect to PATH (or $RIG_SOCKET), hand their end of the
 //! wire over and sleep until they are killed, so that the test can play the manager. `-- COMMAND` is tini's mode.
 //!
 //! A copy of it under another name is another program, which does what its name says: `hangs`, `exits`, `crashes` as a
@@ -38,7 +38,8 @@ fn main() -> ExitCode {
 }
 
 fn manager(args: &[OsString]) -> ExitCode {
-    let Some(path) = args.get(1).and_then(|path| path.to_str()) else { return ExitCode::from(2) };
+    let told = std::env::var("RIG_SOCKET").ok();
+    let Some(path) = told.as_deref().or_else(|| args.get(1)?.to_str()) else { return ExitCode::from(2) };
     if let Some(code) = path.strip_prefix("exit-") {
         return ExitCode::from(code.parse::<u8>().unwrap_or(99));
     }

@@ -109,7 +109,7 @@ fn has_targets(targets: &[String]) -> Result<(), Failure> {
 }
 
 /// A command takes as long as its stop ladders do: there is no deadline. A client that leaves does not take it back.
-async fn order(
+pub async fn order(
     state: &ApiState,
     caller: Caller,
     make: impl FnOnce(Actor, oneshot::Sender<api::CommandResult>) -> Ask,

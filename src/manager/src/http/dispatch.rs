@@ -13,7 +13,7 @@ use super::answer::{Answer, Failure};
 use super::query::Query;
 use super::routes::{Endpoint, Found, ROUTES, Route, find};
 use super::server::Shared;
-use super::{command, logs, look, stream, wait, why};
+use super::{command, jobs, logs, look, stream, wait, why};
 use crate::ask::{Ask, Role};
 
 /// Bytes of a request's body.
@@ -82,6 +82,12 @@ where
         Endpoint::Apply => command::apply(state, caller, read(body).await?).await,
         Endpoint::Upgrade => command::upgrade(state, caller, read(body).await?).await,
         Endpoint::UpgradeOutcome => command::upgrade_outcome(shared, &query).await,
+        Endpoint::Jobs => jobs::jobs(state).await,
+        Endpoint::Job => jobs::job(state, &name.unwrap_or_default()).await,
+        Endpoint::Runs => jobs::runs(state, &query).await,
+        Endpoint::RunJob => jobs::run(state, caller, read(body).await?).await,
+        Endpoint::PauseJobs => jobs::pause(state, caller, true, read(body).await?).await,
+        Endpoint::ResumeJobs => jobs::pause(state, caller, false, read(body).await?).await,
         Endpoint::Shutdown => command::shutdown(state, caller, read(body).await?).await,
         Endpoint::Exec => command::exec(state, caller, read(body).await?).await,
     }

@@ -8,6 +8,7 @@ mod answer;
 mod command;
 mod connection;
 mod dispatch;
+mod jobs;
 mod limits;
 mod logs;
 mod look;

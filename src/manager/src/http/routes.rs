@@ -37,6 +37,18 @@ pub enum Endpoint {
     Scale,
     /// A signal.
     Signal,
+    /// All jobs.
+    Jobs,
+    /// One job.
+    Job,
+    /// Runs of jobs.
+    Runs,
+    /// Run a job now.
+    RunJob,
+    /// Do not run jobs by their schedules.
+    PauseJobs,
+    /// Do so again.
+    ResumeJobs,
     /// Re-read the config.
     Apply,
     /// Become another build.
@@ -134,6 +146,20 @@ pub const ROUTES: &[Route] = &[
     command("/v1/processes/disable", CommandKind::Disable, "Stop, and keep stopped over restarts of svd"),
     post("/v1/processes/scale", Endpoint::Scale, "Set how many instances there are to be", "ScaleRequest"),
     post("/v1/processes/signal", Endpoint::Signal, "Send a signal to main processes", "SignalRequest"),
+    get("/v1/jobs", Endpoint::Jobs, "All jobs", "Jobs"),
+    get("/v1/jobs/{name}", Endpoint::Job, "One job", "Job"),
+    post("/v1/jobs/run", Endpoint::RunJob, "Run a job now; with `wait` answered when the run is over", "RunRequest"),
+    post("/v1/jobs/pause", Endpoint::PauseJobs, "Do not run jobs by their schedules", "JobsRequest"),
+    post("/v1/jobs/resume", Endpoint::ResumeJobs, "Run jobs by their schedules again", "JobsRequest"),
+    Route {
+        params: &[
+            Param { name: "job", about: "of this job; default: of all" },
+            Param { name: "run", about: "only the run with this number" },
+            Param { name: "before", about: "only runs with a smaller number" },
+            Param { name: "limit", about: "at most so many, at most 10000; default 100" },
+        ],
+        ..get("/v1/runs", Endpoint::Runs, "Runs of jobs, newest first", "Runs")
+    },
     post("/v1/apply", Endpoint::Apply, "Re-read the config and change what differs", "ApplyRequest"),
     post("/v1/upgrade", Endpoint::Upgrade, "Become another build of svd without restarting anything", "UpgradeRequest"),
     Route {

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use svd_api as api;
+use svd_config::plan::JOB;
 
 use super::ApiState;
 use super::answer::{Answer, Failure, json};
@@ -16,6 +17,8 @@ use crate::store::EventQuery;
 
 /// More instances than this make no readable answer.
 const INSTANCES: usize = 32;
+/// Runs of a job.
+const RUNS: u32 = 3;
 /// Events of each instance.
 const EVENTS: usize = 20;
 /// Among so many of the newest events of a name those of one start are looked for.
@@ -29,7 +32,14 @@ const SLACK_NS: u64 = 1_000_000_000;
 
 /// Why the target's instances are in their states.
 pub async fn why(state: &ApiState, query: &Query) -> Result<Answer, Failure> {
-    let names = resolve(state, query.list("target")).await?;
+    let (of_jobs, targets): (Vec<String>, Vec<String>) =
+        query.list("target").into_iter().partition(|target| target.starts_with(JOB));
+    let mut jobs = Vec::new();
+    for target in &of_jobs {
+        jobs.push(job(state, target).await?);
+    }
+    // Without a target all instances are meant.
+    let names = if targets.is_empty() && !jobs.is_empty() { Vec::new() } else { resolve(state, targets).await? };
     if names.len() > INSTANCES {
         let many = names.len();
         return Err(Failure::bad(format!("{many} instances are meant, {INSTANCES} at most; name fewer in `target`")));
@@ -48,7 +58,37 @@ pub async fn why(state: &ApiState, query: &Query) -> Result<Answer, Failure> {
             api::Role::Candidate | api::Role::Replaced => beside(state, instance).await?,
         });
     }
-    Ok(json(&api::Why { instances }))
+    Ok(json(&api::Why { instances, jobs }))
+}
+
+/// The last runs of a job, or the one that is named (`job:report.17`), with what happened to them. Of those that did not happen
+/// the reason is all there is.
+async fn job(state: &ApiState, target: &str) -> Result<api::WhyJob, Failure> {
+    let bare = target.strip_prefix(JOB).unwrap_or(target);
+    let (name, id) = match bare.rsplit_once('.').and_then(|(job, id)| Some((job, id.parse::<u32>().ok()?))) {
+        Some((job, id)) => (job, Some(id)),
+        None => (bare, None),
+    };
+    let job = super::jobs::find(state, name).await?;
+    let mut found = super::jobs::read(state, Some(name.to_owned()), None, id, RUNS).await?;
+    if let (Some(id), true) = (id, found.is_empty()) {
+        return Err(Failure::missing(format!(
+            "{name} has no run {id}, or it was forgotten: svctl jobs history {name}"
+        )));
+    }
+    found.reverse();
+    let mut runs = Vec::new();
+    for run in found {
+        let instance = format!("{JOB}{name}.{}", run.run);
+        let happened = run.started.is_some();
+        let output = if happened { super::logs::last(state, &instance, None, LINES).await? } else { Vec::new() };
+        let events = newest(events(state, &instance, None).await?);
+        // Those of a run alone, without what concerns the job as a whole.
+        let events = events.into_iter().filter(|event| event.instance.as_ref() == Some(&instance)).collect();
+        let pid = job.open.iter().find(|open| open.run == run.run).and_then(|open| open.pid);
+        runs.push(api::WhyRun { run: api::Run { pid, ..run }, events, output });
+    }
+    Ok(api::WhyJob { job, runs })
 }
 
 /// The one that has the name: its chain, without what others of its name did, and what became of the last that was to replace

@@ -192,16 +192,18 @@ impl Listeners {
         self.handed.iter().any(|one| one.held == held)
     }
 
-    /// Lets go of the sockets of units that no listener of this app has; answers which they were.
-    pub fn drop_unmatched(&mut self) -> Vec<Handed> {
+    /// Lets go of the sockets of units that no listener of this app has; answers what there is to say of them.
+    pub fn drop_unmatched(&mut self) -> Vec<String> {
         let cookie = |socket: &OwnedFd| listen::cookie(socket.as_fd()).ok();
         let used = self.all.values().filter(|one| one.origin == Origin::Handed);
         let used: Vec<Option<u64>> =
             used.map(|one| one.sockets().next().and_then(|(_, first)| cookie(first))).collect();
-        let (kept, unmatched) =
+        let (kept, unmatched): (Vec<Handed>, Vec<Handed>) =
             std::mem::take(&mut self.handed).into_iter().partition(|one| used.contains(&cookie(&one.socket)));
         self.handed = kept;
-        unmatched
+        let tell =
+            |one: Handed| format!("{} was handed over, and no process listens there: it is closed", one.describe());
+        unmatched.into_iter().map(tell).collect()
     }
 }
 

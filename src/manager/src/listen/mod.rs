@@ -11,7 +11,7 @@ mod set;
 mod socket_file;
 
 pub use group::Listener;
-pub use handed::{stored_name, take as take_handed};
+pub use handed::{Handed, stored_name, take as take_handed};
 pub use key::Key;
 pub use set::{Held, Listeners, key};
 
@@ -61,6 +61,7 @@ pub mod tests {
             others: Vec::new(),
             environment: None,
             only: Vec::new(),
+            no_jobs: false,
             inherited: [("HOME".to_owned(), "/".to_owned())].into(),
         };
         let (mut plan, _) = svd_config::plan(&sources).unwrap();

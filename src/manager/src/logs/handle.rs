@@ -75,6 +75,11 @@ impl Logs {
         self.send(Command::Attach { key, pipe, limits });
     }
 
+    /// Deletes all that is stored of an instance that will not be started again.
+    pub fn forget(&self, instance: String) {
+        self.send(Command::Forget { instance });
+    }
+
     /// Asks for one [`LogEvent::Matched`] with the first line of either stream of `spawn`, from its beginning on,
     /// that matches. Another call for the same spawn takes the place of the first.
     pub fn watch_line(&self, spawn: u64, pattern: Regex) {

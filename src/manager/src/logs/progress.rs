@@ -28,6 +28,11 @@ impl Progress {
         self.lock().get(track).copied()
     }
 
+    /// Nothing will be written there any more.
+    pub fn forget(&self, instance: &str) {
+        self.lock().retain(|track, _| *track.instance != *instance);
+    }
+
     pub fn for_each(&self, mut seen: impl FnMut(&TrackId, Position)) {
         self.lock().iter().for_each(|(track, end)| seen(track, *end));
     }

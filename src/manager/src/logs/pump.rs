@@ -43,6 +43,7 @@ const BELL: u64 = 0;
 pub(super) enum Command {
     Attach { key: StreamKey, pipe: OwnedFd, limits: Limits },
     Watch { spawn: u64, pattern: Regex },
+    Forget { instance: String },
     Flush { until_ns: u64, done: oneshot::Sender<bool> },
     Stop { until_ns: u64, done: oneshot::Sender<bool> },
 }
@@ -182,6 +183,7 @@ impl State {
         match command {
             Command::Attach { key, pipe, limits } => self.attach(key, pipe, limits),
             Command::Watch { spawn, pattern } => self.watch(spawn, pattern),
+            Command::Forget { instance } => self.forget(&instance),
             Command::Flush { until_ns, done } => {
                 // Whoever asked may have stopped waiting.
                 let _ = done.send(self.flush(until_ns));
@@ -223,6 +225,14 @@ impl State {
         self.watch_behind |= !self.watches.is_empty();
         self.tracks.entry(track.clone()).or_insert_with(|| Track::new(place, limits)).set_limits(limits);
         self.sources.insert(token, Source { pipe, track, spawn: key.spawn });
+    }
+
+    /// Takes everything of an instance away. What somebody still writes to it has a file without a name.
+    fn forget(&mut self, instance: &str) {
+        if let Err(error) = Place::remove(&self.pump.root, instance) {
+            tracing::warn!(%instance, %error, "its output cannot be deleted");
+        }
+        self.pump.progress.forget(instance);
     }
 
     fn refuse(&self, key: &StreamKey, error: io::Error) {

@@ -21,9 +21,11 @@ pub(super) struct Place {
     id: TrackId,
 }
 
-/// Letters, digits, `_`, `-`, one dot, digits: nothing that leads out of a directory.
+/// `job:` or not, then letters, digits, `_`, `-`, one dot, digits: nothing that leads out of a directory.
 pub(super) fn is_instance_name(name: &str) -> bool {
     let word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    // The runs of a job are called like that.
+    let name = name.strip_prefix("job:").unwrap_or(name);
     name.len() <= 128
         && name.split_once('.').is_some_and(|(process, index)| {
             !process.is_empty() && word(process) && !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit())
@@ -35,6 +37,13 @@ impl Place {
     pub fn new(root: &Path, instance: &str, stream: Stream) -> Option<Place> {
         is_instance_name(instance)
             .then(|| Place { dir: root.join(instance), id: TrackId { instance: Arc::from(instance), stream } })
+    }
+
+    /// Deletes all of an instance. One that has nothing is as good.
+    pub fn remove(root: &Path, instance: &str) -> io::Result<()> {
+        let dir = root.join(instance);
+        let there = is_instance_name(instance) && fs::symlink_metadata(&dir).is_ok_and(|found| found.is_dir());
+        if there { fs::remove_dir_all(dir) } else { Ok(()) }
     }
 
     pub fn id(&self) -> &TrackId {

@@ -100,6 +100,7 @@ pub fn from_disk(args: &RunArgs, inherited: &BTreeMap<String, String>) -> Result
     let options = svd_config::LoadOptions {
         environment: args.environment.clone(),
         only: args.only.clone(),
+        no_jobs: args.no_jobs,
         inherited: inherited.clone(),
     };
     let sources = svd_config::read(&path, options, &Disk)?;
@@ -115,6 +116,7 @@ pub fn recheck(before: &Sources, file: Option<&str>) -> Result<Loaded, LoadError
     let options = svd_config::LoadOptions {
         environment: before.environment.clone(),
         only: before.only.clone(),
+        no_jobs: before.no_jobs,
         inherited: before.inherited.clone(),
     };
     let sources = svd_config::read(&path, options, &Disk)?;
@@ -129,6 +131,11 @@ fn from_sources(sources: Sources) -> Result<Loaded, LoadError> {
     for process in &plan.processes {
         if let Err(message) = accounts.add(process) {
             missing.push(format!("{}: [process.{}]: {message}", sources.main.path.display(), process.name));
+        }
+    }
+    for job in &plan.jobs {
+        if let Err(message) = accounts.add(&job.process) {
+            missing.push(format!("{}: [job.{}]: {message}", sources.main.path.display(), job.name));
         }
     }
     if !missing.is_empty() {

@@ -46,7 +46,7 @@ impl App {
             }
         };
         let plan = self.plan_by(&tag.instance.process, lineage.generation).clone();
-        let process = plan.process(&tag.instance.process);
+        let process = plan.program(&tag.instance.process);
         let mut spawn = Spawn::new(tag.instance.clone(), tag.cookie, lineage.slot);
         if let Some(process) = process {
             spawn.program = process.name.clone().into();
@@ -67,6 +67,7 @@ impl App {
         let life = match instance.life {
             Life::Forked { at, .. } => AdoptedLife::Forked { at: boot(at) },
             Life::Running { pid, at } => {
+                let pid = spawn.notify.main.unwrap_or(pid);
                 spawn.phase = Phase::Running(pid);
                 AdoptedLife::Running { pid, at: boot(at) }
             }
@@ -105,6 +106,7 @@ impl App {
             life,
             last_signal: instance.last_signal.map(|sent| (sent.signal, boot(sent.at))),
             notified_ready: spawn.notify.ready.is_some(),
+            said: super::notified::said(&spawn.notify),
         };
         let stopping = spawn.notify.stopping;
         self.spawns.insert(id, spawn);

@@ -18,11 +18,13 @@ use super::intercept::SharedLedger;
 use super::knock::Knock;
 use super::place::Place;
 use super::recycle::MemoryWatch;
+use super::reload::Reloads;
 use super::settings::Settings;
 use super::spawns::Spawns;
 use super::sweep::Sweeper;
 use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
+use super::wall::{WallClock, wall};
 use crate::ask::{Actor, Ask};
 use crate::listen::{Key, Listeners};
 use crate::logs::{LogEvent, Logs};
@@ -88,6 +90,8 @@ pub struct App {
     pub(super) names: BTreeMap<Key, AbortHandle>,
     /// Probes that wait to be let through a gate.
     pub(super) knocks: VecDeque<Knock>,
+    /// Reloads that wait for their instances.
+    pub(super) reloads: Reloads,
     /// Intercepted calls that have no answer yet; `None` where there can be none.
     pub(super) ledger: Option<SharedLedger>,
     /// Processes whose programs cannot be intercepted: why.
@@ -111,6 +115,7 @@ pub struct App {
     pub(super) wish: Wish,
     pub(super) host: Host,
     pub(super) upgrade: Upgrade,
+    pub(super) wall: WallClock,
 }
 
 /// Whether the keeper expects signs of life.
@@ -182,6 +187,7 @@ impl App {
                 return self.finish(code).await;
             }
             let deadline = self.core.next_deadline();
+            self.wall.arm(self.core.next_wall());
             tokio::select! {
                 biased;
                 report = self.link.recv() => {
@@ -189,7 +195,8 @@ impl App {
                     self.report(report, fds)?;
                     // What is there already goes into the same transaction, within reason.
                     for _ in 0..64 {
-                        let Some((report, fds)) = self.link.try_recv()? else { break };
+                        let next = self.link.try_recv().map_err(|error| self.upgrade.explain(error))?;
+                        let Some((report, fds)) = next else { break };
                         self.report(report, fds)?;
                     }
                 }
@@ -198,6 +205,7 @@ impl App {
                 Some(event) = sources.logs.recv() => self.log_event(event)?,
                 Some(ask) = sources.asks.recv() => self.ask(ask)?,
                 () = until(deadline) => self.turn(Event::Tick)?,
+                () = self.wall.rang() => self.turn(Event::Tick)?,
             }
             self.settle()?;
         }
@@ -208,6 +216,7 @@ impl App {
     pub(super) fn turn(&mut self, event: Event) -> Result<(), LinkError> {
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
+            self.core.set_wall(wall());
             let actions = self.core.take(now(), event);
             self.perform_all(actions)?;
         }
@@ -222,6 +231,8 @@ impl App {
                 Action::Persist(_) | Action::TakeBack { .. } | Action::DropOther => {}
                 Action::Spawn { .. }
                 | Action::Probe { .. }
+                | Action::Recall { .. }
+                | Action::EmptyStore { .. }
                 | Action::Signal { .. }
                 | Action::Sweep { .. }
                 | Action::Annotate { .. }
@@ -232,6 +243,9 @@ impl App {
                 | Action::WatchQueue { .. }
                 | Action::ProveDrained { .. }
                 | Action::Watch { .. }
+                | Action::Jobs(_)
+                | Action::RunNews(_)
+                | Action::Ran { .. }
                 | Action::Finish { .. } => self.tell_wish()?,
             }
             self.perform(action)?;
@@ -242,6 +256,7 @@ impl App {
     /// Performs what follows from all that the core was told.
     fn conclude(&mut self) -> Result<(), LinkError> {
         loop {
+            self.core.set_wall(wall());
             let actions = self.core.conclude(now());
             self.perform_all(actions)?;
             let Some(event) = self.queue.pop_front() else { return Ok(()) };
@@ -296,6 +311,10 @@ impl App {
             Inner::ProbeFailed(spawn, why) => self.not_ready(spawn, why),
             Inner::ErrandAgain(spawn, errand) => self.errand(spawn, errand),
             Inner::ErrandLate(id) => self.errand_late(id),
+            Inner::ReloadLate => {
+                self.look_at_reloads();
+                Ok(())
+            }
             Inner::Knock(knock) => {
                 self.knock(knock);
                 Ok(())
@@ -309,6 +328,7 @@ impl App {
                 self.listeners.mend(&process);
                 Ok(())
             }
+            Inner::UpgradeLate(token) => self.upgrade_late(&token),
             Inner::Upgradable(checked) => self.upgrade_checked(*checked),
             Inner::QueueEmpty(spawn) => self.turn(Event::QueueEmpty { spawn }),
             Inner::Health(spawn, result) => self.health(spawn, result),
@@ -337,6 +357,9 @@ impl App {
     }
 
     fn committed(&mut self, committed: super::commits::Committed) -> Result<(), LinkError> {
+        for run in committed.runs {
+            self.turn(Event::RunRecorded { run })?;
+        }
         if let Some(through) = committed.ack {
             self.link.send(&Request::Ack { through }, Vec::new())?;
         }
@@ -346,6 +369,9 @@ impl App {
         for event in committed.events {
             // Nobody may be listening.
             let _nobody = self.events.send(event);
+        }
+        if committed.upgrade_seen {
+            self.link.send(&Request::UpgradeSeen, Vec::new())?;
         }
         self.version.send_modify(|version| *version = version.wrapping_add(1));
         for (reply, result) in committed.replies {

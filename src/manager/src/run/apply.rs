@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use svd_api as api;
-use svd_config::{Change, ChangeKind, Effect};
+use svd_config::plan::JOB;
+use svd_config::{Change, ChangeKind, Effect, JobChange, JobChangeKind};
 use svd_core::Command;
 use svd_wire::Request;
 
@@ -79,9 +80,10 @@ impl App {
             }
         };
         let changes = svd_config::diff(&old, &self.listeners.fit(loaded.plan.clone()));
-        let words: Vec<String> = changes.iter().map(|change| describe(change, self.core.desired())).collect();
-        if asked.dry_run || changes.is_empty() {
-            let (outcome, message) = match (asked.dry_run, changes.is_empty()) {
+        let mut words: Vec<String> = changes.iter().map(|change| describe(change, self.core.desired())).collect();
+        words.extend(svd_config::diff_jobs(&old, &loaded.plan).iter().map(describe_job));
+        if asked.dry_run || words.is_empty() {
+            let (outcome, message) = match (asked.dry_run, words.is_empty()) {
                 (_, true) => (api::OutcomeWord::Done, "nothing to change".to_owned()),
                 (true, false) => (api::OutcomeWord::Planned, "nothing was changed (dry run)".to_owned()),
                 (false, false) => (api::OutcomeWord::Done, String::new()),
@@ -90,7 +92,7 @@ impl App {
                 self.hold_same(loaded)?;
             }
             let (changes, problems, evidence) = (words, Vec::new(), Vec::new());
-            self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence });
+            self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence, run: None });
             return Ok(());
         }
         let restart: Vec<Arc<str>> = changes
@@ -114,6 +116,10 @@ impl App {
         let command = Command::Apply { plan: setting.plan.clone(), restart };
         self.commits.event(asked.event("command.apply", format!("{}: {}", asked.words, words.join("; "))));
         self.hold(&setting)?;
+        // Those of the plan before may be needed again.
+        let mut zones = plan::zones(&old);
+        zones.extend(plan::zones(&setting.plan));
+        self.core.set_zones(zones);
         self.settings.begin(setting);
         self.wish = Wish::Changed;
         self.order(asked.into_op(words), command)
@@ -186,12 +192,17 @@ impl App {
             inherited: &loaded.sources.inherited,
             ..self.surroundings(self.core.plan(), &dirs)
         };
-        for process in &loaded.plan.processes {
-            let unchanged = old.process(&process.name).is_some_and(|before| before.exec == process.exec);
+        let runs = loaded.plan.jobs.iter().map(|job| &job.process);
+        for process in loaded.plan.processes.iter().chain(runs) {
+            let unchanged = old.program(&process.name).is_some_and(|before| before.exec == process.exec);
             if unchanged || !process.after.is_empty() {
                 continue;
             }
-            let at = |what: String| format!("[process.{}]: {what}; the running config stays", process.name);
+            let title = process
+                .name
+                .strip_prefix(JOB)
+                .map_or_else(|| format!("[process.{}]", process.name), |job| format!("[job.{job}]"));
+            let at = |what: String| format!("{title}: {what}; the running config stays");
             if !process.exec.cwd.is_dir() {
                 return Err(at(format!("its directory {} does not exist", process.exec.cwd.display())));
             }
@@ -205,6 +216,18 @@ impl App {
             }
         }
         Ok(())
+    }
+}
+
+/// A difference of a job, likewise.
+fn describe_job(change: &JobChange) -> String {
+    let job = format!("{JOB}{}", change.job);
+    match &change.kind {
+        JobChangeKind::Added => format!("+ {job}: new"),
+        JobChangeKind::Removed => format!("- {job}: no longer in the config; what is in progress goes on to its end"),
+        JobChangeKind::Changed(keys) => {
+            format!("~ {job}: {} changed; what is in progress goes on as it is", keys.join(", "))
+        }
     }
 }
 

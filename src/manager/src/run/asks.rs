@@ -1,10 +1,10 @@
 //! Answers to what the control API asks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use svd_api as api;
-use svd_config::plan::{Handoff, ProcessPlan, ReadyBy};
+use svd_config::plan::{Handoff, JOB, ProcessPlan};
 use svd_core::{Command, InstanceName, InstanceView, Seat, State, Target};
 use svd_wire::Request;
 use tokio::sync::oneshot;
@@ -17,6 +17,15 @@ use crate::seam::LinkError;
 use crate::store::NewEvent;
 
 pub(super) type Answer = oneshot::Sender<api::CommandResult>;
+
+/// What follows when signals are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The answer.
+    Answer,
+    /// The wait for those that can tell when they have reloaded.
+    AwaitReload,
+}
 
 /// What goes with every command.
 pub(super) struct Asked {
@@ -79,6 +88,8 @@ impl App {
                 let _left = reply.send(self.resolve_instances(&targets));
                 Ok(())
             }
+            Ask::RunJob { request, actor, reply } => self.run_job(request, actor, reply),
+            Ask::PauseJobs { pause, request, actor, reply } => self.pause_jobs(pause, request, actor, reply),
             Ask::Env { process, reply } => {
                 let _left = reply.send(self.env(&process));
                 Ok(())
@@ -110,8 +121,15 @@ impl App {
         let processes: Vec<&str> = processes.iter().map(String::as_str).collect();
         let all = ["all".to_owned()];
         let patterns = if patterns.is_empty() { &all[..] } else { patterns };
-        let targets = targets::resolve(patterns, &processes, &instances)?;
-        Ok(targets::instances_of(&targets, &instances).iter().map(ToString::to_string).collect())
+        let (of_jobs, patterns): (Vec<String>, Vec<String>) =
+            patterns.iter().cloned().partition(|pattern| pattern.starts_with(JOB));
+        let mut names = Vec::new();
+        for target in &of_jobs {
+            names.extend(self.resolve_runs(target)?);
+        }
+        let targets = targets::resolve(&patterns, &processes, &instances)?;
+        names.extend(targets::instances_of(&targets, &instances).iter().map(ToString::to_string));
+        Ok(names)
     }
 
     fn command(
@@ -139,6 +157,20 @@ impl App {
             dry_run: request.dry_run,
             reply: Some(reply),
         };
+        let of_jobs = request.targets.iter().filter(|target| target.starts_with(JOB)).count();
+        if of_jobs > 0 {
+            return match kind {
+                api::CommandKind::Stop if of_jobs == request.targets.len() => self.stop_runs(&request.targets, asked),
+                api::CommandKind::Stop => {
+                    self.refuse(asked, "stop processes and runs of jobs with two commands".to_owned())
+                }
+                _ => {
+                    let message =
+                        format!("{word} is for processes; jobs have svctl run, jobs pause, jobs resume and stop");
+                    self.refuse(asked, message)
+                }
+            };
+        }
         let targets = match self.targets(&request.targets) {
             Ok(targets) => targets,
             Err(message) => return self.refuse(asked, message),
@@ -160,7 +192,7 @@ impl App {
             },
             api::CommandKind::Reload => {
                 let signals = self.reload_signals(&targets);
-                return self.send_signals(asked, signals);
+                return self.send_signals(asked, signals, Then::AwaitReload);
             }
         };
         self.begin(asked, command)
@@ -231,7 +263,7 @@ impl App {
             Ok(targets) => {
                 let (_, instances) = self.names();
                 let meant = targets::instances_of(&targets, &instances);
-                self.send_signals(asked, meant.into_iter().map(|name| (name, number)).collect())
+                self.send_signals(asked, meant.into_iter().map(|name| (name, number)).collect(), Then::Answer)
             }
             Err(message) => self.refuse(asked, message),
         }
@@ -239,7 +271,7 @@ impl App {
 
     /// Sends signals to the main processes that live: of several spawns of one name, to the one that has it, not to one that
     /// is to replace it or was replaced by it.
-    fn send_signals(&mut self, asked: Asked, signals: Vec<(InstanceName, i32)>) -> Result<(), LinkError> {
+    fn send_signals(&mut self, asked: Asked, signals: Vec<(InstanceName, i32)>, then: Then) -> Result<(), LinkError> {
         // A ladder that is being climbed is not disturbed: a manager that takes over reads its place off the last signal.
         let is_meant = |view: &InstanceView| {
             view.seat == Seat::Current
@@ -251,13 +283,16 @@ impl App {
             let message = format!("{name} is stopping already; svctl kill --now {name} ends it at once");
             return self.refuse(asked, message);
         }
-        let mut changes = Vec::new();
+        let (mut changes, mut waits) = (Vec::new(), BTreeMap::new());
         for (name, signal) in signals {
             let Some((spawn, Some(pid))) = self.core.current_spawn(&name) else { continue };
             let signal_name = svd_sys::signal::name(signal);
             changes.push(format!("{signal_name} to {name} (pid {pid})"));
             if asked.dry_run {
                 continue;
+            }
+            if then == Then::AwaitReload {
+                waits.extend(self.reload_wait(spawn).map(|wait| (spawn, wait)));
             }
             self.link.send(&Request::Signal { spawn: to_wire(spawn), signal }, Vec::new())?;
             let message = format!("was sent {signal_name}: {}", asked.words);
@@ -272,13 +307,17 @@ impl App {
         if changes.is_empty() {
             return self.refuse(asked, "none of these is running".into());
         }
+        if !waits.is_empty() {
+            self.await_reload(asked, changes, waits);
+            return Ok(());
+        }
         let (outcome, message) = if asked.dry_run {
             (api::OutcomeWord::Planned, "nothing was sent (dry run)".to_owned())
         } else {
             (api::OutcomeWord::Done, "sent".to_owned())
         };
         let (problems, evidence) = (Vec::new(), Vec::new());
-        self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence });
+        self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence, run: None });
         Ok(())
     }
 
@@ -290,7 +329,7 @@ impl App {
     }
 
     /// Gives a command to the core, or tells what it would do.
-    fn begin(&mut self, asked: Asked, command: Command) -> Result<(), LinkError> {
+    pub(super) fn begin(&mut self, asked: Asked, command: Command) -> Result<(), LinkError> {
         let changes = match self.core.dry_run(&command) {
             Ok(changes) => changes,
             Err(message) => return self.refuse(asked, message),
@@ -303,6 +342,7 @@ impl App {
                 changes,
                 problems: Vec::new(),
                 evidence: Vec::new(),
+                run: None,
             };
             self.answer(asked, result);
             return Ok(());
@@ -326,7 +366,7 @@ impl App {
             self.commits.event(asked.event("command.refused", format!("{}: {message}", asked.words)));
         }
         let (outcome, changes, evidence) = (api::OutcomeWord::Refused, Vec::new(), Vec::new());
-        self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence });
+        self.answer(asked, api::CommandResult { outcome, message, changes, problems, evidence, run: None });
         Ok(())
     }
 
@@ -400,8 +440,14 @@ impl App {
 /// The variables that an instance gets with its descriptors: their values are made when it is started.
 fn told_at_start(process: &ProcessPlan) -> Vec<&str> {
     let mut names = Vec::new();
-    if process.ready.by == ReadyBy::Notify {
+    if process.has_notify_socket() {
         names.push("NOTIFY_SOCKET");
+    }
+    if process.notify.watchdog.is_some() {
+        names.extend(["WATCHDOG_PID", "WATCHDOG_USEC"]);
+    }
+    if process.notify.fd_store > 0 {
+        names.push("FDSTORE");
     }
     if !process.listen.is_empty() {
         match &process.handoff {

@@ -9,10 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use svd_config::plan::ControlPlan;
-use svd_core::{Command, Core, SpawnId};
+use svd_config::plan::{ControlPlan, WithoutManager};
+use svd_core::{Command, Core, Mode, SpawnId};
 use svd_sys::lock::{LockError, lock_file};
-use svd_wire::{Life, Request};
+use svd_wire::{FEATURE_SAFE_MODE, Life, Request, SAFE_MODE_VARIABLE};
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
@@ -21,6 +22,7 @@ use super::host::{Above, Host};
 use super::intercepted::{LEDGER, held_ledger};
 use super::place::{Place, RootAsked};
 use super::recycle::MemoryWatch;
+use super::reload::Reloads;
 use super::reports::exit_status;
 use super::settings::{Setting, Settings};
 use super::spawns::Spawns;
@@ -28,14 +30,15 @@ use super::sweep::Sweeper;
 use super::terminal::Terminal;
 use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
+use super::wall::{WallClock, wall};
 use crate::ask::Handle;
 use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
-use crate::listen::{Key, Listeners, stored_name, take_handed};
+use crate::listen::{Key, Listeners, take_handed};
 use crate::logs::{Logs, Printed};
 use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
 use crate::seam::{Configs, Found, Inventory, Link, LinkError, Tag, config_name, config_number, wish_from_memfd};
-use crate::store::{NewEvent, Place as StorePlace, Store};
+use crate::store::{NewEvent, Place as StorePlace, Store, StoreError};
 
 /// Name under which the keeper holds the control socket's listener. The keeper watches it to know that a manager is wanted.
 const CONTROL: &str = "control";
@@ -136,6 +139,10 @@ async fn begin(args: &RunArgs, socket: OwnedFd) -> Result<u8, BootError> {
         "manager started"
     );
     link.send(&Request::Ready, Vec::new())?;
+    if inventory.keeper_features & FEATURE_SAFE_MODE != 0 {
+        let exit = ground.settings.in_force().plan.control.without_manager == WithoutManager::Exit;
+        link.send(&Request::WithoutManager { exit }, Vec::new())?;
+    }
     for name in std::mem::take(&mut ground.obsolete) {
         link.send(&Request::Drop { name }, Vec::new())?;
     }
@@ -177,7 +184,7 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let groups = control_groups(&loaded.plan.control).map_err(BootError::Other)?;
     place.prepare_notify().map_err(BootError::Other)?;
     end_leftovers(inventory.keeper_pid, &place).await;
-    let above = above(inventory, &loaded.plan);
+    let above = Above::of(inventory.keeper_features, &loaded.plan);
     let mut listeners = Listeners::default();
     let handed = take_handed(&mut inventory.named);
     let names: Vec<String> = handed.iter().map(|one| one.held.clone()).collect();
@@ -188,11 +195,7 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
     let control = bind_control(&place, loaded.plan.control.socket_mode, groups).map_err(BootError::Other)?;
     let io = |error: io::Error| BootError::Link(error.into());
-    // Those that are taken up are stored anew: in another order, or not at all.
-    let taken_up = restored.iter().filter_map(|(name, _)| stored_name(name));
-    for name in useless.iter().map(|one| one.name.clone()).chain(taken_up) {
-        above.remove(link, &name)?;
-    }
+    above.forget(link, &useless, &restored)?;
     let made = listeners.install(prepared).into_iter().chain(listeners.open_gates(&loaded.plan));
     for (name, socket) in restored.into_iter().chain(made) {
         link.send(&Request::Hold { name: name.clone() }, vec![socket.try_clone().map_err(io)?])?;
@@ -200,13 +203,7 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
             above.store(link, &name)?;
         }
     }
-    let unmatched = listeners.drop_unmatched();
-    for one in &unmatched {
-        crate::say::line(&format!(
-            "svd: {} was handed over, and no process listens there: it is closed",
-            one.describe()
-        ));
-    }
+    listeners.drop_unmatched().iter().for_each(|told| crate::say::line(&format!("svd: {told}")));
     let obsolete = names.into_iter().filter(|name| !listeners.keeps_handed(name)).collect();
     for trouble in listeners.troubles() {
         crate::say::line(&format!("svd: {trouble}"));
@@ -227,15 +224,6 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     link.send(&Request::Hold { name }, vec![setting.snapshot.to_memfd().map_err(io)?])?;
     let settings = Settings::new(setting, None, FIRST_CONFIG, None);
     Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, above, obsolete })
-}
-
-/// Whom the keeper can tell something, and what this config has stored there.
-fn above(inventory: &Inventory, plan: &svd_config::Plan) -> Above {
-    match (inventory.keeper_features & svd_wire::FEATURE_HOST != 0, plan.store_listeners) {
-        (false, _) => Above::Nobody,
-        (true, false) => Above::Someone,
-        (true, true) => Above::Store,
-    }
 }
 
 /// One svd for each directory that it changes.
@@ -315,16 +303,21 @@ async fn take_over(
         let copy = control.try_clone().map_err(LinkError::from)?;
         link.send(&Request::Hold { name: CONTROL.into() }, vec![copy.into()])?;
     }
-    let (store, stored, warnings) = match (open_store(&place, inventory.boot).await, &held) {
+    let opened = match safe_mode() {
+        Mode::Normal => open_store(&place, inventory.boot).await,
+        // What is stored may be what the managers before have crashed over.
+        Mode::Safe => Err(BootError::Other("the database is not opened in safe mode".into())),
+    };
+    let (store, stored, warnings) = match (opened, &held) {
         (Ok(opened), _) => opened,
-        (Err(error), None) => return Err(error),
+        (Err(error), None) if safe_mode() == Mode::Normal => return Err(error),
         // The disk broke while svd ran. What runs goes on.
-        (Err(error), Some(_)) => without_store(&error)?,
+        (Err(error), _) => without_store(&error)?,
     };
     // The keeper was told before the store was: it knows at least as much, also where the database was taken away.
     let desired = held.unwrap_or(stored);
     let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
-    let above = above(inventory, &settings.in_force().plan);
+    let above = Above::of(inventory.keeper_features, &settings.in_force().plan);
     Ok(Ground { settings, listeners, place, groups, control, printed, store, desired, warnings, above, obsolete })
 }
 
@@ -382,15 +375,20 @@ fn noted(printed: io::Result<Printed>) -> Option<Printed> {
 async fn open_store(place: &Place, boot: [u8; 16]) -> Result<(Store, svd_core::Desired, Vec<String>), BootError> {
     let file = StorePlace::File(place.root.join("state.db"));
     let (store, loaded) = Store::open(file).map_err(|error| BootError::Other(error.to_string()))?;
-    let desired = match store.begin(boot).await {
-        Ok(Ok(desired)) => desired,
-        Ok(Err(error)) => return Err(BootError::Other(error.to_string())),
-        Err(_ended) => return Err(BootError::Other("the store has ended".into())),
-    };
+    let desired = stored(store.begin(boot).await)?;
     for warning in &loaded.warnings {
         crate::say::line(&format!("svd: {warning}"));
     }
     Ok((store, desired, loaded.warnings))
+}
+
+/// What the store has answered.
+fn stored<T>(answer: Result<Result<T, StoreError>, RecvError>) -> Result<T, BootError> {
+    match answer {
+        Ok(Ok(stored)) => Ok(stored),
+        Ok(Err(error)) => Err(BootError::Other(error.to_string())),
+        Err(_ended) => Err(BootError::Other("the store has ended".into())),
+    }
 }
 
 /// History is kept in memory.
@@ -471,6 +469,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
     let terminal = Terminal::start(args.log_format, &settings.in_force().plan, &logs, printed, events.subscribe());
     let handle = Handle { asks, events: events.clone(), version: version_in };
     let access = Access { own_uid: svd_sys::process::uid(), socket_group: groups.socket, read_group: groups.read };
+    let jobs = stored(store.jobs().await)?;
     let api = ApiState { handle, store: store.clone(), access, logs: logs.clone() };
     control.set_nonblocking(true).map_err(|error| BootError::Link(error.into()))?;
     let api = tokio::spawn(http::serve(control, api, api_end));
@@ -506,6 +505,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         weights: BTreeMap::new(),
         names: BTreeMap::new(),
         knocks: VecDeque::new(),
+        reloads: Reloads::default(),
         ledger: inventory.named.remove(LEDGER).and_then(held_ledger),
         not_intercepted: BTreeMap::new(),
         memory_watch: MemoryWatch::Off,
@@ -525,8 +525,23 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         stopping: Stopping::No,
         wish: Wish::Changed,
         host: Host::new(above),
-        upgrade: Upgrade::default(),
+        upgrade: Upgrade::below(inventory.keeper_features),
+        wall: WallClock::default(),
     };
+    let mode = safe_mode();
+    app.core.set_mode(mode);
+    if mode == Mode::Safe {
+        tracing::error!("{SAFE_MODE}");
+        app.warnings.insert(0, SAFE_MODE.to_owned());
+        app.commits.event(NewEvent {
+            time_ns: svd_sys::clock::now().real_ns,
+            kind: "manager.safe_mode".into(),
+            message: SAFE_MODE.into(),
+            ..NewEvent::default()
+        });
+    }
+    let zones = plan::zones(app.core.plan());
+    app.core.load_jobs(jobs, zones, wall());
     app.commits.event(begun(&inventory));
     for found in inventory.spawns {
         app.adopt(found)?;
@@ -550,6 +565,15 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
     // The keeper ends this process too, when it has taken the message in.
     let _closed = tokio::time::timeout(LAST_WORDS, link.recv()).await;
     Ok(code)
+}
+
+/// What everybody is told in safe mode.
+const SAFE_MODE: &str = "safe mode: managers crashed again and again, so this one keeps what runs and starts nothing; `svctl events` and \
+                         svd.log tell what the others said; `svctl upgrade` puts a sound svd in its place, or tries this one again";
+
+/// Whether the keeper has started this manager in safe mode.
+fn safe_mode() -> Mode {
+    if std::env::var_os(SAFE_MODE_VARIABLE).is_some() { Mode::Safe } else { Mode::Normal }
 }
 
 fn begun(inventory: &Inventory) -> NewEvent {

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use svd_api as api;
+use svd_core::{JobChange, Phase, RunId};
 use tokio::sync::oneshot;
 
 use crate::store::{Batch, NewEvent, Store, StoreError};
@@ -41,6 +42,9 @@ struct Turn {
     ack: Option<u64>,
     replies: Vec<Reply>,
     forget: Vec<svd_wire::SpawnId>,
+    upgrade_seen: bool,
+    /// Runs that begin with it.
+    runs: Vec<RunId>,
 }
 
 /// One transaction on its way.
@@ -68,6 +72,10 @@ pub struct Committed {
     pub replies: Vec<Reply>,
     /// Records that the keeper may drop, their reports being acknowledged.
     pub forget: Vec<svd_wire::SpawnId>,
+    /// The outcome of an upgrade need not be told again.
+    pub upgrade_seen: bool,
+    /// Runs whose beginning is on disk with it.
+    pub runs: Vec<RunId>,
 }
 
 impl Commits {
@@ -79,6 +87,16 @@ impl Commits {
     /// A change of what is desired.
     pub fn change(&mut self, change: svd_core::Change) {
         self.open.batch.changes.push(change);
+    }
+
+    /// Something about jobs. Of a run that begins it is told when that is on disk.
+    pub fn job(&mut self, change: JobChange) {
+        if let JobChange::Run(run) = &change
+            && run.phase == Phase::Begun
+        {
+            self.open.runs.push(run.id);
+        }
+        self.open.batch.jobs.push(change);
     }
 
     /// Something for history.
@@ -96,6 +114,11 @@ impl Commits {
         self.open.forget.push(spawn);
     }
 
+    /// The keeper need not tell the outcome of an upgrade again once everything up to here is durable.
+    pub fn upgrade_seen(&mut self) {
+        self.open.upgrade_seen = true;
+    }
+
     /// An outcome, to be told once everything up to here is durable.
     pub fn reply(&mut self, reply: Reply) {
         self.open.replies.push(reply);
@@ -104,7 +127,7 @@ impl Commits {
     /// Sends what this turn gathered on its way.
     pub fn submit(&mut self) {
         let turn = std::mem::take(&mut self.open);
-        let waits = turn.ack.is_some() || !turn.replies.is_empty() || !turn.forget.is_empty();
+        let waits = turn.ack.is_some() || !turn.replies.is_empty() || !turn.forget.is_empty() || turn.upgrade_seen;
         if !waits && turn.batch == Batch::default() {
             return;
         }
@@ -142,8 +165,8 @@ impl Commits {
         if self.retry_at.is_none() {
             self.trouble = None;
         }
-        let Turn { ack, replies, forget, .. } = turn;
-        Some(Committed { ack, events, replies, forget })
+        let Turn { ack, replies, forget, upgrade_seen, runs, batch: _ } = turn;
+        Some(Committed { ack, events, replies, forget, upgrade_seen, runs })
     }
 
     /// Takes in what the store has answered; ready when it has answered anything.
@@ -185,14 +208,14 @@ impl Commits {
     /// Gives what failed to the store again. Later ones may be on disk already: what they changed is not changed back.
     fn again(&mut self) {
         self.retry_at = None;
-        let mut later: Vec<Batch> = vec![Batch { changes: self.open.batch.changes.clone(), events: Vec::new() }];
+        let mut later: Vec<Batch> = vec![Batch { events: Vec::new(), ..self.open.batch.clone() }];
         for waiting in self.waiting.iter_mut().rev() {
             let batch = &mut waiting.turn.batch;
             if matches!(waiting.state, State::Failed) {
                 later.iter().for_each(|later| batch.drop_superseded_by(later));
             }
-            if !batch.changes.is_empty() {
-                later.push(Batch { changes: batch.changes.clone(), events: Vec::new() });
+            if !batch.changes.is_empty() || !batch.jobs.is_empty() {
+                later.push(Batch { events: Vec::new(), ..batch.clone() });
             }
         }
         for waiting in self.waiting.iter_mut().filter(|waiting| matches!(waiting.state, State::Failed)) {

@@ -57,6 +57,7 @@ impl Errand {
             Errand::Ready => match &process.ready.by {
                 ReadyBy::Run { run, every } => Some(Task { run, every: *every, limit: None }),
                 ReadyBy::Started
+                | ReadyBy::Ended
                 | ReadyBy::Listening
                 | ReadyBy::Notify
                 | ReadyBy::Fd(_)

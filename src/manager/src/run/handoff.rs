@@ -12,7 +12,7 @@ use svd_wire::FdRole;
 use crate::listen::{Listener, Listeners};
 
 /// The first descriptor of LISTEN_FDS (sd_listen_fds(3)).
-const FIRST: u32 = 3;
+pub(super) const FIRST: u32 = 3;
 
 /// Whether a start is intercepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

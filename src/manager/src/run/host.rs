@@ -18,12 +18,13 @@
 
 use std::time::Duration;
 
+use svd_config::Plan;
 use svd_core::{InstanceView, Seat, State};
 use svd_wire::Request;
 
 use super::Inner;
 use super::app::{App, Stopping};
-use crate::listen::stored_name;
+use crate::listen::{Handed, Held, stored_name};
 use crate::seam::{Link, LinkError};
 
 /// What an end takes beside the ladders: history and output reach the disk, the keeper reaps.
@@ -80,6 +81,22 @@ impl Host {
 }
 
 impl Above {
+    /// By what the keeper can do, and what this config wants stored.
+    pub fn of(keeper: u64, plan: &Plan) -> Above {
+        match (keeper & svd_wire::FEATURE_HOST != 0, plan.store_listeners) {
+            (false, _) => Above::Nobody,
+            (true, false) => Above::Someone,
+            (true, true) => Above::Store,
+        }
+    }
+
+    /// Has what was stored before closed: what is of no use, and what was taken up, which is stored anew, in another order or not at
+    /// all.
+    pub fn forget(self, link: &mut Link, useless: &[Handed], taken_up: &[Held]) -> Result<(), LinkError> {
+        let taken_up = taken_up.iter().filter_map(|(name, _)| stored_name(name));
+        useless.iter().map(|one| one.name.clone()).chain(taken_up).try_for_each(|name| self.remove(link, &name))
+    }
+
     /// Has a listener stored that the keeper holds under this name.
     pub fn store(self, link: &mut Link, held: &str) -> Result<(), LinkError> {
         match stored_name(held) {

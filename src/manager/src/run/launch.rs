@@ -6,17 +6,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use svd_config::plan::{ExecPlan, LogPlan, Plan, ProcessPlan, ReadyBy, Run};
+use svd_config::plan::{ExecPlan, JOB, LogPlan, Plan, ProcessPlan, ReadyBy, Run};
 use svd_core::{InstanceName, Slot, SpawnFailure};
 use svd_sys::{dgram, fd};
-use svd_wire::{Credentials, FdRole, Rlimit, SpawnSpec};
+use svd_wire::{Credentials, FEATURE_NOTIFY, FdRole, Rlimit, SpawnSpec, StoreSpec};
 
 use super::handoff::{self, Filter, Handed};
 use crate::listen::Listeners;
 use crate::plan::{Account, Accounts, lookup};
 
 /// The variable that marks every process of a spawn, so that those that left its session are found.
-pub const COOKIE: &str = "SVD_SPAWN";
+pub const COOKIE: &str = svd_wire::MARK;
 
 /// What systemd or another supervisor told svd itself; never passed on.
 const OWN_AFFAIRS: [&str; 20] = [
@@ -54,6 +54,8 @@ pub struct Surroundings<'a> {
     pub control: &'a Path,
     /// Directory of the notify sockets.
     pub notify_dir: &'a Path,
+    /// Feature bits of the keeper.
+    pub keeper: u64,
     /// The sockets that svd holds.
     pub listeners: &'a Listeners,
 }
@@ -88,6 +90,8 @@ pub struct Start<'a> {
     pub slot: Slot,
     /// Whether it is intercepted.
     pub filter: Filter,
+    /// Variables of its own.
+    pub more: Vec<(String, String)>,
 }
 
 impl Surroundings<'_> {
@@ -110,17 +114,24 @@ impl Surroundings<'_> {
         }
         env.extend(exec.env.iter().map(|(name, value)| (name.clone(), value.clone())));
         let instance = format!("{}.{index}", process.name);
+        let common = [
+            ("SVD_APP", self.plan.app.clone()),
+            ("SVD_ENVIRONMENT", self.plan.environment.clone().unwrap_or_default()),
+            ("SVD_CONTROL", self.control.display().to_string()),
+        ];
+        env.extend(common.map(|(name, value)| (name.to_owned(), value)));
+        if process.name.starts_with(JOB) {
+            // A run has no port and is no instance; what it is told beside is its own ([`Start::more`]).
+            return env;
+        }
         let port = match self.listeners.port(process) {
             Some(port) => u32::from(port),
             None => u32::from(exec.port) + index.saturating_sub(1),
         };
         let own = [
-            ("SVD_APP", self.plan.app.clone()),
-            ("SVD_ENVIRONMENT", self.plan.environment.clone().unwrap_or_default()),
             ("SVD_PROCESS", process.name.clone()),
             ("SVD_INSTANCE", instance.clone()),
             ("SVD_INDEX", index.to_string()),
-            ("SVD_CONTROL", self.control.display().to_string()),
             ("PORT", port.to_string()),
             ("PS", instance),
         ];
@@ -193,6 +204,7 @@ impl Surroundings<'_> {
                 .map(|limit| Rlimit { resource: limit.resource, soft: limit.soft, hard: limit.hard })
                 .collect(),
             fds: Vec::new(),
+            store: None,
         };
         fits(&spec)?;
         Ok(spec)
@@ -200,9 +212,10 @@ impl Surroundings<'_> {
 
     /// Everything for one start of an instance.
     pub fn launch(&self, process: &ProcessPlan, start: Start<'_>) -> Result<Launch, SpawnFailure> {
-        let Start { instance, cookie, tag, slot, filter } = start;
+        let Start { instance, cookie, tag, slot, filter, more } = start;
         let mut env = self.environment(process, instance.index);
         env.insert(COOKIE.into(), self.mark(cookie));
+        env.extend(more);
         let mut kit = Kit::default();
         let resources = |error: io::Error| SpawnFailure {
             message: format!("svd has no descriptors or memory left for it: {error}"),
@@ -216,27 +229,50 @@ impl Surroundings<'_> {
         }
         match &process.ready.by {
             ReadyBy::Fd(number) => ready = Some(kit.pipe(FdRole::Ready, *number).map_err(resources)?),
-            ReadyBy::Notify => {
-                let path = self.notify_dir.join(cookie);
-                let owner = self.accounts.of(&process.exec).map(|account| account.user.uid);
-                kit.notify(&path, owner).map_err(resources)?;
-                env.insert("NOTIFY_SOCKET".into(), path.display().to_string());
-            }
-            ReadyBy::Started
+            ReadyBy::Notify
+            | ReadyBy::Started
+            | ReadyBy::Ended
             | ReadyBy::Listening
             | ReadyBy::Log(_)
             | ReadyBy::Run { .. }
             | ReadyBy::Tcp { .. }
             | ReadyBy::Http { .. } => {}
         }
+        if process.has_notify_socket() {
+            let path = self.notify_dir.join(cookie);
+            let owner = self.accounts.of(&process.exec).map(|account| account.user.uid);
+            kit.notify(&path, owner).map_err(resources)?;
+            env.insert("NOTIFY_SOCKET".into(), path.display().to_string());
+        }
+        // A keeper that knows nothing of these goes on without them.
+        let expects = self.keeper & FEATURE_NOTIFY != 0;
+        if let Some(every) = process.notify.watchdog.filter(|_| expects) {
+            env.insert("WATCHDOG_USEC".into(), every.as_micros().to_string());
+            // The child fills its own process id in.
+            env.insert("WATCHDOG_PID".into(), String::new());
+        }
+        if let Some(input) = &process.exec.input {
+            kit.roles.push(FdRole::Child(0));
+            kit.fds.push(fd::memfd("svd-stdin", input.as_bytes()).map_err(resources)?);
+        }
         let Handed { env: told, roles, fds, intercept, refused } =
             handoff::hand(process, slot, self.listeners, filter).map_err(resources)?;
+        let listeners = told.iter().find(|(name, _)| name == "LISTEN_FDS").and_then(|(_, count)| count.parse().ok());
+        let store = (process.notify.fd_store > 0 && expects).then(|| StoreSpec {
+            name: instance.to_string(),
+            limit: process.notify.fd_store,
+            first: handoff::FIRST.saturating_add(listeners.unwrap_or(0)),
+        });
+        if let Some(store) = &store {
+            env.insert("FDSTORE".into(), store.limit.to_string());
+        }
         env.extend(told);
         kit.roles.extend(roles);
         kit.fds.extend(fds);
         let mut spec = self.spec(&process.exec, &process.exec.run, &env)?;
         spec.tag = tag;
         spec.fds = kit.roles;
+        spec.store = store;
         Ok(Launch { spec, fds: kit.fds, stdout, stderr, ready, intercept, refused })
     }
 }

@@ -14,13 +14,16 @@ mod health;
 mod host;
 mod intercept;
 mod intercepted;
+mod jobs;
 mod knock;
 mod launch;
 mod leftovers;
+mod notified;
 mod perform;
 mod place;
 mod probe;
 mod recycle;
+mod reload;
 mod reports;
 mod settings;
 mod slots;
@@ -31,6 +34,7 @@ mod targets;
 mod terminal;
 mod upgrade;
 mod usage;
+mod wall;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,6 +44,7 @@ use svd_core::SpawnId;
 use crate::listen::Key;
 
 pub use boot::run;
+pub use jobs::shown as shown_run;
 
 /// What tasks of the manager tell its main loop.
 #[derive(Debug)]
@@ -52,6 +57,8 @@ pub enum Inner {
     ErrandAgain(SpawnId, errands::Errand),
     /// The command of this number has had its time.
     ErrandLate(u64),
+    /// Somebody who reloads may have had its time.
+    ReloadLate,
     /// A probe asks to be let through a gate.
     Knock(knock::Knock),
     /// The probe from there is over.
@@ -70,6 +77,8 @@ pub enum Inner {
     MemoryDue,
     /// Those use more memory than they may: so many bytes.
     MemoryOver(Vec<(SpawnId, u64)>),
+    /// The order of the upgrade of this token has had its time to reach the disk.
+    UpgradeLate(String),
     /// A program to upgrade to was looked at.
     Upgradable(Box<upgrade::Checked>),
     /// A scan of the process tree has ended.

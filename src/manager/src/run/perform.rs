@@ -32,6 +32,8 @@ impl App {
         match action {
             Action::Spawn { spawn, instance, lineage } => self.spawn(spawn, instance, lineage),
             Action::Probe { spawn } => self.probe(spawn),
+            Action::Recall { spawn } => self.recall(spawn),
+            Action::EmptyStore { instance } => self.empty_store(&instance),
             Action::Signal { spawn, signal } => {
                 self.link.send(&Request::Signal { spawn: to_wire(spawn), signal }, Vec::new())
             }
@@ -58,6 +60,18 @@ impl App {
             }
             Action::Record(fact) => {
                 self.record(fact);
+                Ok(())
+            }
+            Action::Jobs(change) => {
+                self.store_job(change);
+                Ok(())
+            }
+            Action::RunNews(news) => {
+                self.run_news(&news);
+                Ok(())
+            }
+            Action::Ran { op, run } => {
+                self.ran(op, &run);
                 Ok(())
             }
             Action::Done { op, outcome } => {
@@ -92,6 +106,7 @@ impl App {
             inherited: &snapshot.sources.inherited,
             control: &dirs.control,
             notify_dir: &dirs.notify,
+            keeper: self.keeper.features,
             listeners: &self.listeners,
         }
     }
@@ -107,7 +122,7 @@ impl App {
         let tag = Purpose::Instance(lineage);
         let mut known = Spawn::new(instance.clone(), self.cookie(spawn.0), slot);
         let mut tag = Tag { instance: instance.clone(), purpose: tag, cookie: known.cookie.clone(), listens: None };
-        let Some(process) = plan.process(&instance.process) else {
+        let Some(process) = plan.program(&instance.process) else {
             self.spawns.insert(spawn, known);
             let failure = SpawnFailure { message: "it is not in the config".into(), code: 111, transient: false };
             self.queue.push_back(Event::SpawnFailed { spawn, failure });
@@ -174,7 +189,8 @@ impl App {
             false => Filter::AsAsked,
         };
         let dirs = self.dirs();
-        let start = Start { instance: &spawn.instance, cookie: &spawn.cookie, tag, slot: spawn.slot, filter };
+        let more = self.run_variables(&spawn.instance);
+        let start = Start { instance: &spawn.instance, cookie: &spawn.cookie, tag, slot: spawn.slot, filter, more };
         Ok(self.surroundings(plan, &dirs).launch(process, start))
     }
 
@@ -252,6 +268,8 @@ impl App {
         known.probing = true;
         let index = known.instance.index;
         let evidence = match &process.ready.by {
+            // Its end will be told.
+            ReadyBy::Ended => return Ok(()),
             ReadyBy::Started => {
                 self.queue.push_back(Event::Ready { spawn });
                 return Ok(());
@@ -340,6 +358,7 @@ impl App {
             FactKind::Starting
             | FactKind::Ready(_)
             | FactKind::ReadyTimeout(_)
+            | FactKind::TimedOut(_)
             | FactKind::Backoff(..)
             | FactKind::Failed(_)
             | FactKind::CountsAsReady(_)
@@ -349,6 +368,8 @@ impl App {
             | FactKind::DrainTimeout(_)
             | FactKind::Unhealthy(_)
             | FactKind::Recovered
+            | FactKind::Hung(_)
+            | FactKind::MainNamed(_)
             | FactKind::Worn(_)
             | FactKind::RolledBack(_)
             | FactKind::Completed
@@ -403,6 +424,7 @@ impl App {
             fact.kind,
             FactKind::StartFailed(_)
                 | FactKind::ReadyTimeout(_)
+                | FactKind::TimedOut(_)
                 | FactKind::Failed(_)
                 | FactKind::Stuck
                 | FactKind::RolledBack(_)
@@ -479,7 +501,8 @@ impl App {
         if let Some(reply) = op.reply {
             let evidence = if is_failure { evidence(op.evidence) } else { Vec::new() };
             let (outcome, changes, problems) = (word, op.changes, Vec::new());
-            self.commits.reply((reply, api::CommandResult { outcome, message, changes, problems, evidence }));
+            self.commits
+                .reply((reply, api::CommandResult { outcome, message, changes, problems, evidence, run: None }));
         }
     }
 }
@@ -494,11 +517,14 @@ fn evidence(names: BTreeSet<String>) -> Vec<String> {
 fn is_asked(kind: &FactKind) -> bool {
     match kind {
         FactKind::Starting | FactKind::Scaled { .. } | FactKind::ShuttingDown | FactKind::Draining(_) => true,
-        FactKind::Stopping(reason) => !matches!(reason, Reason::ReadyTimeout(_) | Reason::BySelf),
+        FactKind::Stopping(reason) => {
+            !matches!(reason, Reason::ReadyTimeout(_) | Reason::TimedOut(_) | Reason::BySelf | Reason::Hung(_))
+        }
         FactKind::Started(_)
         | FactKind::Ready(_)
         | FactKind::StartFailed(_)
         | FactKind::ReadyTimeout(_)
+        | FactKind::TimedOut(_)
         | FactKind::Exited(_)
         | FactKind::Backoff(..)
         | FactKind::Failed(_)
@@ -508,6 +534,8 @@ fn is_asked(kind: &FactKind) -> bool {
         | FactKind::DrainTimeout(_)
         | FactKind::Unhealthy(_)
         | FactKind::Recovered
+        | FactKind::Hung(_)
+        | FactKind::MainNamed(_)
         | FactKind::Worn(_)
         | FactKind::RolledBack(_)
         | FactKind::Completed

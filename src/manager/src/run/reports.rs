@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use svd_api as api;
 use svd_core::{Command, Event, ExitStatus, SpawnId};
-use svd_wire::{Exit, FdRole, NotifyState, Report, Request, SpawnError, Stamp};
+use svd_wire::{Exit, FdRole, Report, Request, SpawnError, Stamp};
 
 use super::app::{App, Op, Stopping};
 use super::launch::explain;
@@ -124,6 +124,7 @@ impl App {
         self.commits.event(NewEvent { pid: Some(end.pid), exit: Some(api_exit(exit)), ..event });
         self.ended_before.remove(&spawn);
         self.recall_errands(spawn)?;
+        self.ended_while_reloading(spawn);
         self.turn(Event::Exited { spawn, exit, before_exec: end.before_exec })?;
         if self.sweeper.has(spawn) {
             self.sweeper.main_ended(spawn, end.pid);
@@ -134,20 +135,6 @@ impl App {
             self.close_abandoned(&process);
         }
         self.forget_if_done(spawn)
-    }
-
-    fn notified(&mut self, spawn: SpawnId, state: NotifyState) -> Result<(), LinkError> {
-        let Some(known) = self.spawns.get_mut(&spawn) else { return Ok(()) };
-        let (ready, stopping) = (state.ready.is_some(), state.stopping && !known.notify.stopping);
-        known.notify = state;
-        self.version.send_modify(|version| *version = version.wrapping_add(1));
-        if ready && known.probing {
-            self.evidence(spawn)?;
-        }
-        if stopping {
-            self.turn(Event::Stopping { spawn })?;
-        }
-        Ok(())
     }
 
     /// What somebody wants who sent svd a signal: TERM, INT, RTMIN+3: stop all; QUIT, or INT once more: at once; HUP: apply.

@@ -138,6 +138,7 @@ mod tests {
             others: Vec::new(),
             environment: None,
             only: Vec::new(),
+            no_jobs: false,
             inherited: Default::default(),
         };
         let (plan, _) = svd_config::plan(&sources).unwrap();

@@ -58,7 +58,7 @@ impl App {
                 root: self.place.root.display().to_string(),
             },
             processes,
-            jobs: Vec::new(),
+            jobs: self.shown_jobs(),
             deploy: None,
             warnings: self.all_warnings(),
         }
@@ -108,6 +108,7 @@ impl App {
             reason: self.reason(view),
             cpu_percent: taken.map(|taken| taken.cpu_percent),
             memory_bytes: taken.map(|taken| taken.memory_bytes),
+            notify: view.spawn.and_then(|spawn| self.spawns.get(&spawn)).and_then(super::notified::shown),
         }
     }
 
@@ -120,6 +121,7 @@ impl App {
         warnings.extend(self.listeners.troubles().cloned());
         warnings.extend(self.interception_troubles());
         warnings.extend(self.taken_back());
+        warnings.extend(self.keeper_troubles());
         if let Some(invalid) = &self.invalid {
             warnings.push(format!("the config on disk cannot be applied, the running one stays: {invalid}"));
         }

@@ -11,9 +11,11 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use svd_api as api;
-use svd_wire::{FEATURE_UPGRADE, PROTOCOL_MAX, Request, UpgradeOutcome};
+use svd_config::plan::WithoutManager;
+use svd_wire::{FEATURE_UPGRADE, Request, STATE_VERSION, UpgradeOutcome};
 
 use super::Inner;
 use super::app::{App, KeeperFacts, Stopping};
@@ -23,6 +25,8 @@ use crate::build::Build;
 use crate::seam::{LinkError, Scope, UpgradeNote};
 use crate::store::NewEvent;
 
+/// How long an order may take to reach the disk.
+const STORED_WITHIN: Duration = Duration::from_secs(10);
 /// The most who wait for an outcome.
 const MOST_WAITING: usize = 64;
 
@@ -34,14 +38,14 @@ pub struct Upgrade {
     waiting: Vec<(String, Answer)>,
     /// The last one that has.
     last: Option<(String, api::CommandResult)>,
-    /// The keeper has told how things stand.
-    is_told: bool,
 }
 
 #[derive(Default)]
 enum Stage {
-    /// Nothing is under way.
+    /// The keeper has not told yet how things stand.
     #[default]
+    Unknown,
+    /// Nothing is under way.
     None,
     /// A file is being looked at.
     Checking,
@@ -65,10 +69,16 @@ impl std::fmt::Debug for Checked {
 }
 
 impl Upgrade {
+    /// Below a keeper with these feature bits.
+    pub fn below(features: u64) -> Upgrade {
+        let stage = if features & FEATURE_UPGRADE == 0 { Stage::None } else { Stage::Unknown };
+        Upgrade { stage, ..Upgrade::default() }
+    }
+
     /// What the end of the link means.
     pub fn explain(&self, error: LinkError) -> LinkError {
         match (error, &self.stage) {
-            (LinkError::Closed, Stage::UnderWay) => LinkError::Replaced,
+            (LinkError::Closed | LinkError::Io(_), Stage::UnderWay) => LinkError::Replaced,
             (error, _) => error,
         }
     }
@@ -82,7 +92,10 @@ impl App {
         actor: Actor,
         reply: Answer,
     ) -> Result<(), LinkError> {
-        let path: Result<PathBuf, String> = request.binary.map_or_else(own_file, |path| Ok(PathBuf::from(path)));
+        let path: Result<PathBuf, String> = match request.binary {
+            Some(path) => Ok(PathBuf::from(path)),
+            None => own_file(self.keeper.pid),
+        };
         let shown = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let note = UpgradeNote {
             token: request.token,
@@ -117,8 +130,12 @@ impl App {
 
     /// Why no upgrade can begin.
     fn not_now(&self) -> Option<String> {
-        if !matches!(self.upgrade.stage, Stage::None) {
-            return Some("another upgrade is under way: `svctl events` tells how it goes".into());
+        match self.upgrade.stage {
+            Stage::None => {}
+            Stage::Unknown => return Some("svd's manager has only just begun: try again in a moment".into()),
+            Stage::Checking | Stage::Storing { .. } | Stage::UnderWay => {
+                return Some("another upgrade is under way: `svctl events` tells how it goes".into());
+            }
         }
         if self.stopping != Stopping::No {
             return Some("svd is stopping".into());
@@ -135,13 +152,18 @@ impl App {
     pub(super) fn upgrade_checked(&mut self, checked: Checked) -> Result<(), LinkError> {
         let Checked { asked, note, result } = checked;
         self.upgrade.stage = Stage::None;
-        let (program, build) = match result.and_then(|(program, build)| self.fits(&build).map(|()| (program, build))) {
-            Ok(good) => good,
-            Err(why) => {
-                let message = format!("{} {why}; nothing was changed", note.path);
-                return self.refuse(asked, message);
-            }
-        };
+        // svd may have been told to stop meanwhile.
+        if let Some(message) = self.not_now() {
+            return self.refuse(asked, message);
+        }
+        let (program, build) =
+            match result.and_then(|(program, build)| self.fits(&build, note.scope).map(|()| (program, build))) {
+                Ok(good) => good,
+                Err(why) => {
+                    let message = format!("{} {why}; nothing was changed", note.path);
+                    return self.refuse(asked, message);
+                }
+            };
         let mut changes = vec![format!("manager: svd {} -> {}", env!("CARGO_PKG_VERSION"), build.version)];
         if note.scope == Scope::Both {
             changes.push(format!("keeper: svd {} -> {}", self.keeper.build, build.version));
@@ -152,6 +174,11 @@ impl App {
             return Ok(());
         }
         self.commits.event(asked.event("command.upgrade", format!("{}: {}", asked.words, changes.join("; "))));
+        let (inner, token) = (self.inner.clone(), note.token.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(STORED_WITHIN).await;
+            let _ended = inner.send(Inner::UpgradeLate(token));
+        });
         self.upgrade.stage = Stage::Storing { note, program };
         // Who asked is told by the next manager; the connection ends with this one.
         self.keep_waiting(asked);
@@ -162,7 +189,7 @@ impl App {
     fn keep_waiting(&mut self, asked: Asked) {
         let token = match &self.upgrade.stage {
             Stage::Storing { note, .. } => note.token.clone(),
-            Stage::None | Stage::Checking | Stage::UnderWay => return,
+            Stage::Unknown | Stage::None | Stage::Checking | Stage::UnderWay => return,
         };
         if let Some(reply) = asked.reply {
             self.upgrade.waiting.push((token, reply));
@@ -170,16 +197,23 @@ impl App {
     }
 
     /// Whether a build can go on with what runs.
-    fn fits(&self, build: &Build) -> Result<(), String> {
-        let (min, max) = build.protocol;
-        if min > PROTOCOL_MAX || max < svd_wire::PROTOCOL_MIN {
-            return Err(format!(
-                "(svd {}) speaks the protocol between keeper and manager from {min} to {max}, and the keeper that runs up to {}",
-                build.version, PROTOCOL_MAX
-            ));
-        }
+    fn fits(&self, build: &Build, scope: Scope) -> Result<(), String> {
         if build.features & FEATURE_UPGRADE == 0 {
             return Err(format!("(svd {}) cannot be upgraded from again without a restart", build.version));
+        }
+        let (min, max) = build.protocol;
+        let ours = self.keeper.protocol;
+        if !(min..=max).contains(&ours) {
+            return Err(format!(
+                "(svd {}) speaks the protocol between keeper and manager from {min} to {max}, and the keeper that runs speaks {ours}",
+                build.version
+            ));
+        }
+        if scope == Scope::Both && build.state != STATE_VERSION {
+            return Err(format!(
+                "(svd {}) reads encoding {} of what a keeper knows, and this one writes {STATE_VERSION}: `--manager-only` leaves the keeper as it is",
+                build.version, build.state
+            ));
         }
         Ok(())
     }
@@ -189,16 +223,45 @@ impl App {
         if !self.commits.is_idle() || !matches!(self.upgrade.stage, Stage::Storing { .. }) {
             return Ok(());
         }
+        if self.stopping != Stopping::No {
+            return self.upgrade_given_up("svd is stopping");
+        }
         let Stage::Storing { note, program } = std::mem::replace(&mut self.upgrade.stage, Stage::UnderWay) else {
             return Ok(());
         };
         self.link.send(&Request::UpgradeManager { note: note.encode() }, vec![program])
     }
 
+    /// The order has not reached the disk for so long that nobody waits for it any more.
+    pub(super) fn upgrade_late(&mut self, token: &str) -> Result<(), LinkError> {
+        match &self.upgrade.stage {
+            Stage::Storing { note, .. } if note.token == token => {
+                self.upgrade_given_up("the order could not be stored; `svctl status` says why")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing was asked of the keeper yet, and nothing is going to be.
+    fn upgrade_given_up(&mut self, why: &str) -> Result<(), LinkError> {
+        let Stage::Storing { note, .. } = std::mem::replace(&mut self.upgrade.stage, Stage::None) else {
+            return Ok(());
+        };
+        let result = result_of(api::OutcomeWord::Refused, format!("{why}; nothing was changed"), Vec::new());
+        for (_, reply) in self.upgrade.waiting.extract_if(.., |(token, _)| *token == note.token) {
+            // Whoever asked may have left.
+            let _left = reply.send(result.clone());
+        }
+        self.upgrade.last = Some((note.token, result));
+        Ok(())
+    }
+
     /// The keeper tells how far an upgrade has come.
     pub(super) fn upgraded(&mut self, note: &[u8], outcome: UpgradeOutcome, build: String) -> Result<(), LinkError> {
         self.keeper.build = build;
-        self.upgrade.is_told = true;
+        if matches!(self.upgrade.stage, Stage::Unknown) {
+            self.upgrade.stage = Stage::None;
+        }
         if outcome == UpgradeOutcome::Nothing {
             for (_, reply) in std::mem::take(&mut self.upgrade.waiting) {
                 // Whoever asked may have left.
@@ -208,7 +271,12 @@ impl App {
         }
         let Some(note) = UpgradeNote::decode(note) else {
             // Of a build that writes other notes: nobody waits for it here.
+            if outcome == UpgradeOutcome::UnderWay {
+                self.upgrade.stage = Stage::UnderWay;
+                return Ok(());
+            }
             tracing::warn!(?outcome, "an upgrade that cannot be read has ended");
+            self.upgrade.stage = Stage::None;
             return self.link.send(&Request::UpgradeSeen, Vec::new());
         };
         let own = env!("CARGO_PKG_VERSION");
@@ -242,6 +310,10 @@ impl App {
                 (api::OutcomeWord::RolledBack, message)
             }
             UpgradeOutcome::KeeperRuns => {
+                // It is the program that this manager is run from.
+                self.keeper.features = Build::own().features;
+                let exit = self.settings.in_force().plan.control.without_manager == WithoutManager::Exit;
+                self.link.send(&Request::WithoutManager { exit }, Vec::new())?;
                 let message =
                     format!("manager and keeper are svd {own} now, from {}; no process was restarted", note.path);
                 (api::OutcomeWord::Done, message)
@@ -257,7 +329,7 @@ impl App {
         let kind = if word == api::OutcomeWord::Done { "upgrade.done" } else { "upgrade.failed" };
         self.upgrade_event(&note, kind, message.clone());
         self.upgrade.stage = Stage::None;
-        self.link.send(&Request::UpgradeSeen, Vec::new())?;
+        self.commits.upgrade_seen();
         let result = result_of(word, message, Vec::new());
         for (_, reply) in self.upgrade.waiting.extract_if(.., |(token, _)| *token == note.token) {
             self.commits.reply((reply, result.clone()));
@@ -284,7 +356,7 @@ impl App {
                 // Whoever asked may have left.
                 let _left = reply.send(result.clone());
             }
-            _ if self.upgrade.is_told && matches!(self.upgrade.stage, Stage::None) => {
+            _ if matches!(self.upgrade.stage, Stage::None) => {
                 let _left = reply.send(unknown());
             }
             _ => {
@@ -305,11 +377,14 @@ fn unknown() -> api::CommandResult {
 }
 
 fn result_of(outcome: api::OutcomeWord, message: String, changes: Vec<String>) -> api::CommandResult {
-    api::CommandResult { outcome, message, changes, problems: Vec::new(), evidence: Vec::new() }
+    api::CommandResult { outcome, message, changes, problems: Vec::new(), evidence: Vec::new(), run: None }
 }
 
-/// The file that this program was started from, whatever lies there by now.
-fn own_file() -> Result<PathBuf, String> {
+/// The file that svd was started from, whatever lies there by now: as it was called then, since a link may lead elsewhere by now.
+fn own_file(keeper: i32) -> Result<PathBuf, String> {
+    if let Some(called) = called(keeper) {
+        return Ok(called);
+    }
     let link = std::fs::read_link("/proc/self/exe")
         .map_err(|error| format!("cannot tell which file svd was started from: {error}"))?;
     let text = link.display().to_string();
@@ -317,9 +392,24 @@ fn own_file() -> Result<PathBuf, String> {
     Ok(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text)))
 }
 
+/// The name by which the keeper was started, where it still leads to a file.
+fn called(keeper: i32) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let line = std::fs::read(format!("/proc/{keeper}/cmdline")).ok()?;
+    let name = Path::new(std::ffi::OsStr::from_bytes(line.split(|byte| *byte == 0).next()?));
+    let found = if name.components().count() > 1 {
+        std::fs::read_link(format!("/proc/{keeper}/cwd")).ok()?.join(name)
+    } else {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())?
+    };
+    found.is_file().then_some(found)
+}
+
 /// Opens the file and sees that it may be run as svd, and is svd.
 fn look_at(path: &Path, own_uid: u32) -> Result<(OwnedFd, Build), String> {
-    let file = std::fs::File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
+    let file = svd_sys::fd::open_without_waiting(path).map_err(|error| format!("cannot be opened: {error}"))?;
+    let file = std::fs::File::from(file);
     let meta = file.metadata().map_err(|error| format!("cannot be looked at: {error}"))?;
     if !meta.is_file() {
         return Err("is not a file".into());
@@ -329,6 +419,11 @@ fn look_at(path: &Path, own_uid: u32) -> Result<(OwnedFd, Build), String> {
     }
     if meta.mode() & 0o002 != 0 {
         return Err("may be written by everybody, who could make svd run anything".into());
+    }
+    // A group of one's own, which many systems give each user, is as good as its owner.
+    let own_group = meta.gid() == 0 || (meta.uid() == own_uid && meta.gid() == own_uid);
+    if meta.mode() & 0o020 != 0 && !own_group {
+        return Err(format!("may be written by group {}, whose members could make svd run anything", meta.gid()));
     }
     let program = OwnedFd::from(file);
     let build = Build::of(&program)?;

@@ -74,6 +74,8 @@ struct NoteText {
     replaced: bool,
     #[serde(default)]
     quiet: bool,
+    #[serde(default)]
+    hung: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     draining: Option<u64>,
 }
@@ -143,6 +145,7 @@ pub fn encode_note(note: &Note) -> Vec<u8> {
         promoted: note.promoted,
         replaced: note.replaced,
         quiet: note.quiet,
+        hung: note.hung,
         draining: note.draining.map(|t| t.0),
     };
     serde_json::to_vec(&text).unwrap_or_default()
@@ -159,6 +162,7 @@ pub fn decode_note(bytes: &[u8]) -> Note {
         promoted: text.promoted,
         replaced: text.replaced,
         quiet: text.quiet,
+        hung: text.hung,
         draining: text.draining.map(Time),
     }
 }
@@ -194,6 +198,7 @@ mod tests {
             promoted: true,
             replaced: true,
             quiet: true,
+            hung: true,
             draining: Some(Time(79)),
         };
         assert_eq!(decode_note(&encode_note(&note)), note);

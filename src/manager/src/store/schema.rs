@@ -38,6 +38,21 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX event_process ON event (process, id) WHERE process IS NOT NULL;
     CREATE INDEX event_instance ON event (instance, id) WHERE instance IS NOT NULL;
     CREATE INDEX event_process_itself ON event (process, id) WHERE instance IS NULL;
+", "
+    -- instants are nanoseconds since 1970
+    CREATE TABLE job (
+        name TEXT PRIMARY KEY,
+        handled INTEGER, gap_from INTEGER, gap_to INTEGER, ahead_from INTEGER, ahead_to INTEGER,
+        paused INTEGER, idle INTEGER NOT NULL, schedule TEXT NOT NULL, rebooted INTEGER NOT NULL, missed INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    -- phase: queued, begun, or the result of one that is over; lost: an earlier start of svd has left it
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY,
+        job TEXT NOT NULL, cause TEXT NOT NULL, scheduled INTEGER, count INTEGER NOT NULL,
+        created INTEGER NOT NULL, started INTEGER, ended INTEGER, attempts INTEGER NOT NULL, exit TEXT,
+        phase TEXT NOT NULL, stopping TEXT, why TEXT NOT NULL, actor TEXT, lost INTEGER NOT NULL DEFAULT 0);
+    CREATE INDEX run_job ON run (job, id);
+    CREATE INDEX run_open ON run (id) WHERE ended IS NULL;
 "];
 
 /// The newest version that this build knows.

@@ -49,7 +49,7 @@ fn event(kind: &str, instance: Option<&str>) -> NewEvent {
 }
 
 fn commit(store: &Store, changes: Vec<Change>, events: Vec<NewEvent>) -> Vec<Arc<api::Event>> {
-    store.commit(Batch { changes, events }).blocking_recv().unwrap().unwrap()
+    store.commit(Batch { changes, events, jobs: vec![] }).blocking_recv().unwrap().unwrap()
 }
 
 fn query(store: &Store, query: EventQuery) -> Vec<api::Event> {
@@ -194,7 +194,7 @@ fn a_database_of_a_later_version_is_refused_and_left_as_it_is() {
 
     let refused = Store::open(Place::File(scratch.file())).unwrap_err();
 
-    assert!(matches!(refused, StoreError::Newer { found: 7, known: 1, .. }), "{refused:?}");
+    assert!(matches!(refused, StoreError::Newer { found: 7, known: 2, .. }), "{refused:?}");
     assert!(refused.to_string().contains("schema version 7"), "{refused}");
     assert_eq!(fs::read(scratch.file()).unwrap(), before);
 }
@@ -217,7 +217,7 @@ fn a_full_disk_is_an_error_that_stores_nothing_and_passes() {
 
     // When more is stored than fits
     let transaction = connection.transaction().unwrap();
-    let batch = Batch { changes: vec![Change::Scale("web".into(), Some(9))], events: big(50) };
+    let batch = Batch { changes: vec![Change::Scale("web".into(), Some(9))], events: big(50), jobs: vec![] };
     let full = write::apply(&transaction, &batch).unwrap_err();
     drop(transaction);
 
@@ -227,7 +227,7 @@ fn a_full_disk_is_an_error_that_stores_nothing_and_passes() {
     assert_eq!(write::count(&connection).unwrap(), 0);
     connection.pragma_update(None, "max_page_count", 10_000).unwrap();
     let transaction = connection.transaction().unwrap();
-    assert_eq!(write::apply(&transaction, &Batch { changes: vec![], events: big(50) }).unwrap().len(), 50);
+    assert_eq!(write::apply(&transaction, &Batch { events: big(50), ..Batch::default() }).unwrap().len(), 50);
 }
 
 #[test]
@@ -237,14 +237,14 @@ fn history_is_bounded_in_number_and_age_a_little_at_a_time() {
     let at = |days: u64| NewEvent { time_ns: 1_700_000_000_000_000_000 + days * day, ..event("a", None) };
     let transaction = connection.transaction().unwrap();
     let old = (0..1_500).map(|_| at(0)).collect();
-    write::apply(&transaction, &Batch { changes: vec![], events: old }).unwrap();
+    write::apply(&transaction, &Batch { events: old, ..Batch::default() }).unwrap();
 
     // Too many: some go, more than were added
     assert_eq!(write::prune(&transaction, write::MAX_EVENTS + 1_000, 10).unwrap(), 74);
     assert_eq!(write::prune(&transaction, 1_426, 10).unwrap(), 0, "not too old yet");
 
     // Too old: some go, but never below what is kept whatever the clock says
-    write::apply(&transaction, &Batch { changes: vec![], events: vec![at(91)] }).unwrap();
+    write::apply(&transaction, &Batch { events: vec![at(91)], ..Batch::default() }).unwrap();
     assert_eq!(write::prune(&transaction, 1_427, 1).unwrap(), 65);
     assert_eq!(write::prune(&transaction, 1_001, 1).unwrap(), 1);
     assert_eq!(write::prune(&transaction, 1_000, 1).unwrap(), 0);
@@ -263,8 +263,9 @@ fn a_text_without_end_is_cut_at_a_character() {
 fn a_thousand_batches_at_once_are_all_stored_or_refused_as_busy() {
     let scratch = Scratch::new();
     let (store, _) = open(&scratch.file());
-    let answers: Vec<_> =
-        (0..2_000).map(|_| store.commit(Batch { changes: vec![], events: vec![event("a", Some("web.1"))] })).collect();
+    let answers: Vec<_> = (0..2_000)
+        .map(|_| store.commit(Batch { events: vec![event("a", Some("web.1"))], ..Batch::default() }))
+        .collect();
     let mut stored = Vec::new();
     for answer in answers {
         match answer.blocking_recv().unwrap() {
@@ -307,7 +308,7 @@ fn a_log_cut_anywhere_gives_a_state_that_was_committed() {
 
 #[test]
 fn a_batch_given_again_leaves_alone_what_a_later_one_has_changed() {
-    let batch = |changes: &[Change]| Batch { changes: changes.to_vec(), events: vec![] };
+    let batch = |changes: &[Change]| Batch { changes: changes.to_vec(), ..Batch::default() };
     let mut failed = batch(&[
         Change::Scale("web".into(), Some(4)),
         Change::Scale("api".into(), Some(4)),

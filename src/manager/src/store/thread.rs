@@ -8,11 +8,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rusqlite::Connection;
 use svd_api as api;
-use svd_core::Desired;
+use svd_core::{Desired, Run, StoredJobs};
 use tokio::sync::oneshot;
 
+use super::jobs::RunQuery;
 use super::types::{Batch, Commit, EventQuery, Events, Loaded, NewEvent, Place, StoreError};
-use super::{read, schema, write};
+use super::{jobs, read, schema, write};
 use crate::abort::AbortOnPanic;
 
 /// So many jobs may wait.
@@ -26,6 +27,8 @@ enum Job {
     Begin([u8; 16], Answer<Desired>),
     Commit(Batch, Answer<Vec<Arc<api::Event>>>),
     Events(EventQuery, Answer<Vec<api::Event>>),
+    Jobs(Answer<StoredJobs>),
+    Runs(RunQuery, Answer<Vec<Run>>),
 }
 
 /// Handle to the store's thread; cheap to clone.
@@ -81,6 +84,16 @@ impl Store {
         self.ask(|answer| Job::Events(query, answer))
     }
 
+    /// What is remembered of jobs. After [`Store::begin`].
+    pub fn jobs(&self) -> oneshot::Receiver<Result<StoredJobs, StoreError>> {
+        self.ask(Job::Jobs)
+    }
+
+    /// Reads runs of jobs, after everything committed before; the newest first.
+    pub fn runs(&self, query: RunQuery) -> oneshot::Receiver<Result<Vec<Run>, StoreError>> {
+        self.ask(|answer| Job::Runs(query, answer))
+    }
+
     fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> oneshot::Receiver<Result<T, StoreError>> {
         let (answer, receiver) = oneshot::channel();
         if let Err(refused) = self.jobs.try_send(job(answer)) {
@@ -101,6 +114,8 @@ impl Job {
             Job::Begin(_, answer) => drop(answer.send(Err(error))),
             Job::Commit(_, answer) => drop(answer.send(Err(error))),
             Job::Events(_, answer) => drop(answer.send(Err(error))),
+            Job::Jobs(answer) => drop(answer.send(Err(error))),
+            Job::Runs(_, answer) => drop(answer.send(Err(error))),
         }
     }
 }
@@ -120,6 +135,8 @@ struct Worker {
     connection: Connection,
     /// What the database holds, so that a damaged one can be replaced while svd runs.
     desired: Desired,
+    /// Likewise of jobs; without history.
+    jobs: StoredJobs,
     boot: Option<[u8; 16]>,
     /// Events in the database.
     count: u64,
@@ -131,7 +148,8 @@ impl Worker {
     fn open(place: &Place) -> Result<Worker, StoreError> {
         let connection = schema::open(place)?;
         let (desired, count, last) = (write::load(&connection)?, write::count(&connection)?, write::last(&connection)?);
-        Ok(Worker { place: place.clone(), connection, desired, boot: None, count, last })
+        let jobs = StoredJobs { history: Default::default(), ..jobs::load(&connection)? };
+        Ok(Worker { place: place.clone(), connection, desired, jobs, boot: None, count, last })
     }
 
     fn run(mut self, queue: &Receiver<Job>) {
@@ -156,6 +174,8 @@ impl Worker {
                     drop(answer.send(self.begin(boot)));
                 }
                 Job::Events(query, answer) => drop(answer.send(read::events(&self.connection, &query))),
+                Job::Jobs(answer) => drop(answer.send(jobs::load(&self.connection))),
+                Job::Runs(query, answer) => drop(answer.send(jobs::runs(&self.connection, &query))),
             }
             if next.is_none() {
                 next = queue.recv().ok();
@@ -193,6 +213,7 @@ impl Worker {
         self.count = self.count.saturating_add(added).saturating_sub(gone);
         self.last = stored.iter().flatten().map(|event| event.id).max().unwrap_or(self.last);
         batches.iter().flat_map(|batch| &batch.changes).for_each(|change| self.desired.apply(change));
+        batches.iter().flat_map(|batch| &batch.jobs).for_each(|change| jobs::mirror(&mut self.jobs, change));
         Ok(stored)
     }
 
@@ -203,10 +224,10 @@ impl Worker {
         let message = set_aside(&self.place, why)?;
         tracing::error!("{message}");
         self.connection = schema::open(&self.place)?;
-        write::restore(&mut self.connection, &self.desired, self.boot.as_ref(), self.last)?;
+        write::restore(&mut self.connection, &self.desired, &self.jobs, self.boot.as_ref(), self.last)?;
         self.count = 0;
         let time_ns = svd_sys::clock::now().real_ns;
         let told = NewEvent { time_ns, kind: "store.replaced".to_owned(), message, ..NewEvent::default() };
-        self.store(&[Batch { changes: Vec::new(), events: vec![told] }]).map(drop)
+        self.store(&[Batch { events: vec![told], ..Batch::default() }]).map(drop)
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use svd_api as api;
-use svd_core::{Change, Desired};
+use svd_core::{Change, Desired, JobChange};
 use tokio::sync::oneshot;
 
 /// Where the state is kept.
@@ -32,6 +32,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// What happened, in order.
     pub events: Vec<NewEvent>,
+    /// What is remembered of jobs, in order.
+    pub jobs: Vec<JobChange>,
 }
 
 impl Batch {
@@ -48,6 +50,16 @@ impl Batch {
             (Change::Boundaries(..) | Change::TakenBack(_), _) => false,
         };
         self.changes.retain(|old| !later.changes.iter().any(|new| is_same(old, new)));
+        let is_same = |old: &JobChange, new: &JobChange| match (old, new) {
+            (JobChange::State(old, _) | JobChange::Gone(old), JobChange::State(new, _) | JobChange::Gone(new)) => {
+                old == new
+            }
+            (JobChange::Run(old), JobChange::Run(new)) => old.id == new.id,
+            (JobChange::Run(old), JobChange::Forget(_, gone)) => gone.contains(&old.id),
+            // Forgetting twice does no harm.
+            (JobChange::Forget(..), _) | (JobChange::State(..) | JobChange::Gone(_) | JobChange::Run(_), _) => false,
+        };
+        self.jobs.retain(|old| !later.jobs.iter().any(|new| is_same(old, new)));
     }
 }
 

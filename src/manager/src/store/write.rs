@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use svd_api as api;
-use svd_core::{Change, Desired, InstanceName, Target};
+use svd_core::{Change, Desired, InstanceName, StoredJobs, Target};
 
 use super::types::{Batch, NewEvent, StoreError};
 
@@ -52,6 +52,7 @@ pub fn begin(connection: &mut Connection, boot: &[u8; 16]) -> Result<(), StoreEr
     let stored = transaction.query_row("SELECT value FROM meta WHERE key = 'boot'", [], read).optional()?;
     if stored.as_deref() != Some(boot) {
         transaction.execute_batch("DELETE FROM stopped; DELETE FROM generation;")?;
+        transaction.execute_batch("UPDATE job SET rebooted = 0; UPDATE run SET lost = 1 WHERE ended IS NULL;")?;
         transaction.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('boot', ?1)", [boot])?;
     }
     transaction.commit()?;
@@ -62,10 +63,12 @@ pub fn begin(connection: &mut Connection, boot: &[u8; 16]) -> Result<(), StoreEr
 pub fn restore(
     connection: &mut Connection,
     desired: &Desired,
+    jobs: &StoredJobs,
     boot: Option<&[u8; 16]>,
     last: i64,
 ) -> Result<(), StoreError> {
     let transaction = connection.transaction()?;
+    super::jobs::restore(&transaction, jobs)?;
     for change in desired.scale.iter().map(|(process, count)| Change::Scale(process.clone(), Some(*count))) {
         store_change(&transaction, &change)?;
     }
@@ -101,6 +104,9 @@ pub fn count(connection: &Connection) -> Result<u64, StoreError> {
 pub fn apply(transaction: &Transaction<'_>, batch: &Batch) -> Result<Vec<Arc<api::Event>>, StoreError> {
     for change in &batch.changes {
         store_change(transaction, change)?;
+    }
+    for change in &batch.jobs {
+        super::jobs::store(transaction, change)?;
     }
     let mut stored = Vec::with_capacity(batch.events.len());
     for event in &batch.events {

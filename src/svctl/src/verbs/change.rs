@@ -20,7 +20,7 @@ use crate::view;
 const ATTEMPTS: usize = 3;
 
 /// Something to be carried out.
-struct Order<'a, T> {
+pub(super) struct Order<'a, T> {
     /// Its route below `/v1`.
     route: &'a str,
     /// As the user called it.
@@ -33,6 +33,19 @@ struct Order<'a, T> {
     end: End,
     /// Whether the user has seen what is going to be done.
     plan: Plan,
+}
+
+impl<'a, T> Order<'a, T> {
+    /// One whose outcome says it all.
+    pub fn new(
+        route: &'a str,
+        verb: &'a str,
+        targets: &'a [String],
+        options: &'a ChangeOptions,
+        body: T,
+    ) -> Order<'a, T> {
+        Order { route, verb, targets, options, body, end: End::Unexpected, plan: Plan::WithOutcome }
+    }
 }
 
 /// Whether what is going to be done was shown before.
@@ -188,7 +201,16 @@ pub(crate) async fn shutdown(session: &mut Session<'_, '_>, now: bool, options: 
     .await
 }
 
-async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_, T>) -> Result<(), Failure> {
+pub(super) async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_, T>) -> Result<(), Failure> {
+    carry_out_into(session, order, &mut None).await
+}
+
+/// As [`carry_out`]; what svd answered is left in `result`.
+pub(super) async fn carry_out_into<T: Serialize>(
+    session: &mut Session<'_, '_>,
+    order: Order<'_, T>,
+    result: &mut Option<CommandResult>,
+) -> Result<(), Failure> {
     let wanted = session.screen.err_place == Place::Terminal || order.options.verbose;
     let mut progress = if wanted && !order.options.dry_run {
         Progress::begin(&session.client, order.targets, session.screen.err_paint()).await
@@ -210,7 +232,7 @@ async fn carry_out<T: Serialize>(session: &mut Session<'_, '_>, order: Order<'_,
         }
     };
     match answer {
-        Ok(answer) => conclude(session, &answer, &order),
+        Ok(answer) => conclude(session, &answer, &order, result),
         Err(Error::Cut(_)) => after_cut(session, &order).await,
         Err(Error::Late(time)) => Err(Failure::Failed(format!(
             "{} has not ended within {} s; svd goes on with it: see `svctl status`",
@@ -229,8 +251,14 @@ async fn next(progress: &mut Option<Progress>, screen: &Screen<'_>) -> String {
     }
 }
 
-fn conclude<T>(session: &mut Session<'_, '_>, answer: &Answer, order: &Order<'_, T>) -> Result<(), Failure> {
+fn conclude<T>(
+    session: &mut Session<'_, '_>,
+    answer: &Answer,
+    order: &Order<'_, T>,
+    told: &mut Option<CommandResult>,
+) -> Result<(), Failure> {
     let mut result = outcome(answer)?;
+    *told = Some(result.clone());
     if order.plan == Plan::Shown && session.screen.format == Format::Human && is_success(&result) {
         result.changes.clear();
     }
@@ -295,6 +323,7 @@ async fn after_cut<T>(session: &mut Session<'_, '_>, order: &Order<'_, T>) -> Re
                         changes: Vec::new(),
                         problems: Vec::new(),
                         evidence: Vec::new(),
+                        run: None,
                     }),
                 };
             }

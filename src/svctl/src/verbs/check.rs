@@ -44,8 +44,11 @@ pub(crate) fn schema(screen: &mut Screen<'_>) -> Result<(), Failure> {
 
 fn judge(caller: &Caller, file: Option<&Path>, environment: Option<&str>) -> Result<CheckResult, ReadError> {
     let path = svd_config::find(file, &caller.cwd, &Disk)?;
-    let options =
-        LoadOptions { environment: environment.map(str::to_owned), only: Vec::new(), inherited: caller.env.clone() };
+    let options = LoadOptions {
+        environment: environment.map(str::to_owned),
+        inherited: caller.env.clone(),
+        ..LoadOptions::default()
+    };
     let sources = svd_config::read(&path, options, &Disk)?;
     let (plan, warnings) = svd_config::plan(&sources).map_err(ReadError::Config)?;
     let warnings = warnings.iter().map(ToString::to_string).collect();

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use svd_api::LogLine;
 
 use super::Session;
+use super::jobs::JOB;
 use super::reconnect::{Brought, Next, Reconnect};
 use crate::args::{Logs, Stream};
 use crate::client::{Error, Query};
@@ -29,8 +30,9 @@ pub(crate) async fn run(session: &mut Session<'_, '_>, options: &Logs) -> Result
     if options.follow && until.is_some() {
         return Err(Failure::Usage("--follow never ends and --until does: give one of them".to_owned()));
     }
+    let targets = targets(options)?;
     let selection = Query::new("/logs")
-        .with_each("target", &options.targets)
+        .with_each("target", &targets)
         .with_some("until", until)
         .with_some("grep", options.grep.as_ref())
         .with_some("stream", options.stream.map(stream_name));
@@ -48,6 +50,15 @@ pub(crate) async fn run(session: &mut Session<'_, '_>, options: &Logs) -> Result
         };
     }
     follow(session, &selection, first, now.timestamp()).await
+}
+
+/// With `--run` the one run of the one job.
+fn targets(options: &Logs) -> Result<Vec<String>, Failure> {
+    let Some(run) = options.run else { return Ok(options.targets.clone()) };
+    match options.targets.as_slice() {
+        [job] => Ok(vec![format!("{JOB}{}.{run}", job.strip_prefix(JOB).unwrap_or(job))]),
+        _ => Err(Failure::Usage(format!("--run goes with one job: svctl logs job:NAME --run {run}"))),
+    }
 }
 
 fn stream_name(stream: Stream) -> &'static str {

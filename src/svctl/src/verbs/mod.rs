@@ -7,6 +7,7 @@ pub(crate) mod env;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod health;
+pub(crate) mod jobs;
 pub(crate) mod logs;
 mod progress;
 mod reconnect;

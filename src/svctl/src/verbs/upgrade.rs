@@ -8,11 +8,13 @@ use svd_api::UpgradeRequest;
 use super::Session;
 use super::change::{outcome, tell};
 use crate::args::ChangeOptions;
-use crate::client::{Error, Query};
+use crate::client::{Answer, Error, Query};
 use crate::failure::Failure;
 
 /// All steps of an upgrade together have deadlines far below this.
 const LONGEST: Duration = Duration::from_secs(90);
+/// How many managers are asked at most. Each takes the connection when it is there, so this is no number of tries in vain.
+const ATTEMPTS: usize = 200;
 
 pub(crate) async fn run(
     session: &mut Session<'_, '_>,
@@ -50,18 +52,19 @@ pub(crate) async fn run(
                 "the svd that runs is older than upgrades without a restart; it is replaced when it is started anew: nothing was changed".to_owned(),
             ));
         }
+        // It ends for the upgrade: what it was asked, the next one answers.
+        Err(Error::Cut(_)) => {}
+        Ok(answer) if is_ending(&answer) => {}
         // Refused or planned: this manager goes on.
-        Ok(answer) if answer.status != 503 => {
+        Ok(answer) => {
             let result = outcome(&answer)?;
             return tell(session, &result, &[]);
         }
-        // It is ending for the upgrade.
-        Ok(_) | Err(Error::Cut(_)) => {}
         Err(Error::Late(_)) => return Err(late()),
         Err(error) => return Err(session.client.failure(error)),
     }
     let query = Query::new("/upgrade").with("token", &token);
-    loop {
+    for _ in 0..ATTEMPTS {
         let left = longest.saturating_sub(began.elapsed());
         if left.is_zero() {
             return Err(late());
@@ -69,7 +72,7 @@ pub(crate) async fn run(
         // No wait between: the socket stays open while there is no manager, and the next one takes the connection. One that
         // does not know of this upgrade yet waits until it does.
         match session.client.get(query.path(), Some(left)).await {
-            Ok(answer) if answer.status == 503 => {}
+            Ok(answer) if is_ending(&answer) => {}
             Ok(answer) => {
                 let result = outcome(&answer)?;
                 return tell(session, &result, &[]);
@@ -79,6 +82,14 @@ pub(crate) async fn run(
             Err(error) => return Err(session.client.failure(error)),
         }
     }
+    Err(Failure::Failed(
+        "svd's managers are replaced faster than they can answer: `svctl events` tells how the upgrade went".to_owned(),
+    ))
+}
+
+/// Whether a manager could not answer because it ends, and not because it has too much to do.
+fn is_ending(answer: &Answer) -> bool {
+    answer.status == 503 && answer.error().contains("end")
 }
 
 /// A name that nobody else uses.

@@ -2,6 +2,7 @@
 
 pub(crate) mod env;
 pub(crate) mod event;
+pub(crate) mod jobs;
 pub(crate) mod log;
 pub(crate) mod result;
 pub(crate) mod status;

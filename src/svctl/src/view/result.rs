@@ -68,6 +68,7 @@ mod tests {
             changes: Vec::new(),
             problems: Vec::new(),
             evidence: evidence.iter().map(ToString::to_string).collect(),
+            run: None,
         };
         let targets = ["all".to_owned()];
         let first = "web: the new web.1 exited with code 1\n";
@@ -105,6 +106,7 @@ mod tests {
                 rendered: "Procfile.toml:3:1: unknown key\n  runn = 1\n  ^~~~".to_owned(),
             }],
             evidence: Vec::new(),
+            run: None,
         };
         assert_eq!(
             render(&result),

@@ -22,13 +22,16 @@ const COLUMNS: &[(&str, comfy_table::CellAlignment)] = &[
 pub(crate) fn render(status: &Status, look: &Look) -> String {
     let mut shown = header(status);
     let rows: Vec<Vec<String>> = status.processes.iter().flat_map(|process| rows(process, look)).collect();
-    if rows.is_empty() {
+    if rows.is_empty() && status.jobs.is_empty() {
         shown.push_str("no processes\n");
     } else {
         shown.push_str(&colored(&table::render(COLUMNS, &rows, look.width), look));
     }
     for process in status.processes.iter().filter(|process| !process.listeners.is_empty()) {
         shown.push_str(&listeners(process, look));
+    }
+    if !status.jobs.is_empty() {
+        shown.push_str(&format!("\n{}", super::jobs::list(&status.jobs, look)));
     }
     for warning in &status.warnings {
         shown.push_str(&format!("{} {}\n", look.paint.apply("33", "warning:"), text::plain(warning)));
@@ -220,6 +223,7 @@ pub(crate) mod tests {
             reason: None,
             cpu_percent: None,
             memory_bytes: None,
+            notify: None,
         }
     }
 

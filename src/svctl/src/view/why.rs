@@ -1,6 +1,6 @@
 //! What led to a state.
 
-use svd_api::{Attempt, Event, LogLine, Why, WhyInstance};
+use svd_api::{Attempt, Event, LogLine, Why, WhyInstance, WhyJob};
 
 use super::{Look, color, event, exit, name};
 use crate::screen::Place;
@@ -9,7 +9,17 @@ use crate::text;
 /// For each instance: its state in a sentence, the events that led there, its last output; the last attempt to replace it, where
 /// that came to nothing.
 pub(crate) fn render(why: &Why, place: Place, look: &Look) -> String {
-    why.instances.iter().map(|one| instance(one, place, look)).collect::<Vec<_>>().join("\n")
+    let instances = why.instances.iter().map(|one| instance(one, place, look));
+    instances.chain(why.jobs.iter().map(|one| job(one, place, look))).collect::<Vec<_>>().join("\n")
+}
+
+fn job(why: &WhyJob, place: Place, look: &Look) -> String {
+    let mut shown = super::jobs::sentence(&why.job, look);
+    for one in &why.runs {
+        shown.push_str(&format!("  {}\n", super::jobs::run_sentence(&one.run, look)));
+        shown.push_str(&told(&one.events, &one.output, place, look, "    "));
+    }
+    shown
 }
 
 fn instance(why: &WhyInstance, place: Place, look: &Look) -> String {
@@ -26,11 +36,28 @@ fn instance(why: &WhyInstance, place: Place, look: &Look) -> String {
         (None, _) => {}
     }
     shown.push('\n');
+    if let Some(notify) = &now.notify {
+        shown.push_str(&format!("  {}\n", said(notify)));
+    }
     shown.push_str(&told(&why.events, &why.output, place, look, "  "));
     if let Some(attempt) = &why.attempt {
         shown.push_str(&failed(attempt, place, look));
     }
     shown
+}
+
+/// What it said over its notify socket, and what was not heard of it.
+fn said(notify: &svd_api::Notify) -> String {
+    let some = |count: u64, text: &str| (count > 0).then(|| format!("{count} {text}"));
+    let parts = [
+        notify.reloading.then(|| "reads its config again".to_owned()),
+        notify.errno.map(|errno| format!("told errno {errno}")),
+        notify.exit_status.map(|status| format!("told exit status {status}")),
+        (!notify.stored.is_empty()).then(|| format!("keeps {} with svd", text::plain(&notify.stored.join(", ")))),
+        some(notify.refused_descriptors, "of its descriptors were not kept"),
+        some(notify.dropped_messages, "messages to its notify socket were dropped"),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// What became of one that was to replace it.
@@ -103,6 +130,7 @@ mod tests {
                 WhyInstance { instance: now, events: vec![], output: vec![line("GET /")], attempt: Some(attempt) },
                 WhyInstance { instance: old, events: vec![], output: vec![], attempt: None },
             ],
+            jobs: vec![],
         };
         assert_eq!(
             render(&why, Place::Other, &look()),
@@ -132,6 +160,7 @@ web.1 (ending) is draining since 13:59:48 (12s)
                 output: vec![line("\x1b[31mno such table")],
                 attempt: None,
             }],
+            jobs: vec![],
         };
         assert_eq!(
             render(&why, Place::Other, &look()),

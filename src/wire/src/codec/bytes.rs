@@ -53,6 +53,15 @@ impl Writer {
         }
     }
 
+    /// A tagged field, where there is one: part of the tail of a message, which older readers skip.
+    pub(super) fn tagged<T>(&mut self, tag: u16, item: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        let Some(item) = item else { return };
+        let mut body = Writer::default();
+        write(&mut body, item);
+        self.u16(tag);
+        self.bytes(&body.0);
+    }
+
     /// A flag, and the item where there is one.
     pub(super) fn option<T>(&mut self, item: Option<T>, write: impl FnOnce(&mut Self, T)) {
         self.bool(item.is_some());

@@ -1,13 +1,13 @@
 //! Reports field by field. The numbers of the kinds are for ever.
 
-use super::DecodeError;
 use super::bytes::{Reader, Writer};
 use super::request::{MAX_BUILD, name};
-use super::spec;
-use crate::MAX_TAG;
+use super::{DecodeError, Known, spec};
 use crate::message::{
-    Exit, Instance, Life, NotifyState, Report, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp, UpgradeOutcome,
+    Exit, Extended, Instance, Life, NotifyState, Reloading, Report, Rusage, SignalSent, SpawnError, SpawnId, Stage,
+    Stamp, UpgradeOutcome,
 };
+use crate::{MAX_STORED_NAME, MAX_TAG};
 
 /// The longest reason of a refused upgrade in bytes.
 const MAX_WHY: usize = 4096;
@@ -237,15 +237,70 @@ fn write_notify(state: &NotifyState, to: &mut Writer) {
     to.bool(state.stopping);
     to.bytes(state.status.as_bytes());
     to.u64(state.dropped);
+    // It is the last that a message has, so the tail of the message is its own.
+    to.tagged(HEARD, state.heard, write_stamp);
+    to.tagged(RELOADING, state.reloading, |to, reloading| {
+        write_stamp(to, reloading.at);
+        to.option(reloading.since_us, Writer::u64);
+    });
+    to.tagged(RELOADED, state.reloaded, write_stamp);
+    to.tagged(WATCHDOG, state.watchdog_us, Writer::u64);
+    to.tagged(TRIGGER, state.trigger, write_stamp);
+    to.tagged(EXTENDED, state.extended, |to, extended| {
+        write_stamp(to, extended.at);
+        to.u64(extended.until_ns);
+    });
+    to.tagged(ERRNO, state.errno, Writer::i32);
+    to.tagged(EXIT_STATUS, state.exit_status, Writer::i32);
+    to.tagged(MAIN, state.main, Writer::i32);
+    to.tagged(STORED, Some(&state.stored).filter(|stored| !stored.is_empty()), |to, stored| {
+        to.list(stored, |to, name| to.bytes(name.as_bytes()));
+    });
+    to.tagged(REFUSED, Some(state.refused).filter(|refused| *refused > 0), Writer::u64);
 }
 
+/// Tags of what a service said.
+const HEARD: u16 = 1;
+const RELOADING: u16 = 2;
+const RELOADED: u16 = 3;
+const WATCHDOG: u16 = 4;
+const TRIGGER: u16 = 5;
+const EXTENDED: u16 = 6;
+const ERRNO: u16 = 7;
+const EXIT_STATUS: u16 = 8;
+const MAIN: u16 = 9;
+const STORED: u16 = 10;
+const REFUSED: u16 = 11;
+
 fn read_notify(from: &mut Reader<'_>) -> Result<NotifyState, DecodeError> {
-    Ok(NotifyState {
+    let mut state = NotifyState {
         ready: from.option("ready", read_stamp)?,
         stopping: from.bool("stopping")?,
         status: from.text(MAX_STATUS, "status")?,
         dropped: from.u64()?,
-    })
+        ..NotifyState::default()
+    };
+    super::tail(from, |tag, field| {
+        match tag {
+            HEARD => state.heard = Some(read_stamp(field)?),
+            RELOADING => {
+                let (at, since_us) = (read_stamp(field)?, field.option("reloading", Reader::u64)?);
+                state.reloading = Some(Reloading { at, since_us });
+            }
+            RELOADED => state.reloaded = Some(read_stamp(field)?),
+            WATCHDOG => state.watchdog_us = Some(field.u64()?),
+            TRIGGER => state.trigger = Some(read_stamp(field)?),
+            EXTENDED => state.extended = Some(Extended { at: read_stamp(field)?, until_ns: field.u64()? }),
+            ERRNO => state.errno = Some(field.i32()?),
+            EXIT_STATUS => state.exit_status = Some(field.i32()?),
+            MAIN => state.main = Some(field.i32()?),
+            STORED => state.stored = field.list(4, |field| field.text(MAX_STORED_NAME, "stored"))?,
+            REFUSED => state.refused = field.u64()?,
+            _ => return Ok(Known::No),
+        }
+        Ok(Known::Yes)
+    })?;
+    Ok(state)
 }
 
 pub(super) fn write_instance(instance: &Instance, to: &mut Writer) {

@@ -69,6 +69,14 @@ pub(super) fn encode(request: &Request, to: &mut Writer) -> u16 {
             to.u8(*code);
             14
         }
+        Request::Recall { spawn } => {
+            to.u64(spawn.0);
+            20
+        }
+        Request::Empty { store } => {
+            to.bytes(store.as_bytes());
+            21
+        }
         Request::UpgradeManager { note } => {
             to.bytes(note);
             15
@@ -82,6 +90,10 @@ pub(super) fn encode(request: &Request, to: &mut Writer) -> u16 {
             to.bytes(state.as_bytes());
             to.option(attach.as_ref(), |to, name| to.bytes(name.as_bytes()));
             32
+        }
+        Request::WithoutManager { exit } => {
+            to.bool(*exit);
+            18
         }
     }
 }
@@ -107,10 +119,13 @@ pub(super) fn decode(kind: u16, from: &mut Reader<'_>) -> Result<Request, Decode
         12 => Request::Watch { on: from.bool("on")? },
         13 => Request::Pong,
         14 => Request::Exit { code: from.u8()? },
+        20 => Request::Recall { spawn: SpawnId(from.u64()?) },
+        21 => Request::Empty { store: name(from)? },
         15 => Request::UpgradeManager { note: from.bytes(MAX_TAG, "note")? },
         16 => Request::UpgradeKeeper { note: from.bytes(MAX_TAG, "note")? },
         17 => Request::UpgradeSeen,
         32 => Request::TellHost { state: from.text(MAX_HOST_STATE, "state")?, attach: from.option("attach", name)? },
+        18 => Request::WithoutManager { exit: from.bool("exit")? },
         other => return Err(DecodeError::UnknownKind(other)),
     })
 }

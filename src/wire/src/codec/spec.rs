@@ -1,13 +1,16 @@
 //! A spawn spec as bytes: within a message, or alone in a memfd.
 
-use super::DecodeError;
 use super::bytes::{Reader, Writer};
-use crate::spec::{Credentials, FdRole, Rlimit, SpawnSpec, SpecError};
-use crate::{MAX_FDS, MAX_TAG};
+use super::{DecodeError, Known};
+use crate::spec::{Credentials, FdRole, Rlimit, SpawnSpec, SpecError, StoreSpec};
+use crate::{MAX_FDS, MAX_NAME, MAX_STORED, MAX_TAG};
 use std::collections::HashSet;
 
 /// The largest string in a spec; the kernel takes 128 KiB each (MAX_ARG_STRLEN).
 const MAX_STRING: usize = 128 * 1024;
+
+/// Tag of the store.
+const STORE: u16 = 1;
 
 /// A spec as the bytes of a memfd.
 pub fn encode_spec(spec: &SpawnSpec) -> Vec<u8> {
@@ -50,6 +53,9 @@ impl SpawnSpec {
         if self.tag.len() > MAX_TAG {
             return Err(SpecError::TooLarge("tag"));
         }
+        if self.store.as_ref().is_some_and(|store| store.limit > MAX_STORED || store.name.len() > MAX_NAME) {
+            return Err(SpecError::TooLarge("store"));
+        }
         if self.fds.len() >= MAX_FDS {
             return Err(SpecError::TooLarge("fds"));
         }
@@ -81,10 +87,22 @@ pub(super) fn write(spec: &SpawnSpec, to: &mut Writer) {
         to.u64(limit.hard);
     });
     to.list(&spec.fds, |to, role| write_role(*role, to));
+    to.tagged(STORE, spec.store.as_ref(), write_store);
+}
+
+pub(super) fn write_store(to: &mut Writer, store: &StoreSpec) {
+    to.bytes(store.name.as_bytes());
+    to.u32(store.limit);
+    to.u32(store.first);
+}
+
+pub(super) fn read_store(from: &mut Reader<'_>) -> Result<StoreSpec, DecodeError> {
+    let store = StoreSpec { name: from.text(MAX_NAME, "store")?, limit: from.u32()?, first: from.u32()? };
+    if store.limit > MAX_STORED { Err(DecodeError::Value("store")) } else { Ok(store) }
 }
 
 pub(super) fn read(from: &mut Reader<'_>) -> Result<SpawnSpec, DecodeError> {
-    Ok(SpawnSpec {
+    let mut spec = SpawnSpec {
         tag: from.bytes(MAX_TAG, "tag")?,
         path: from.bytes(MAX_STRING, "path")?,
         argv: from.list(4, |from| from.bytes(MAX_STRING, "argv"))?,
@@ -98,7 +116,17 @@ pub(super) fn read(from: &mut Reader<'_>) -> Result<SpawnSpec, DecodeError> {
         })?,
         rlimits: from.list(20, |from| Ok(Rlimit { resource: from.u32()?, soft: from.u64()?, hard: from.u64()? }))?,
         fds: from.list(1, read_role)?,
-    })
+        store: None,
+    };
+    // A spec is the last that a message has, so the tail of the message is its own.
+    super::tail(from, |tag, field| {
+        if tag != STORE {
+            return Ok(Known::No);
+        }
+        spec.store = Some(read_store(field)?);
+        Ok(Known::Yes)
+    })?;
+    Ok(spec)
 }
 
 pub(super) fn write_role(role: FdRole, to: &mut Writer) {

@@ -6,12 +6,13 @@
 
 use super::bytes::{Reader, Writer};
 use super::report::{read_error, read_exit, read_instance, write_error, write_exit, write_instance};
-use super::{CRITICAL_TAG, DecodeError, report, spec};
+use super::{CRITICAL_TAG, DecodeError, Known, report, spec};
 use crate::message::SpawnId;
 use crate::state::{
     HeldFd, KeeperState, LastPing, ManagerState, NamedFd, ProgramState, RecordState, SpeakersState, StatusState,
+    StoredFd,
 };
-use crate::{MAX_NAME, MAX_STATE, MAX_TAG, STATE_VERSION};
+use crate::{MAX_NAME, MAX_STATE, MAX_STORED_NAME, MAX_TAG, STATE_VERSION};
 
 const MAGIC: [u8; 4] = *b"SVDS";
 /// The longest argument or variable of the environment, as the kernel takes them (MAX_ARG_STRLEN).
@@ -27,6 +28,8 @@ const PROGRAM: u16 = CRITICAL_TAG | 5;
 const UPGRADE: u16 = CRITICAL_TAG | 6;
 const NAMED: u16 = CRITICAL_TAG | 7;
 const RECORD: u16 = CRITICAL_TAG | 8;
+const CRASHES: u16 = 9;
+const STORED: u16 = 10;
 
 /// Why bytes are no state that this build can go on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +61,10 @@ pub fn encode_state(state: &KeeperState) -> Vec<u8> {
         to.option(state.last_death, write_exit);
         to.u32(state.quick_deaths);
     });
+    section(&mut body, CRASHES, |to| {
+        to.u32(state.crashes);
+        to.bool(state.exit_without_manager);
+    });
     section(&mut body, PENDING, |to| {
         to.list(&state.pending, |to, pending| {
             let mut fields = Writer::default();
@@ -73,6 +80,14 @@ pub fn encode_state(state: &KeeperState) -> Vec<u8> {
         to.list(&state.named, |to, named| {
             to.bytes(named.name.as_bytes());
             to.i32(named.fd);
+        });
+    });
+    section(&mut body, STORED, |to| {
+        to.list(&state.stored, |to, stored| {
+            to.bytes(stored.store.as_bytes());
+            to.bytes(stored.name.as_bytes());
+            to.bool(stored.keep_hung);
+            to.i32(stored.fd);
         });
     });
     for record in &state.records {
@@ -116,12 +131,15 @@ pub fn decode_state(bytes: &[u8]) -> Result<KeeperState, StateError> {
 #[derive(Default)]
 struct Parts {
     general: Option<General>,
+    crashes: u32,
+    exit_without_manager: bool,
     pending: Option<Vec<crate::message::Report>>,
     dirty: Option<Vec<SpawnId>>,
     manager: Option<ManagerState>,
     program: Option<ProgramState>,
     upgrade_note: Option<Vec<u8>>,
     named: Option<Vec<NamedFd>>,
+    stored: Vec<StoredFd>,
     records: Vec<RecordState>,
 }
 
@@ -148,12 +166,15 @@ impl Parts {
             starts: general.starts,
             last_death: general.last_death,
             quick_deaths: general.quick_deaths,
+            crashes: self.crashes,
+            exit_without_manager: self.exit_without_manager,
             pending: self.pending.ok_or(StateError::Missing("reports"))?,
             dirty: self.dirty.ok_or(StateError::Missing("notifications"))?,
             manager: self.manager.ok_or(StateError::Missing("manager"))?,
             program: self.program.ok_or(StateError::Missing("program"))?,
             upgrade_note: self.upgrade_note.ok_or(StateError::Missing("upgrade"))?,
             named: self.named.ok_or(StateError::Missing("names"))?,
+            stored: self.stored,
             records: self.records,
         })
     }
@@ -180,6 +201,10 @@ fn sections(body: &[u8]) -> Result<Parts, DecodeError> {
                     quick_deaths: from.u32()?,
                 });
             }
+            CRASHES => {
+                parts.crashes = from.u32()?;
+                parts.exit_without_manager = from.bool("exit_without_manager")?;
+            }
             PENDING => {
                 let read = |from: &mut Reader<'_>| {
                     let kind = from.u16()?;
@@ -195,6 +220,17 @@ fn sections(body: &[u8]) -> Result<Parts, DecodeError> {
             NAMED => {
                 let read = |from: &mut Reader<'_>| Ok(NamedFd { name: from.text(MAX_NAME, "name")?, fd: from.i32()? });
                 parts.named = Some(from.list(8, read)?);
+            }
+            STORED => {
+                let read = |from: &mut Reader<'_>| {
+                    Ok(StoredFd {
+                        store: from.text(MAX_NAME, "store")?,
+                        name: from.text(MAX_STORED_NAME, "stored")?,
+                        keep_hung: from.bool("keep_hung")?,
+                        fd: from.i32()?,
+                    })
+                };
+                parts.stored = from.list(13, read)?;
             }
             RECORD => parts.records.push(read_record(from)?),
             unknown if unknown & CRITICAL_TAG != 0 => return Err(DecodeError::UnknownField(unknown)),
@@ -296,14 +332,25 @@ fn write_record(record: &RecordState, to: &mut Writer) {
         spec::write_role(held.role, to);
         to.i32(held.fd);
     });
-    to.option(record.speakers, |to, speakers| {
+    to.option(record.speakers.as_ref(), |to, speakers| {
         to.u32(speakers.service);
         to.u32(speakers.keeper);
     });
+    to.tagged(RECORD_STORE, record.store.as_ref(), spec::write_store);
+    to.tagged(RECORD_NAMED, record.named, Writer::i32);
+    to.tagged(RECORD_SESSION, record.speakers.as_ref(), |to, speakers| {
+        to.i32(speakers.session);
+        to.option(speakers.mark.as_ref(), |to, mark| to.bytes(mark.as_bytes()));
+    });
 }
 
+/// Tags of what was added to a record.
+const RECORD_STORE: u16 = 1;
+const RECORD_NAMED: u16 = 2;
+const RECORD_SESSION: u16 = 3;
+
 fn read_record(from: &mut Reader<'_>) -> Result<RecordState, DecodeError> {
-    Ok(RecordState {
+    let mut record = RecordState {
         instance: read_instance(&mut Reader::new(&from.bytes(MAX_STATE, "instance")?))?,
         failure: from.option("failure", read_error)?,
         last_seq: from.u64()?,
@@ -311,8 +358,25 @@ fn read_record(from: &mut Reader<'_>) -> Result<RecordState, DecodeError> {
         pidfd: from.option("pidfd", Reader::i32)?,
         status: from.option("status", read_status)?,
         held: from.list(5, |from| Ok(HeldFd { role: spec::read_role(from)?, fd: from.i32()? }))?,
-        speakers: from.option("speakers", |from| Ok(SpeakersState { service: from.u32()?, keeper: from.u32()? }))?,
-    })
+        speakers: from.option("speakers", |from| {
+            Ok(SpeakersState { service: from.u32()?, keeper: from.u32()?, session: 0, mark: None })
+        })?,
+        store: None,
+        named: None,
+    };
+    super::tail(from, |tag, field| {
+        match (tag, &mut record.speakers) {
+            (RECORD_STORE, _) => record.store = Some(spec::read_store(field)?),
+            (RECORD_NAMED, _) => record.named = Some(field.i32()?),
+            (RECORD_SESSION, Some(speakers)) => {
+                speakers.session = field.i32()?;
+                speakers.mark = field.option("mark", |field| field.text(MAX_STRING, "mark"))?;
+            }
+            _ => return Ok(Known::No),
+        }
+        Ok(Known::Yes)
+    })?;
+    Ok(record)
 }
 
 /// CRC-32 as in ISO-HDLC (reflected 0x04C11DB7).
@@ -363,6 +427,8 @@ mod tests {
             starts: 2,
             last_death: Some(Exit::Signal { signal: 9, core: false }),
             quick_deaths: 1,
+            crashes: 3,
+            exit_without_manager: true,
             manager: ManagerState {
                 pid: 43,
                 pidfd: 10,
@@ -393,8 +459,11 @@ mod tests {
                 pidfd: Some(16),
                 status: None,
                 held: vec![HeldFd { role: FdRole::Stdout, fd: 17 }, HeldFd { role: FdRole::Notify, fd: 18 }],
-                speakers: Some(SpeakersState { service: 1000, keeper: 0 }),
+                speakers: Some(SpeakersState { service: 1000, keeper: 0, session: 42, mark: Some("m".into()) }),
+                store: Some(crate::StoreSpec { name: "web.1".into(), limit: 4, first: 3 }),
+                named: Some(19),
             }],
+            stored: vec![StoredFd { store: "web.1".into(), name: "a".into(), keep_hung: true, fd: 20 }],
         }
     }
 

@@ -1,8 +1,10 @@
 //! Round trips, and bytes that are no message.
 
 use super::*;
-use crate::message::{Exit, Instance, Life, NotifyState, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp};
-use crate::spec::{Credentials, FdRole, Rlimit, SpawnSpec};
+use crate::message::{
+    Exit, Extended, Instance, Life, NotifyState, Reloading, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp,
+};
+use crate::spec::{Credentials, FdRole, Rlimit, SpawnSpec, StoreSpec};
 use crate::{MAX_HOST_STATE, MAX_NAME};
 
 /// xorshift: the same histories on every machine.
@@ -94,6 +96,11 @@ impl Random {
                 hard: random.next(),
             }),
             fds: self.list(Self::role),
+            store: self.maybe(|random| StoreSpec {
+                name: random.text(20),
+                limit: random.below(65) as u32,
+                first: random.next() as u32,
+            }),
         }
     }
 
@@ -103,12 +110,24 @@ impl Random {
             stopping: self.below(2) == 1,
             status: self.text(100),
             dropped: self.next(),
+            heard: self.maybe(Self::stamp),
+            reloading: self
+                .maybe(|random| Reloading { at: random.stamp(), since_us: random.maybe(|random| random.next()) }),
+            reloaded: self.maybe(Self::stamp),
+            watchdog_us: self.maybe(Self::next),
+            trigger: self.maybe(Self::stamp),
+            extended: self.maybe(|random| Extended { at: random.stamp(), until_ns: random.next() }),
+            errno: self.maybe(|random| random.next() as i32),
+            exit_status: self.maybe(|random| random.next() as i32),
+            main: self.maybe(|random| random.next() as i32),
+            stored: self.list(|random| random.text(20)),
+            refused: self.below(3),
         }
     }
 
     fn request(&mut self) -> Request {
         let spawn = SpawnId(self.next());
-        match self.below(15) {
+        match self.below(17) {
             0 => Request::Hello {
                 min: self.next() as u16,
                 max: self.next() as u16,
@@ -127,7 +146,9 @@ impl Random {
             10 => Request::Drop { name: self.text(20) },
             11 => Request::Watch { on: self.below(2) == 1 },
             12 => Request::Pong,
-            13 => {
+            13 => Request::Recall { spawn },
+            14 => Request::Empty { store: self.text(20) },
+            15 => {
                 let state = self.text(MAX_HOST_STATE as u64);
                 let attach = (self.below(2) == 1).then(|| self.text(MAX_NAME as u64));
                 Request::TellHost { state, attach }
@@ -323,4 +344,19 @@ fn a_spec_that_cannot_be_started_is_named() {
     check(SpecError::Nul("env"), |spec| spec.env = vec![b"A=\0".to_vec()]);
     check(SpecError::RoleTwice(FdRole::Child(3)), |spec| spec.fds = vec![FdRole::Child(3); 2]);
     check(SpecError::TooLarge("fds"), |spec| spec.fds = (0..64).map(FdRole::Child).collect());
+}
+
+#[test]
+fn what_a_service_said_since_version_1_is_in_the_tail_that_a_reader_of_version_1_skips() {
+    let spawn = SpawnId(7);
+    let told = NotifyState { status: "on".into(), ..NotifyState::default() };
+    let since = NotifyState { errno: Some(5), stored: vec!["a".into()], ..told.clone() };
+    let plain = encode_report(&Report::Notified { spawn, state: told.clone() }, 0).unwrap();
+    let more = encode_report(&Report::Notified { spawn, state: since.clone() }, 0).unwrap();
+    // A keeper of version 1 sends the short one.
+    assert_eq!(decode_report(&plain, 0).unwrap().1, Report::Notified { spawn, state: told });
+    // To a manager of version 1 the long one is the short one and a tail that may be skipped.
+    assert_eq!(more[HEADER..plain.len()], plain[HEADER..]);
+    assert_eq!(skip_tail(&mut Reader::new(&more[plain.len()..])), Ok(()));
+    assert_eq!(decode_report(&more, 0).unwrap().1, Report::Notified { spawn, state: since });
 }

@@ -80,8 +80,45 @@ fn schemas_have_the_fields_of_the_types() {
     check("Problem", &problem);
     let (outcome, evidence) = (api::OutcomeWord::Done, vec![text()]);
     let (message, changes, problems) = (text(), vec![], vec![problem]);
-    check("CommandResult", api::CommandResult { outcome, message, changes, problems, evidence });
-    check("Why", api::Why { instances: vec![] });
+    let exit = || Some(api::Exit::Unknown { unknown: true });
+    let run = api::Run {
+        run: 1,
+        job: text(),
+        result: text(),
+        cause: text(),
+        scheduled: some(),
+        count: 1,
+        started: some(),
+        ended: some(),
+        seconds: Some(1.5),
+        attempts: 1,
+        exit: exit(),
+        pid: Some(1),
+        why: some(),
+        actor: some(),
+    };
+    check("Run", &run);
+    let result = api::CommandResult { outcome, message, changes, problems, evidence, run: Some(run.clone()) };
+    check("CommandResult", result);
+    let job = api::Job {
+        name: text(),
+        schedule: some(),
+        timezone: some(),
+        paused: false,
+        next: None,
+        missed: 0,
+        running: 1,
+        open: vec![run.clone()],
+        last: Some(run.clone()),
+    };
+    check("Job", &job);
+    check("RunRequest", api::RunRequest::default());
+    check("JobsRequest", api::JobsRequest::default());
+    let why = api::WhyRun { run, events: vec![], output: vec![] };
+    check("WhyRun", &why);
+    let why = api::WhyJob { job, runs: vec![why] };
+    check("WhyJob", &why);
+    check("Why", api::Why { instances: vec![], jobs: vec![why] });
     let instance = process.instances[0].clone();
     let attempt = api::Attempt { spawn: 1, events: vec![], output: vec![] };
     check("Attempt", &attempt);

@@ -93,7 +93,7 @@ impl Fake {
             message: format!("{kind} happened"),
             ..NewEvent::default()
         };
-        let stored = self.state.store.commit(Batch { changes: vec![], events: vec![event] }).await.unwrap().unwrap();
+        let stored = self.state.store.commit(Batch { events: vec![event], ..Batch::default() }).await.unwrap().unwrap();
         let _nobody_listens = self.state.handle.events.send(stored[0].clone());
         stored[0].clone()
     }
@@ -156,6 +156,7 @@ fn instance(id: &str, state: &str) -> api::Instance {
         reason: (state == "backoff").then(|| "exited with code 1".to_owned()),
         cpu_percent: None,
         memory_bytes: None,
+        notify: None,
     }
 }
 
@@ -211,7 +212,7 @@ async fn main_loop(
         };
         orders.lock().unwrap().push((what, actor));
         let (message, changes, problems, evidence) = ("so be it".to_owned(), vec![], vec![], vec![]);
-        api::CommandResult { outcome, message, changes, problems, evidence }
+        api::CommandResult { outcome, message, changes, problems, evidence, run: None }
     };
     while let Some(ask) = inbox.recv().await {
         match ask {
@@ -246,6 +247,10 @@ async fn main_loop(
             }
             Ask::Shutdown { request, actor, reply } => {
                 drop(reply.send(done(format!("shutdown {}", request.now), actor)))
+            }
+            Ask::RunJob { request, actor, reply } => drop(reply.send(done(format!("run {}", request.job), actor))),
+            Ask::PauseJobs { pause, request, actor, reply } => {
+                drop(reply.send(done(format!("pause {pause} {:?}", request.jobs), actor)))
             }
             Ask::Resolve { targets, reply } => {
                 let all: Vec<String> =

@@ -68,7 +68,7 @@ async fn a_follower_that_is_too_slow_reads_on_from_history() {
     read_until(&mut stream, ": events").await;
     // The live channel holds 8; the runtime has one thread, so these all come before the follower's turn
     let events = (0..100).map(|_| crate::store::NewEvent { kind: "x".to_owned(), ..Default::default() }).collect();
-    let stored = fake.state.store.commit(crate::store::Batch { changes: vec![], events }).await.unwrap().unwrap();
+    let stored = fake.state.store.commit(crate::store::Batch { events, ..Default::default() }).await.unwrap().unwrap();
     for event in stored {
         fake.state.handle.events.send(event).unwrap();
     }
