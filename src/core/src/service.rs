@@ -35,8 +35,6 @@ pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// How long fork to exec may take (a working directory on a dead network disk hangs there).
 pub(crate) const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One that says that it is stopping gets so long at least.
-const LEAVING_MIN: Duration = Duration::from_secs(10);
 /// One start of one instance.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawn {
@@ -323,26 +321,6 @@ impl Spawn {
             | Life::Stopping { .. }
             | Life::Stuck { .. }
             | Life::Ended { .. } => {}
-        }
-    }
-
-    /// It said `STOPPING=1`.
-    pub fn leaving(&mut self, cx: &mut Cx<'_>) {
-        let patience = ladder::remaining(&cx.plan.stop, 0).max(LEAVING_MIN);
-        let deadline = match &self.life {
-            Life::Running { readiness: Readiness::Ready, .. } => cx.now.after(patience),
-            Life::Running { readiness: Readiness::Probing { deadline }, .. } => *deadline,
-            // What a run says of itself changes nothing of its deadline.
-            Life::Running { readiness: Readiness::Working { .. } | Readiness::Leaving { .. }, .. } => return,
-            Life::Launching
-            | Life::Draining { .. }
-            | Life::Stopping { .. }
-            | Life::Stuck { .. }
-            | Life::Ended { .. } => return,
-        };
-        if let Life::Running { readiness, .. } = &mut self.life {
-            *readiness = Readiness::Leaving { deadline };
-            cx.record(self.id, FactKind::Stopping(Reason::BySelf));
         }
     }
 

@@ -8,10 +8,13 @@
 use std::time::Duration;
 
 use crate::action::{Action, FactKind};
+use crate::ladder;
 use crate::service::{Cx, How, Life, Readiness, Spawn};
 use crate::state::Reason;
 use crate::time::Time;
 
+/// One that says that it is stopping gets so long at least.
+const LEAVING_MIN: Duration = Duration::from_secs(10);
 /// Whoever looks so much too late has stood still.
 const STOOD_STILL: Duration = Duration::from_secs(2);
 
@@ -64,6 +67,26 @@ impl Spawn {
         let every = self.said.every.or(cx.plan.notify.watchdog).filter(|every| !every.is_zero());
         self.signs.every = every;
         self.signs.last = self.said.heard.unwrap_or_default().max(self.note.ready.unwrap_or(cx.now));
+    }
+
+    /// It said `STOPPING=1`.
+    pub fn leaving(&mut self, cx: &mut Cx<'_>) {
+        let patience = ladder::remaining(&cx.plan.stop, 0).max(LEAVING_MIN);
+        let deadline = match &self.life {
+            Life::Running { readiness: Readiness::Ready, .. } => cx.now.after(patience),
+            Life::Running { readiness: Readiness::Probing { deadline }, .. } => *deadline,
+            // What a run says of itself changes nothing of its deadline.
+            Life::Running { readiness: Readiness::Working { .. } | Readiness::Leaving { .. }, .. } => return,
+            Life::Launching
+            | Life::Draining { .. }
+            | Life::Stopping { .. }
+            | Life::Stuck { .. }
+            | Life::Ended { .. } => return,
+        };
+        if let Life::Running { readiness, .. } = &mut self.life {
+            *readiness = Readiness::Leaving { deadline };
+            cx.record(self.id, FactKind::Stopping(Reason::BySelf));
+        }
     }
 
     /// Takes in what it has said.

@@ -113,7 +113,7 @@ pub enum Input {
         /// The spawn.
         spawn: SpawnId,
         /// What it has said so far.
-        state: NotifyState,
+        state: Box<NotifyState>,
     },
     /// A service has named another one of its processes as its main process.
     MainNamed {
@@ -262,7 +262,7 @@ pub fn step(table: &mut Table, input: Input, now: Now) -> Vec<Effect> {
                 if is_news(&record.notify, &state) {
                     table.dirty.insert(spawn);
                 }
-                record.notify = state;
+                record.notify = *state;
             }
             Vec::new()
         }

@@ -56,7 +56,7 @@ impl Keeper {
                 None => notify::drop_one(&mut state),
             }
         }
-        self.input(Input::Notified { spawn, state });
+        self.input(Input::Notified { spawn, state: Box::new(state) });
     }
 
     /// Deals with the descriptors of a datagram. A barrier's is closed by the way: all before it is taken in.

@@ -19,6 +19,9 @@ use crate::ask::Actor;
 use crate::seam::LinkError;
 use crate::store::NewEvent;
 
+/// A job, and one of its runs where that was named.
+type NamedRuns = (Arc<str>, Option<RunId>);
+
 impl App {
     /// Stores something about jobs with this turn.
     pub(super) fn store_job(&mut self, change: JobChange) {
@@ -158,7 +161,7 @@ impl App {
         self.begin(asked, Command::Jobs(JobCommand::Stop(runs)))
     }
 
-    fn runs_named(&self, target: &str) -> Result<Vec<(Arc<str>, Option<RunId>)>, String> {
+    fn runs_named(&self, target: &str) -> Result<Vec<NamedRuns>, String> {
         let bare = target.strip_prefix(JOB).unwrap_or(target);
         match bare.rsplit_once('.').and_then(|(job, id)| Some((job, RunId(id.parse().ok()?)))) {
             Some((job, id)) => Ok(self.jobs_named(job)?.into_iter().map(|job| (job, Some(id))).collect()),

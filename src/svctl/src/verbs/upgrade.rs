@@ -1,9 +1,10 @@
 //! upgrade: asks the manager that runs, is cut off by its end, and asks the next one how it went.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use svd_api::UpgradeRequest;
+use tokio::time::Instant;
 
 use super::Session;
 use super::change::{outcome, tell};
@@ -30,7 +31,7 @@ pub(crate) async fn run(
             Some(text.to_owned())
         }
     };
-    let token = token();
+    let token = token(session.look().now.timestamp());
     let body = UpgradeRequest {
         token: token.clone(),
         binary,
@@ -93,7 +94,6 @@ fn is_ending(answer: &Answer) -> bool {
 }
 
 /// A name that nobody else uses.
-fn token() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    format!("{}-{}", std::process::id(), since.as_nanos())
+fn token(now: jiff::Timestamp) -> String {
+    format!("{}-{}", std::process::id(), now.as_nanosecond())
 }

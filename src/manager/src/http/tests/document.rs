@@ -65,6 +65,8 @@ fn schemas_have_the_fields_of_the_types() {
     let some = || Some(String::new());
     check("Svd", &status.svd);
     (process.instances[0].role, process.instances[0].spawn) = (api::Role::Replaced, Some(1));
+    process.instances[0].notify = Some(api::Notify::default());
+    check("Notify", api::Notify::default());
     check("Instance", &process.instances[0]);
     check("Process", &process);
     check("Status", &status);
@@ -74,6 +76,7 @@ fn schemas_have_the_fields_of_the_types() {
     check("ScaleRequest", api::ScaleRequest::default());
     check("SignalRequest", api::SignalRequest::default());
     check("ApplyRequest", api::ApplyRequest::default());
+    check("UpgradeRequest", api::UpgradeRequest::default());
     check("ShutdownRequest", api::ShutdownRequest::default());
     check("ExecRequest", api::ExecRequest::default());
     let problem = api::Problem { file: text(), line: 1, column: 1, message: text(), rendered: text() };
