@@ -1,5 +1,7 @@
 //! `svd doctor` and `svctl doctor` on this host, whatever it permits.
 
+mod common;
+
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -17,7 +19,10 @@ fn doctor_needs_no_running_svd_and_ends_with_0_whatever_it_finds() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let checks = report["checks"].as_array().unwrap();
     let names: Vec<&str> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
-    assert!(names.starts_with(&["gate", "interception"]) && names.ends_with(&["queue", "handshakes"]), "{report}");
+    assert!(
+        names.starts_with(&["gate", "interception"]) && names.ends_with(&["queue", "handshakes", "oom"]),
+        "{report}"
+    );
     for check in checks {
         let answer = check["answer"].as_str().unwrap();
         assert!(["yes", "partly", "no", "unknown"].contains(&answer), "{check}");
@@ -39,15 +44,34 @@ fn where_the_kernel_permits_everything_all_is_yes() {
         eprintln!("SKIPPED where_the_kernel_permits_everything_all_is_yes: it needs root with all capabilities");
         return;
     }
-    let output = run(env!("CARGO_BIN_EXE_svd"), &["doctor"]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    let tried: Vec<&str> = text.lines().skip(1).filter(|line| !line.starts_with("yes ")).collect();
-    // How long a queue may be is the host's setting, and so is which version of cgroups it has and whose this one is.
-    let mut hosts = vec!["somaxconn", "in a burst", "limits", "Delegate=yes", "version 2 of cgroups", "memory_high"];
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
-    if u64::from_str_radix(effective.trim(), 16).unwrap() >> 24 & 1 == 0 {
-        hosts.extend(["when memory runs out", "takes the app with it", "CAP_SYS_RESOURCE"]);
-    }
-    assert!(tried.iter().all(|line| hosts.iter().any(|word| line.contains(word))), "{text}");
+    let report: Value = serde_json::from_slice(&run(env!("CARGO_BIN_EXE_svd"), &["doctor", "--json"]).stdout).unwrap();
+    let lacks = report["checks"].as_array().unwrap().iter().filter(|check| check["answer"] != "yes");
+    let lacks: Vec<&str> = lacks.map(|check| check["name"].as_str().unwrap()).collect();
+    // The host's setting are how long a queue may be, who may be spared when memory runs out, and which version of cgroups it has
+    // and whose this one is.
+    assert!(lacks.iter().all(|name| ["queue", "oom", "limits"].contains(name)), "{report:#}");
+}
+
+#[test]
+fn where_doctor_says_so_keeper_and_manager_are_spared_when_memory_runs_out_and_processes_are_not() {
+    // given
+    let report: Value = serde_json::from_slice(&run(env!("CARGO_BIN_EXE_svd"), &["doctor", "--json"]).stdout).unwrap();
+    let oom = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "oom").unwrap();
+    let own = adjusted("self");
+    // when
+    let app = common::App::start(
+        "[process.plain]\nrun = [\"sleep\", \"1000\"]\n[process.first]\nrun = [\"sleep\", \"1000\"]\noom_score_adj = 1000\n",
+    );
+    app.wait("all", "ready");
+    // then
+    let manager = app.status()["svd"]["manager_pid"].to_string();
+    let found = [adjusted(&app.keeper().to_string()), adjusted(&manager)];
+    let expected = if oom["answer"] == "yes" { [-1000, -900] } else { [own, own] };
+    assert_eq!(found, expected, "{oom}");
+    assert_eq!(adjusted(&app.pid("plain.1").to_string()), own);
+    assert_eq!(adjusted(&app.pid("first.1").to_string()), 1000);
+}
+
+fn adjusted(pid: &str) -> i32 {
+    std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
 }

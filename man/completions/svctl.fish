@@ -35,6 +35,7 @@ complete -c svctl -n "__fish_svctl_needs_command" -s h -l help -d 'Print help (s
 complete -c svctl -n "__fish_svctl_needs_command" -s V -l version -d 'Print version'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "status" -d 'Show the tree: instances, state, pid, uptime, restarts, cpu, memory, and the reason when not well'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "ps" -d 'Show the tree: instances, state, pid, uptime, restarts, cpu, memory, and the reason when not well'
+complete -c svctl -n "__fish_svctl_needs_command" -f -a "health" -d 'Ask whether all is well, in one line: exit 0 when every instance that is to run is ready or completed, else 1'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "why" -d 'Tell what led to an instance\'s state: the chain of events and its last output'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "start" -d 'Start what is stopped or has failed'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "stop" -d 'Stop; it stays stopped until it is started again'
@@ -77,6 +78,14 @@ always\t''
 never\t''"
 complete -c svctl -n "__fish_svctl_using_subcommand ps" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand ps" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand health" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand health" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand health" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand health" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand health" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand health" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svctl -n "__fish_svctl_using_subcommand why" -s a -l app -d 'The app, where several run on this host' -r
 complete -c svctl -n "__fish_svctl_using_subcommand why" -l socket -d 'Control socket of the app' -r -F
 complete -c svctl -n "__fish_svctl_using_subcommand why" -l root -d 'The --root that svd was started with' -r -F

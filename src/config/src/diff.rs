@@ -146,6 +146,7 @@ pub fn needs_new_start(old: &Plan, new: &Plan) -> Vec<&'static str> {
         ("control.socket_mode", a.socket_mode != b.socket_mode),
         ("control.socket_group", a.socket_group != b.socket_group),
         ("control.read_group", a.read_group != b.read_group),
+        ("systemd.store_listeners", old.store_listeners != new.store_listeners),
         ("control.without_manager", a.without_manager != b.without_manager),
     ]
     .into_iter()

@@ -25,6 +25,8 @@ pub(crate) struct Draft {
     pub jobs: Vec<NamedJob>,
     pub control: Control,
     pub notify: RawNotify,
+    /// `systemd.store_listeners`.
+    pub store_listeners: Option<bool>,
 }
 
 /// A process and its keys.
@@ -57,6 +59,8 @@ pub(crate) struct Document {
     pub environments: Vec<Environment>,
     pub control: Control,
     pub notify: RawNotify,
+    /// `systemd.store_listeners`.
+    pub store_listeners: Option<bool>,
 }
 
 /// An overlay.
@@ -120,6 +124,9 @@ pub(crate) fn read_main(text: &str, report: &mut Report) -> Document {
             .get("notify")
             .and_then(|f| f.map(report).map(|t| RawNotify::read(&f, &f.section(t, "notify"), report)))
             .unwrap_or_default(),
+        store_listeners: top
+            .get("systemd")
+            .and_then(|f| f.map(report).and_then(|t| store_listeners(&f.section(t, "systemd"), report))),
     }
 }
 
@@ -305,6 +312,10 @@ fn control(section: &Section<'_>, report: &mut Report) -> Control {
     }
 }
 
+fn store_listeners(section: &Section<'_>, report: &mut Report) -> Option<bool> {
+    section.get("store_listeners").and_then(|f| f.boolean(report)).map(|said| said.value)
+}
+
 /// One name, one process and one job, over all files. TOML itself refuses duplicates within a file.
 fn check_duplicates(document: &mut Document, report: &mut Report) {
     let mut seen: Vec<(&'static str, String, Span)> = Vec::new();
@@ -380,7 +391,8 @@ impl Document {
         let mut env = self.env;
         env.extend(overlay.map(|o| o.env.clone()).unwrap_or_default());
         let env_file = overlay.and_then(|o| o.env_file.clone()).unwrap_or(self.env_file);
-        Draft { app: self.app, env, env_file, processes, jobs, control: self.control, notify: self.notify }
+        let (control, notify, store_listeners) = (self.control, self.notify, self.store_listeners);
+        Draft { app: self.app, env, env_file, processes, jobs, control, notify, store_listeners }
     }
 }
 

@@ -378,6 +378,27 @@ job.report.paused = true",
         applies: Applies::Live,
     },
     Key {
+        path: "systemd",
+        kinds: &[Kind::Group],
+        default: "{}",
+        allowed: "a table",
+        doc: "How svd works together with systemd, where that runs it.",
+        example: "process.web = \"true\"\n[systemd]\nstore_listeners = false",
+        applies: Applies::Start,
+    },
+    Key {
+        path: "systemd.store_listeners",
+        kinds: &[Kind::Bool],
+        default: "true",
+        allowed: "true or false",
+        doc: "Whether listeners are also kept in systemd's store of descriptors, so that connections wait, and none is refused, \
+              while svd as a whole is killed or restarted. It needs FileDescriptorStoreMax= in svd's unit, and does nothing \
+              without. Stopping the unit closes them. Sockets that came from a socket unit are not stored: systemd has them. The \
+              file of a Unix listener is made anew by an orderly restart.",
+        example: "process.web = \"true\"\n[systemd]\nstore_listeners = false",
+        applies: Applies::Start,
+    },
+    Key {
         path: "process.*.run",
         kinds: &[Kind::Text, Kind::Texts],
         default: "none: every process needs one",

@@ -15,6 +15,7 @@ pub fn reference_man() -> String {
     let _ = writeln!(page, ".SH SCHEDULES\n{}", SCHEDULES.trim_end());
     section(&mut page, "KEYS OF [environment.NAME]", "", below("environment.*."));
     section(&mut page, "KEYS OF [control]", "", below("control."));
+    section(&mut page, "KEYS OF [systemd]", "", below("systemd."));
     section(&mut page, "KEYS OF [notify]", "", below("notify."));
     notifications(&mut page);
     page.push_str(TAIL);
@@ -32,7 +33,8 @@ fn section(page: &mut String, title: &str, intro: &str, keys: impl Iterator<Item
         let _ = writeln!(page, "{}", escape(intro));
     }
     for key in keys {
-        let name = ["process.*.", "job.*.", "environment.*.", "control."].iter().find_map(|p| key.path.strip_prefix(p));
+        let prefixes = ["process.*.", "job.*.", "environment.*.", "control.", "systemd."];
+        let name = prefixes.iter().find_map(|p| key.path.strip_prefix(p));
         let _ = writeln!(page, ".TP\n.B {}", escape(&name.unwrap_or(key.path).replace('*', "NAME")));
         let _ = writeln!(page, "{}", escape(key.doc));
         let _ = writeln!(page, ".br\nTakes: {} ({}).", escape(key.allowed), escape(&key.kind_text()));
@@ -234,6 +236,16 @@ with watchdog,
 with fd_store, and what
 .I handoff
 says of its listeners.
+.SH WHAT SVD ITSELF IS TOLD
+.B SVD_STOP_GRACE
+in svd's environment, such as 30s, says how long whoever runs svd waits between asking it to stop and killing everything. svd warns where
+the stop ladders, one after the other, may take longer. In a container 10s are assumed, below Kubernetes 30s. systemd is asked for the
+time that is needed.
+.PP
+Below a service manager that speaks sd_notify (systemd) svd tells when nothing is starting any more, how many are ready, when it reloads and
+stops, and feeds the watchdog. Sockets that it is handed over (LISTEN_FDS) are used for listeners with the same address, or for the
+process (web) or listener (web.http) they are named after; TCP ones need ReusePort=yes to be gated. Nothing of that is passed on to
+processes.
 .SH NOTIFICATION
 A process with ready = { notify = true },
 .I watchdog

@@ -29,6 +29,8 @@ pub struct Plan {
     pub control: ControlPlan,
     /// Who is told of what happens.
     pub notify: Option<NoticePlan>,
+    /// Listeners are kept in the store of descriptors of the service manager above svd.
+    pub store_listeners: bool,
 }
 
 impl Plan {

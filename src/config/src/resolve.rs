@@ -137,7 +137,8 @@ impl Resolver<'_> {
         let notify = self.notify(&draft.notify);
         let environment = self.sources.environment.clone();
         let dir = self.sources.dir.clone();
-        let mut plan = Plan { app, environment, dir, processes, jobs, control: control(draft.control), notify };
+        let (control, store_listeners) = (control(draft.control), draft.store_listeners.unwrap_or(true));
+        let mut plan = Plan { app, environment, dir, processes, jobs, control, notify, store_listeners };
         if !self.report.has_problems() {
             order::select(&mut plan, self.sources, &mut self.report);
         }

@@ -86,6 +86,7 @@ fn the_short_form_gets_every_default() {
         jobs: vec![],
         control,
         notify: None,
+        store_listeners: true,
     };
     assert_eq!(found, expected);
 }

@@ -96,7 +96,8 @@ fn the_two_examples_of_the_manual_are_good_configs_without_warnings() {
 fn the_manual_has_every_key_and_is_clean_roff() {
     let page = reference_man();
     for key in KEYS {
-        let name = ["process.*.", "job.*.", "environment.*.", "control."].iter().find_map(|p| key.path.strip_prefix(p));
+        let prefixes = ["process.*.", "job.*.", "environment.*.", "control.", "systemd."];
+        let name = prefixes.iter().find_map(|p| key.path.strip_prefix(p));
         let name = name.unwrap_or(key.path).replace('*', "NAME");
         assert!(page.contains(&format!("\n.B {name}\n")), "{}", key.path);
     }

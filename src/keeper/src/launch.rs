@@ -60,8 +60,9 @@ impl Launcher {
         let started_with = process::oom_score_adj().ok();
         let oom = started_with.filter(|_| process::set_oom_score_adj(KEEPER_OOM).is_ok());
         let args = args.into_iter().filter_map(|arg| CString::new(arg.into_vec()).ok()).collect();
-        let variables = std::env::vars_os()
-            .filter(|(key, _)| ![STATE_VARIABLE, REFUSED_VARIABLE, SAFE_MODE_VARIABLE].iter().any(|own| key == own));
+        let own = [STATE_VARIABLE, REFUSED_VARIABLE, SAFE_MODE_VARIABLE];
+        let is_own = |key: &OsString| own.iter().any(|own| key == own) || crate::host::is_for_keeper(key.as_bytes());
+        let variables = std::env::vars_os().filter(|(key, _)| !is_own(key));
         let env = variables.filter_map(|(key, value)| {
             let entry = [key.as_bytes(), b"=", value.as_bytes()].concat();
             CString::new(entry).ok()

@@ -17,6 +17,7 @@
 
 mod entry;
 mod holdings;
+mod host;
 mod launch;
 mod notify;
 mod outbox;

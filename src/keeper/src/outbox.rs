@@ -163,7 +163,7 @@ fn instance_fds(spawn: SpawnId, record: &Record) -> Vec<FdRef> {
 fn welcome(table: &Table, talk: &Conversation) -> Report {
     Report::Welcome {
         version: talk.version,
-        features: FEATURES,
+        features: FEATURES | table.features,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         boot: table.boot,
         keeper_pid: table.keeper_pid,

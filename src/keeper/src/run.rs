@@ -3,6 +3,7 @@
 //! It never waits for anybody but the kernel: the socket to the manager, status pipes and notify sockets are all
 //! read and written without blocking.
 
+mod above;
 mod mailbox;
 mod spawns;
 mod stored;
@@ -12,6 +13,7 @@ pub use succession::trial;
 pub(crate) use succession::{REFUSED_VARIABLE, STATE_VARIABLE};
 
 use crate::holdings::Holdings;
+use crate::host::{self, Host, Left};
 use crate::launch::Launcher;
 use crate::outbox;
 use crate::step::{Effect, Input, Start, manager_pid, next_deadline, step};
@@ -30,8 +32,8 @@ use svd_sys::spawn::{Progress, StatusPipe};
 use svd_sys::wait::{self, Ended, Peek, Usage};
 use svd_sys::{fd, limits, pidfd, process, report, tree};
 use svd_wire::{
-    DecodeError, Exit, FdRole, MAX_MESSAGE, Request, Rusage, SpawnId, SpawnSpec, decode_request, decode_spec,
-    encode_report,
+    DecodeError, Exit, FEATURE_HOST, FdRole, MAX_MESSAGE, Request, Rusage, SpawnId, SpawnSpec, decode_request,
+    decode_spec, encode_report,
 };
 
 /// Where the kernel's buffers allow it, a whole inventory fits.
@@ -51,6 +53,7 @@ const RESERVED_FDS: u64 = 16;
 const TOKEN_SIGNAL: u64 = 0;
 const TOKEN_LINK: u64 = 1;
 const TOKEN_CONTROL: u64 = 2;
+const TOKEN_HOST: u64 = 3;
 const TOKEN_FIRST: u64 = 16;
 
 /// Runs the keeper until everything has ended; returns svd's exit code. `args` are the user's, for the manager.
@@ -118,6 +121,9 @@ struct Keeper {
     reap: Reap,
     turn_into: TurnInto,
     leave: Option<u8>,
+    host: Option<Host>,
+    /// Whether its socket is waited for.
+    host_left: Left,
 }
 
 /// What the keeper becomes when the turn is over.
@@ -137,9 +143,16 @@ enum Reap {
 
 impl Keeper {
     fn new(args: Vec<OsString>) -> io::Result<Self> {
+        fd::ensure_stdio()?;
+        let handed = host::handed_over(|name| std::env::var_os(name));
         Keeper::settle()?;
         let launcher = Launcher::prepare(args)?;
-        Keeper::with(Table::new(fd::random()?, process::pid()), launcher)
+        let mut keeper = Keeper::with(Table::new(fd::random()?, process::pid()), launcher)?;
+        for (name, socket) in handed {
+            keeper.table.named.insert(name.clone());
+            keeper.hold(name, socket);
+        }
+        Ok(keeper)
     }
 
     /// What every program of a keeper does first.
@@ -150,7 +163,9 @@ impl Keeper {
         process::set_subreaper()
     }
 
-    fn with(table: Table, launcher: Launcher) -> io::Result<Self> {
+    fn with(mut table: Table, launcher: Launcher) -> io::Result<Self> {
+        let host = Host::from_env(|name| std::env::var_os(name), process::pid(), clock::now().mono_ns);
+        table.features = if host.is_some() { FEATURE_HOST } else { 0 };
         let epoll = Epoll::new()?;
         let signals = SignalFd::new()?;
         epoll.add(signals.as_fd(), TOKEN_SIGNAL, Interest::Read)?;
@@ -172,6 +187,8 @@ impl Keeper {
             reap: Reap::Again,
             turn_into: TurnInto::Nothing,
             leave: None,
+            host,
+            host_left: Left::Nothing,
         })
     }
 
@@ -181,13 +198,16 @@ impl Keeper {
             self.reap();
         }
         self.input(Input::Tick);
+        self.beat();
         self.tell();
+        self.tell_host();
         if self.leave.is_some() || self.reap == Reap::Again || self.turn_into == TurnInto::Program {
             return;
         }
         let now = clock::now().mono_ns;
         let opening = outbox::next_opening(&self.table, now);
-        let deadline = next_deadline(&self.table).into_iter().chain(opening).min();
+        let due = self.host.as_ref().and_then(Host::due);
+        let deadline = next_deadline(&self.table).into_iter().chain(opening).chain(due).min();
         let timeout = deadline.map(|at| Duration::from_nanos(at.saturating_sub(now)));
         let mut events = Vec::new();
         if let Err(error) = self.epoll.wait(&mut events, timeout) {
@@ -209,6 +229,8 @@ impl Keeper {
                 }
             }
             TOKEN_CONTROL => self.input(Input::Knock),
+            // What is left is sent at the end of the turn.
+            TOKEN_HOST => {}
             token => match self.sources.get(&token).copied() {
                 Some(Source::Status(spawn)) => self.read_status(spawn),
                 Some(Source::Notify(spawn)) => self.read_notify(spawn, DATAGRAMS_A_TURN),
@@ -286,6 +308,7 @@ impl Keeper {
             }
             Effect::ForgetTrial => self.trial_pidfd = None,
             Effect::Become => self.turn_into = TurnInto::Program,
+            Effect::TellHost(state, attach) => self.for_host(state, attach),
             Effect::KillEverything => kill_everything(),
             Effect::Reap => self.reap = Reap::Again,
             Effect::Say(line) => report::line(&line),

@@ -173,6 +173,8 @@ pub enum Effect {
     Hold(String),
     /// Close the descriptor of this name.
     Drop(String),
+    /// Tell the service manager above something, with a held descriptor where one is named.
+    TellHost(String, Option<String>),
     /// Run managers from the program that came with the request; keep the former one.
     TakeProgram,
     /// Run managers from the former program again.

@@ -327,6 +327,8 @@ pub struct Table {
     pub boot: [u8; 16],
     /// Its process id.
     pub keeper_pid: i32,
+    /// Feature bits that this keeper has by what is above it, beside those that each of its build has.
+    pub features: u64,
 }
 
 impl Table {
@@ -357,6 +359,7 @@ impl Table {
             upgrade: Upgrade::None,
             boot,
             keeper_pid,
+            features: 0,
         }
     }
 

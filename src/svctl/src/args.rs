@@ -67,6 +67,13 @@ pub(crate) enum Command {
         /// Only these
         targets: Vec<String>,
     },
+    /// Ask whether all is well, in one line: exit 0 when every instance that is to run is ready or completed, else 1
+    ///
+    /// For health checks of engines and monitors. What was stopped or disabled on purpose is well; what starts is not yet.
+    Health {
+        /// Only these
+        targets: Vec<String>,
+    },
     /// Tell what led to an instance's state: the chain of events and its last output
     Why { target: String },
     /// Start what is stopped or has failed

@@ -110,6 +110,7 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
     match &cli.command {
         None => verbs::status::run(session, &[]).await,
         Some(Command::Status { targets }) => verbs::status::run(session, targets).await,
+        Some(Command::Health { targets }) => verbs::health::run(session, targets).await,
         Some(Command::Why { target }) => verbs::why::run(session, target).await,
         Some(Command::Start(change)) => verbs::change::command(session, CommandKind::Start, change).await,
         Some(Command::Stop(change)) => verbs::change::command(session, CommandKind::Stop, change).await,

@@ -5,7 +5,9 @@ use crate::packet::{PeerCredentials, receive, set_int};
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 /// A datagram socket bound to `path`, close-on-exec, that asks for the sender's credentials. EADDRINUSE where the
@@ -14,6 +16,25 @@ pub fn unix_dgram_bind(path: &Path) -> io::Result<OwnedFd> {
     let socket: OwnedFd = UnixDatagram::bind(path)?.into();
     pass_credentials(socket.as_fd())?;
     Ok(socket)
+}
+
+/// A datagram socket whose datagrams go to `name`, close-on-exec: a path, or with `@` in front a name of the abstract namespace,
+/// as `$NOTIFY_SOCKET` has it (sd_notify(3)). EINVAL for other names; ENOENT and ECONNREFUSED where nobody receives.
+pub fn connect(name: &[u8]) -> io::Result<OwnedFd> {
+    let address = match name {
+        [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest)?,
+        [b'/', ..] => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(name))?,
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    Ok(socket.into())
+}
+
+/// Sends one datagram with descriptors, not waiting: EAGAIN where the receiver's queue is full, and then the socket becomes
+/// writable when there is room.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    crate::packet::send(socket, bytes, fds)
 }
 
 /// Asks for the sender's credentials with each datagram (`SO_PASSCRED`).
@@ -77,5 +98,26 @@ mod tests {
         assert_eq!(who.pid, std::process::id().cast_signed());
         assert!(matches!(recv(socket.as_fd(), &mut buffer).unwrap(), Datagram::Truncated));
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_connected_socket_reaches_paths_and_abstract_names_with_descriptors() {
+        let path = std::env::temp_dir().join(format!("svd-sys-dgram-to-{}", std::process::id()));
+        let _gone = std::fs::remove_file(&path);
+        let at_path = UnixDatagram::bind(&path).unwrap();
+        let name = format!("svd-sys-dgram-{}", std::process::id());
+        let at_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        for (to, receiver) in [(path.as_os_str().as_bytes(), &at_path), (format!("@{name}").as_bytes(), &at_name)] {
+            let socket = connect(to).unwrap();
+            send(socket.as_fd(), b"FDSTORE=1", &[receiver.as_fd()]).unwrap();
+            let got = receive(receiver.as_fd(), &mut [0; 64]).unwrap();
+            assert_eq!((got.len, got.fds.len()), (9, 1));
+            // and where nobody reads, nobody waits
+            let full = (0..10_000).find_map(|_| send(socket.as_fd(), b"x", &[]).err()).unwrap();
+            assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(connect(path.as_os_str().as_bytes()).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(connect(b"vsock:2:1").unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -3,7 +3,7 @@
 //! All are close-on-exec and blocking: they are handed to programs, and what a program has not asked for it must not get.
 
 use crate::cvt::{cvt, errno};
-use crate::packet::{get_int, set_int, set_int_at};
+use crate::packet::{get_int, get_int_at, set_int, set_int_at};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, UnixAddr, bind,
     getsockname,
@@ -76,6 +76,59 @@ pub fn address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
         (_, Some(v6)) => Ok(SocketAddr::V6((*v6).into())),
         _ => Err(errno(libc::EAFNOSUPPORT)),
     }
+}
+
+/// What a socket that somebody else has made is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// It listens for TCP there; whether it takes IPv6 only.
+    Tcp(SocketAddr, bool),
+    /// It takes datagrams there; whether of IPv6 only.
+    Udp(SocketAddr, bool),
+    /// It listens at this path.
+    Unix(std::path::PathBuf),
+    /// Anything else.
+    Other,
+}
+
+/// What a socket is bound to. ENOTSOCK for what is none.
+pub fn bound(fd: BorrowedFd<'_>) -> io::Result<Bound> {
+    let kind = get_int(fd, libc::SO_TYPE)?;
+    let listens = is_listening(fd)?;
+    let storage: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    if let Some(unix) = storage.as_unix_addr() {
+        let path = unix.path().filter(|_| listens && kind == libc::SOCK_STREAM);
+        return Ok(path.map_or(Bound::Other, |path| Bound::Unix(path.to_owned())));
+    }
+    let Ok(at) = address(fd) else { return Ok(Bound::Other) };
+    let v6only = at.is_ipv6() && get_int_at(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)? != 0;
+    Ok(match kind {
+        libc::SOCK_STREAM if listens => Bound::Tcp(at, v6only),
+        libc::SOCK_DGRAM => Bound::Udp(at, v6only),
+        _ => Bound::Other,
+    })
+}
+
+/// Makes a socket of somebody else's as those that are made here: blocking, and a TCP one with TCP_NODELAY, which accepted
+/// sockets inherit.
+pub fn adopt(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_blocking_shared(fd)?;
+    if let Bound::Tcp(..) = bound(fd)? {
+        set_int_at(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    }
+    Ok(())
+}
+
+/// Whether the socket may be one of a group (SO_REUSEPORT): it must have been said before it was bound.
+pub fn may_share(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    get_int(fd, libc::SO_REUSEPORT).map(|value| value != 0)
+}
+
+/// Takes a listening TCP socket out of service, for all who have it: its address is free at once.
+pub fn close_for_all(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no pointers.
+    cvt(unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) })?;
+    Ok(())
 }
 
 /// How many connections wait to be accepted from a TCP listener (tcpi_unacked of TCP_INFO, tcp(7)): those whose
@@ -287,5 +340,33 @@ mod tests {
         assert!(tcp(SocketAddr::new([0, 0, 0, 0].into(), port), false, Group::Alone, 1).is_ok());
         let taken = udp("127.0.0.1:0".parse().unwrap(), false).unwrap();
         assert!(in_use(udp(address(taken.as_fd()).unwrap(), false)));
+    }
+
+    #[test]
+    fn sockets_of_others_tell_what_they_are_and_are_made_as_ours() {
+        let path = std::env::temp_dir().join(format!("svd-sys-bound-{}", std::process::id()));
+        let _none = std::fs::remove_file(&path);
+        let theirs = TcpListener::bind("127.0.0.1:0").unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let at = theirs.local_addr().unwrap();
+        assert_eq!(bound(theirs.as_fd()).unwrap(), Bound::Tcp(at, false));
+        assert!(!may_share(theirs.as_fd()).unwrap());
+        adopt(theirs.as_fd()).unwrap();
+        let _user = TcpStream::connect(at).unwrap();
+        assert!(theirs.accept().unwrap().0.nodelay().unwrap());
+        assert_eq!(flags(theirs.as_fd()).1 & libc::O_NONBLOCK, 0);
+        let wide = tcp("[::]:0".parse().unwrap(), true, Group::Shared, 1).unwrap();
+        assert!(may_share(wide.as_fd()).unwrap());
+        assert_eq!(bound(wide.as_fd()).unwrap(), Bound::Tcp(address(wide.as_fd()).unwrap(), true));
+        let datagrams = udp("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        assert_eq!(bound(datagrams.as_fd()).unwrap(), Bound::Udp(address(datagrams.as_fd()).unwrap(), false));
+        let file = unix(&path, 1).unwrap();
+        assert_eq!(bound(file.as_fd()).unwrap(), Bound::Unix(path.clone()));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(bound(std::os::unix::net::UnixDatagram::unbound().unwrap().as_fd()).unwrap(), Bound::Other);
+        assert!(bound(std::fs::File::open("/dev/null").unwrap().as_fd()).is_err());
+        // and one that is closed for all gives its port away though somebody still has it
+        close_for_all(theirs.as_fd()).unwrap();
+        tcp(at, false, Group::Alone, 1).unwrap();
     }
 }

@@ -242,10 +242,15 @@ pub(crate) fn set_int_at(
 
 /// getsockopt(2) at SOL_SOCKET of an integer.
 pub(crate) fn get_int(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<libc::c_int> {
+    get_int_at(socket, libc::SOL_SOCKET, option)
+}
+
+/// getsockopt(2) with an integer.
+pub(crate) fn get_int_at(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut size = libc::socklen_t::try_from(mem::size_of::<libc::c_int>()).unwrap_or(4);
     // SAFETY: the pointer is to one int of the stated size.
-    cvt(unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw mut value).cast(), &mut size) })?;
+    cvt(unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut value).cast(), &mut size) })?;
     Ok(value)
 }
 

@@ -72,5 +72,10 @@ pub const MAX_FDS: usize = 64;
 pub const MAX_TAG: usize = 4096;
 /// The longest name of a held descriptor in bytes.
 pub const MAX_NAME: usize = 255;
+/// The longest text for the service manager above svd in bytes: it takes no larger datagram.
+pub const MAX_HOST_STATE: usize = 4096;
+/// Feature bit of the keeper's welcome: there is a service manager above it, and it passes on what that is to be told
+/// ([`Request::TellHost`]).
+pub const FEATURE_HOST: u64 = 1 << 8;
 /// The most spawn records, live and ended, a keeper holds. When they are used up it refuses to spawn.
 pub const MAX_SPAWNS: usize = 8192;

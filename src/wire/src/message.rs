@@ -306,6 +306,13 @@ pub enum Request {
     },
     /// The answer to [`Report::Ping`].
     Pong,
+    /// Tell the service manager above svd something, as sd_notify(3) does. Only for a keeper with [`FEATURE_HOST`](crate::FEATURE_HOST).
+    TellHost {
+        /// Lines of `KEY=value`, at most [`MAX_HOST_STATE`](crate::MAX_HOST_STATE) bytes.
+        state: String,
+        /// The name of a held descriptor that goes along.
+        attach: Option<String>,
+    },
     /// Tell what a spawn has said so far, all that lies in its socket included. Answered by [`Report::Notified`], as
     /// long as the keeper has a record of it. For a keeper with [`FEATURE_NOTIFY`](crate::FEATURE_NOTIFY) only.
     Recall {

@@ -23,7 +23,7 @@ pub fn permitted(phase: Phase, request: &Request) -> bool {
         (Phase::Greeting, R::Hello { .. }) => true,
         (Phase::Greeting, _) => false,
         (_, R::Hello { .. }) => false,
-        (Phase::Adopting, R::Ready | R::Pong | R::Hold { .. } | R::Exit { .. }) => true,
+        (Phase::Adopting, R::Ready | R::Pong | R::Hold { .. } | R::TellHost { .. } | R::Exit { .. }) => true,
         (Phase::Adopting, _) => false,
         (Phase::Live, R::Ready) => false,
         (Phase::Live, _) => true,

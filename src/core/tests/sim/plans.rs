@@ -109,6 +109,7 @@ pub fn plan(processes: Vec<ProcessPlan>) -> Arc<Plan> {
         jobs: Vec::new(),
         control,
         notify: None,
+        store_listeners: true,
     })
 }
 

@@ -89,6 +89,7 @@ pub(super) fn request(table: &mut Table, request: Request, fds: usize, now: Now)
             upgrade::manager_answered(table);
             Vec::new()
         }
+        Request::TellHost { state, attach } => vec![Effect::TellHost(state, attach)],
         Request::Exit { code } => manager::end(table, code, now),
         Request::Recall { spawn } => {
             if !table.records.contains_key(&spawn) {

@@ -66,18 +66,6 @@ pub fn capabilities() -> Result<(), String> {
     tried(Confine { capabilities: Some(0), ..Confine::default() })
 }
 
-/// Whether the keeper can be made the last that the kernel kills for lack of memory.
-pub fn last_to_die() -> Result<(), String> {
-    let own = process::oom_score_adj().map_err(|error| reason(&error))?;
-    if own == -1000 {
-        return Ok(());
-    }
-    let lowered = process::set_oom_score_adj(own.saturating_sub(1)).map_err(|error| reason(&error));
-    // What could be lowered can be raised again.
-    let _as_before = process::set_oom_score_adj(own);
-    lowered
-}
-
 fn tried(confine: Confine<'_>) -> Result<(), String> {
     attempt(confine).unwrap_or_else(|error| Err(reason(&error)))
 }

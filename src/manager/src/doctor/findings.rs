@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use svd_sys::handshakes::{self, Way};
 use svd_sys::listen::{self, Group};
-use svd_sys::{fd, gate};
+use svd_sys::{fd, gate, process};
 
 use super::bind::{self, Tried};
 use super::confined::{self, Limits};
@@ -45,12 +45,12 @@ pub struct Findings {
     pub mounts: Result<(), String>,
     /// Whether capabilities can be taken away.
     pub capabilities: Result<(), String>,
-    /// Whether the kernel can be told to kill svd last.
-    pub last_to_die: Result<(), String>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u32>,
     /// How handshakes that have not ended are found; why they cannot be.
     pub handshakes: Result<Way, String>,
+    /// Whether the keeper can be spared by the out-of-memory killer; why it cannot.
+    pub spared: Result<(), String>,
 }
 
 /// Whether new connections go where they are directed.
@@ -81,9 +81,9 @@ pub fn look() -> Findings {
         limits: confined::limits(),
         mounts: confined::mounts(),
         capabilities: confined::capabilities(),
-        last_to_die: confined::last_to_die(),
         somaxconn: number("/proc/sys/net/core/somaxconn"),
         handshakes: handshakes::way().map_err(|error| reason(&error)),
+        spared: spared().map_err(|error| reason(&error)),
     }
 }
 
@@ -105,6 +105,14 @@ fn gate() -> io::Result<Gate> {
         }
     }
     Ok(Gate::Works)
+}
+
+/// Takes on the oom_score_adj of a keeper, and its own again: the way back is up, which nobody is refused.
+fn spared() -> io::Result<()> {
+    const KEEPER: i32 = -1000;
+    let own = process::oom_score_adj()?;
+    process::set_oom_score_adj(KEEPER)?;
+    process::set_oom_score_adj(own)
 }
 
 fn waiting(slot: &OwnedFd) -> u32 {

@@ -93,16 +93,9 @@ pub fn report(found: &Findings) -> Report {
         "a process that asks for `capabilities` is not started",
         "CAP_SETPCAP for svd: start it as root",
     ));
-    checks.push(permitted(
-        "last_to_die",
-        &found.last_to_die,
-        "when memory runs out, the kernel kills svd last",
-        "when memory runs out, the kernel may kill svd as any other process",
-        "a keeper that is killed takes the app with it",
-        "CAP_SYS_RESOURCE for svd, or oom_score_adj above svd's own for the processes",
-    ));
     checks.push(queue(found.somaxconn));
     checks.push(handshakes(&found.handshakes));
+    checks.push(oom(&found.spared));
     Report {
         version: env!("CARGO_PKG_VERSION"),
         kernel: found.kernel.clone(),
@@ -272,6 +265,22 @@ fn handshakes(found: &Result<Way, String>) -> Check {
     }
 }
 
+fn oom(spared: &Result<(), String>) -> Check {
+    match spared {
+        Ok(()) => yes(
+            "oom",
+            "when memory runs out the keeper is never chosen (oom_score_adj -1000), the manager after all others (-900)",
+        ),
+        Err(why) => lacks(
+            "oom",
+            Answer::No,
+            format!("the keeper cannot be spared when memory runs out (oom_score_adj -1000): {why}"),
+            "the kernel may choose it, small as it is, and everything ends with it; a negative oom_score_adj in a config is refused too",
+            "run svd as root with CAP_SYS_RESOURCE (docker run --cap-add SYS_RESOURCE), or give the processes a higher oom_score_adj",
+        ),
+    }
+}
+
 impl Report {
     /// For people: a line for each guarantee, with what follows and the way out below it.
     pub fn text(&self) -> String {
@@ -309,9 +318,9 @@ mod tests {
             limits: Limits::All,
             mounts: Ok(()),
             capabilities: Ok(()),
-            last_to_die: Ok(()),
             somaxconn: Some(4096),
             handshakes: Ok(Way::Netlink),
+            spared: Ok(()),
         }
     }
 
@@ -325,7 +334,7 @@ mod tests {
     fn where_all_is_well_each_line_is_a_yes_and_needs_no_way_out() {
         assert_eq!(
             answers(&good()),
-            "gate yes, interception yes, other_users yes, limits yes, mounts yes, capabilities yes, last_to_die yes, queue yes, handshakes yes"
+            "gate yes, interception yes, other_users yes, limits yes, mounts yes, capabilities yes, queue yes, handshakes yes, oom yes"
         );
         assert!(!report(&good()).text().contains("way out"));
     }
@@ -343,14 +352,14 @@ mod tests {
             limits: Limits::None("it is mounted read-only".to_owned()),
             mounts: Err("Operation not permitted".to_owned()),
             capabilities: Err("Operation not permitted".to_owned()),
-            last_to_die: Err("Permission denied".to_owned()),
             somaxconn: Some(128),
             handshakes: Err("Operation not permitted".to_owned()),
+            spared: Err("Permission denied".to_owned()),
             ..good()
         };
         assert_eq!(
             answers(&bad),
-            "gate no, interception no, limits no, mounts no, capabilities no, last_to_die no, queue partly, handshakes no"
+            "gate no, interception no, limits no, mounts no, capabilities no, queue partly, handshakes no, oom no"
         );
         let text = report(&bad).text();
         assert!(text.starts_with(concat!(
@@ -367,14 +376,14 @@ mod tests {
         let user = Findings { own: Tried::Works(Promise::NoNewPrivs), other: None, may_trace: false, ..good() };
         assert_eq!(
             answers(&user),
-            "gate yes, interception partly, forked partly, limits yes, mounts yes, capabilities yes, last_to_die yes, queue yes, handshakes yes"
+            "gate yes, interception partly, forked partly, limits yes, mounts yes, capabilities yes, queue yes, handshakes yes, oom yes"
         );
         assert!(report(&user).text().contains("no_new_privs"));
         // root of a container without CAP_SYS_PTRACE
         let root = Findings { other: Some(Tried::Unseen("EPERM".to_owned())), may_trace: false, yama: None, ..good() };
         assert_eq!(
             answers(&root),
-            "gate yes, interception yes, other_users no, limits yes, mounts yes, capabilities yes, last_to_die yes, queue yes, handshakes yes"
+            "gate yes, interception yes, other_users no, limits yes, mounts yes, capabilities yes, queue yes, handshakes yes, oom yes"
         );
         assert!(report(&root).text().contains("--cap-add SYS_PTRACE"));
     }

@@ -30,11 +30,22 @@ pub struct Listener {
     pub at: Option<SocketAddr>,
     /// The file that this manager has bound it to; `None` where it is no Unix listener, or another manager did.
     pub file: Option<Identity>,
+    /// Who has made its first socket.
+    pub origin: Origin,
     sockets: Vec<Arc<OwnedFd>>,
     /// The slots as the kernel counts the sockets of the group: by when each began to listen.
     order: Vec<Slot>,
     /// Between the slots.
     pub gate: Gate,
+}
+
+/// Who has made a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// svd: the file of a Unix listener is its too.
+    Own,
+    /// A socket unit: its file is left alone, and it goes on when svd ends.
+    Handed,
 }
 
 /// What picks the slot of a new connection.
@@ -60,7 +71,15 @@ impl Listener {
     /// With one socket, and no gate yet.
     pub fn new(address: ListenAddress, socket: OwnedFd) -> Listener {
         let at = listen::address(socket.as_fd()).ok();
-        Listener { address, at, file: None, sockets: vec![Arc::new(socket)], order: vec![Slot(0)], gate: Gate::None }
+        Listener {
+            address,
+            at,
+            file: None,
+            origin: Origin::Own,
+            sockets: vec![Arc::new(socket)],
+            order: vec![Slot(0)],
+            gate: Gate::None,
+        }
     }
 
     /// As the keeper holds it for a new manager, slot by slot.
@@ -68,7 +87,23 @@ impl Listener {
         let at = sockets.first().and_then(|socket| listen::address(socket.as_fd()).ok());
         let gate = if sockets.len() > 1 { Gate::Open(Open::default()) } else { Gate::None };
         let order = (0..MAX_SLOTS).map(Slot).take(sockets.len()).collect();
-        Listener { address, at, file: None, sockets: sockets.into_iter().map(Arc::new).collect(), order, gate }
+        Listener {
+            address,
+            at,
+            file: None,
+            origin: Origin::Own,
+            sockets: sockets.into_iter().map(Arc::new).collect(),
+            order,
+            gate,
+        }
+    }
+
+    /// Its path, where svd has made that and looks after it.
+    pub fn own_path(&self) -> Option<&std::path::Path> {
+        match &self.address {
+            ListenAddress::Unix { path, .. } if self.origin == Origin::Own => Some(path),
+            ListenAddress::Unix { .. } | ListenAddress::Tcp { .. } | ListenAddress::Udp { .. } => None,
+        }
     }
 
     /// The socket of a slot. One that is not gated has one only, for all.
@@ -92,6 +127,10 @@ impl Listener {
     /// Makes a gate, with all to the first slot, where there is none. Without a second slot it changes nothing.
     pub fn open_gate(&mut self) {
         if let (Gate::None, Some(socket)) = (&self.gate, self.sockets.first()) {
+            if self.origin == Origin::Handed && !listen::may_share(socket.as_fd()).unwrap_or(false) {
+                self.gate = Gate::Refused("its socket unit has no ReusePort=yes".to_owned());
+                return;
+            }
             self.gate = match turn(socket, &self.order, &FIRST, &[]) {
                 Ok(()) => Gate::Open(Open { weights: Some(FIRST.to_vec()), probes: Vec::new() }),
                 Err(error) => Gate::Refused(error.to_string()),

@@ -5,11 +5,13 @@
 
 mod explain;
 mod group;
+mod handed;
 mod key;
 mod set;
 mod socket_file;
 
 pub use group::Listener;
+pub use handed::{Handed, stored_name, take as take_handed};
 pub use key::Key;
 pub use set::{Held, Listeners, key};
 

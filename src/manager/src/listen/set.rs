@@ -14,6 +14,7 @@ use svd_sys::listen::{self, Group};
 
 use super::explain::{self, Kind};
 use super::group::{BACKLOG, Gate, Listener};
+use super::handed::Handed;
 use super::key::Key;
 use super::socket_file::{self, Access, Found, Identity};
 use crate::plan::Accounts;
@@ -27,7 +28,9 @@ pub type Held = (String, Arc<OwnedFd>);
 /// The listeners.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    all: BTreeMap<Key, Listener>,
+    pub(super) all: BTreeMap<Key, Listener>,
+    /// Sockets of socket units.
+    pub(super) handed: Vec<Handed>,
     /// What the user should know of them, by listener.
     troubles: BTreeMap<Key, String>,
 }
@@ -43,7 +46,7 @@ pub struct Prepared {
 impl Drop for Prepared {
     fn drop(&mut self) {
         for listener in self.new.values() {
-            if let ListenAddress::Unix { path, .. } = &listener.address {
+            if let Some(path) = listener.own_path() {
                 let _gone = std::fs::remove_file(socket_file::hidden(path));
             }
         }
@@ -103,10 +106,15 @@ impl Listeners {
         let mut wrong = Vec::new();
         for (process, wanted) in all_of(plan) {
             let key = key(process, wanted);
-            if self.all.contains_key(&key) {
-                if let ListenAddress::Unix { path, .. } = &wanted.address {
-                    prepared.access.push((key, path.clone(), access(process, &wanted.address, accounts)));
+            if let Some(known) = self.all.get(&key) {
+                if let Some(path) = known.own_path() {
+                    let path = path.to_owned();
+                    prepared.access.push((key, path, access(process, &wanted.address, accounts)));
                 }
+                continue;
+            }
+            if let Some(listener) = self.handed_for(process, wanted, &prepared.new) {
+                prepared.new.insert(key, listener);
                 continue;
             }
             let made = self.make(&key, process, &wanted.address, accounts, &prepared);
@@ -175,7 +183,7 @@ impl Listeners {
         let mut held = Vec::new();
         for (key, listener) in std::mem::take(&mut prepared.new) {
             self.troubles.remove(&key);
-            if let ListenAddress::Unix { path, .. } = &listener.address
+            if let Some(path) = listener.own_path()
                 && let Err(error) = socket_file::publish(path)
             {
                 let told = format!("{}: {} cannot be moved into place: {error}", key.process, path.display());
@@ -294,7 +302,7 @@ impl Listeners {
                 return true;
             }
             gone.extend(listener.sockets().map(|(slot, _)| key.held(slot)));
-            if let ListenAddress::Unix { path, .. } = &listener.address {
+            if let Some(path) = listener.own_path() {
                 socket_file::remove(path);
             }
             false
@@ -306,7 +314,7 @@ impl Listeners {
     /// Puts the paths of a process's Unix listeners back where somebody has taken them away.
     pub fn mend(&self, process: &str) {
         for listener in self.all.iter().filter(|(key, _)| &*key.process == process).map(|(_, listener)| listener) {
-            let ListenAddress::Unix { path, .. } = &listener.address else { continue };
+            let Some(path) = listener.own_path() else { continue };
             match socket_file::mend(path) {
                 Ok(Found::There) => {}
                 Ok(Found::Gone) => {
@@ -319,24 +327,21 @@ impl Listeners {
 
     /// The Unix listeners and the hidden names of their files.
     pub fn files(&self) -> impl Iterator<Item = (&Key, std::path::PathBuf)> {
-        self.all.iter().filter_map(|(key, listener)| match &listener.address {
-            ListenAddress::Unix { path, .. } => Some((key, socket_file::hidden(path))),
-            ListenAddress::Tcp { .. } | ListenAddress::Udp { .. } => None,
-        })
+        self.all.iter().filter_map(|(key, listener)| Some((key, socket_file::hidden(listener.own_path()?))))
     }
 
     /// In a new manager: lets go of Unix listeners that nobody can reach any more, so that they are made again.
     pub fn drop_unreachable(&mut self) {
-        self.all.retain(|_, listener| match &listener.address {
-            ListenAddress::Unix { path, .. } => socket_file::mend(path).is_ok_and(|found| found == Found::There),
-            ListenAddress::Tcp { .. } | ListenAddress::Udp { .. } => true,
+        self.all.retain(|_, listener| match listener.own_path() {
+            Some(path) => socket_file::mend(path).is_ok_and(|found| found == Found::There),
+            None => true,
         });
     }
 
     /// Takes the files of all Unix listeners away: svd ends.
     pub fn remove_files(&self) {
         for listener in self.all.values() {
-            if let ListenAddress::Unix { path, .. } = &listener.address {
+            if let Some(path) = listener.own_path() {
                 socket_file::remove(path);
             }
         }
@@ -353,7 +358,7 @@ pub fn key(process: &ProcessPlan, wanted: &ListenerPlan) -> Key {
     Key::new(&process.name, &wanted.address)
 }
 
-fn all_of(plan: &Plan) -> impl Iterator<Item = (&ProcessPlan, &ListenerPlan)> {
+pub(super) fn all_of(plan: &Plan) -> impl Iterator<Item = (&ProcessPlan, &ListenerPlan)> {
     plan.processes.iter().flat_map(|process| process.listen.iter().map(move |wanted| (process, wanted)))
 }
 

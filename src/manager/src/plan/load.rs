@@ -141,8 +141,22 @@ fn from_sources(sources: Sources) -> Result<Loaded, LoadError> {
     if !missing.is_empty() {
         return Err(LoadError::Machine(missing));
     }
-    let warnings = warnings.iter().map(ToString::to_string).collect();
+    let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    let around = svd_config::Around {
+        env: &sources.inherited,
+        first: is_first(),
+        marked: svd_config::MARKS.iter().any(|mark| Path::new(mark).exists()),
+    };
+    warnings.extend(svd_config::stop_grace_warning(&plan, &around));
     Ok(Loaded { sources, plan, accounts, warnings })
+}
+
+/// Whether this svd is the first process of its pid namespace, or has only the first one above it. A manager is a child of its
+/// keeper; what an engine runs in a container beside the first process has no parent there.
+fn is_first() -> bool {
+    let (own, parent) = (svd_sys::process::pid(), svd_sys::process::parent_pid());
+    let above = svd_sys::tree::read_proc(parent).map(|keeper| keeper.ppid);
+    own == 1 || parent <= 1 || above == Some(1)
 }
 
 /// The file system, for the config's reader.

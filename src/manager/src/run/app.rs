@@ -14,6 +14,7 @@ use super::Inner;
 use super::cgroups::{Ground, OwnOoms};
 use super::commits::Commits;
 use super::errands::Errand;
+use super::host::Host;
 use super::intercept::SharedLedger;
 use super::knock::Knock;
 use super::limits::Fitting;
@@ -131,6 +132,7 @@ pub struct App {
     /// When svd ends although somebody has not been told of it.
     pub(super) farewell: Option<Time>,
     pub(super) wish: Wish,
+    pub(super) host: Host,
     pub(super) upgrade: Upgrade,
     pub(super) wall: WallClock,
 }
@@ -296,6 +298,7 @@ impl App {
         if std::mem::take(&mut self.scan_due) {
             self.scan();
         }
+        self.host_settle()?;
         let wanted = if self.core.busy() { Watched::On } else { Watched::Off };
         if wanted != self.watched {
             self.watched = wanted;
@@ -359,6 +362,7 @@ impl App {
             Inner::Upgradable(checked) => self.upgrade_checked(*checked),
             Inner::QueueEmpty(spawn) => self.turn(Event::QueueEmpty { spawn }),
             Inner::Health(spawn, result) => self.health(spawn, result),
+            Inner::HostExtend => self.host_extend(),
             Inner::MemoryDue => {
                 self.memory_due();
                 Ok(())

@@ -44,6 +44,9 @@ impl App {
 
     /// Reads the config again; everything is checked before anything is touched.
     fn apply_asked(&mut self, asked: Asked, file: Option<String>) -> Result<(), LinkError> {
+        if !asked.dry_run {
+            self.host_reloads()?;
+        }
         let loaded = match plan::recheck(&self.settings.in_force().snapshot.sources, file.as_deref()) {
             Ok(loaded) => loaded,
             Err(error) => {

@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
 use super::cgroups::{Ground as Cgroups, OwnOoms};
 use super::commits::Commits;
+use super::host::{Above, Host};
 use super::intercepted::{LEDGER, held_ledger};
 use super::limits::Fitting;
 use super::place::{Place, RootAsked};
@@ -35,7 +36,7 @@ use super::wall::{WallClock, wall};
 use crate::ask::Handle;
 use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
-use crate::listen::{Key, Listeners};
+use crate::listen::{Key, Listeners, take_handed};
 use crate::logs::{Logs, Printed};
 use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
 use crate::seam::{Configs, Found, Inventory, Link, LinkError, Tag, config_name, config_number, wish_from_memfd};
@@ -90,6 +91,7 @@ struct Ground {
     stand_in: bool,
     desired: svd_core::Desired,
     warnings: Vec<String>,
+    above: Above,
     /// Names of what the keeper is to let go, which may be asked of it only when the inventory was taken in.
     obsolete: Vec<String>,
 }
@@ -190,15 +192,27 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let groups = control_groups(&loaded.plan.control).map_err(BootError::Other)?;
     place.prepare_notify().map_err(BootError::Other)?;
     end_leftovers(inventory.keeper_pid, &place).await;
+    let above = Above::of(inventory.keeper_features, &loaded.plan);
     let mut listeners = Listeners::default();
+    let handed = take_handed(&mut inventory.named);
+    let names: Vec<String> = handed.iter().map(|one| one.held.clone()).collect();
+    let useless = listeners.take_up(handed, &loaded.plan);
+    let restored = listeners.held();
     let prepared =
         listeners.prepare(&loaded.plan, &loaded.accounts).map_err(|wrong| BootError::Other(wrong.join("\nsvd: ")))?;
     let (store, desired, warnings) = open_store(&place, inventory.boot).await?;
     let control = bind_control(&place, loaded.plan.control.socket_mode, groups).map_err(BootError::Other)?;
     let io = |error: io::Error| BootError::Link(error.into());
-    for (name, socket) in listeners.install(prepared).into_iter().chain(listeners.open_gates(&loaded.plan)) {
-        link.send(&Request::Hold { name }, vec![socket.try_clone().map_err(io)?])?;
+    above.forget(link, &useless, &restored)?;
+    let made = listeners.install(prepared).into_iter().chain(listeners.open_gates(&loaded.plan));
+    for (name, socket) in restored.into_iter().chain(made) {
+        link.send(&Request::Hold { name: name.clone() }, vec![socket.try_clone().map_err(io)?])?;
+        if listeners.is_to_be_stored(&name) {
+            above.store(link, &name)?;
+        }
     }
+    listeners.drop_unmatched().iter().for_each(|told| crate::say::line(&format!("svd: {told}")));
+    let obsolete = names.into_iter().filter(|name| !listeners.keeps_handed(name)).collect();
     for trouble in listeners.troubles() {
         crate::say::line(&format!("svd: {trouble}"));
     }
@@ -219,7 +233,6 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let name = config_name(setting.number);
     link.send(&Request::Hold { name }, vec![setting.snapshot.to_memfd().map_err(io)?])?;
     let settings = Settings::new(setting, None, FIRST_CONFIG, None);
-    let obsolete = Vec::new();
     let stand_in = false;
     Ok(Ground {
         settings,
@@ -233,6 +246,7 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
         stand_in,
         desired,
         warnings,
+        above,
         obsolete,
     })
 }
@@ -330,6 +344,7 @@ async fn take_over(
     let desired = held.unwrap_or(stored);
     let printed = inventory.named.remove(PRINTED).and_then(|memfd| noted(Printed::resume(memfd)));
     let cgroups = Cgroups::taken_over(inventory.named.remove(CGROUPS));
+    let above = Above::of(inventory.keeper_features, &settings.in_force().plan);
     Ok(Ground {
         settings,
         listeners,
@@ -342,6 +357,7 @@ async fn take_over(
         stand_in,
         desired,
         warnings,
+        above,
         obsolete,
     })
 }
@@ -355,6 +371,7 @@ fn listeners(
 ) -> Result<(Listeners, Vec<String>), BootError> {
     let held = Listeners::take_over(&mut inventory.named);
     let (mut listeners, obsolete) = Listeners::adopt(held, settings.plans(), &given(&inventory.spawns));
+    listeners.recognise(take_handed(&mut inventory.named));
     listeners.drop_unreachable();
     let mut held = Vec::new();
     for setting in [Some(settings.in_force()), settings.other()].into_iter().flatten() {
@@ -492,6 +509,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         stand_in,
         desired,
         warnings,
+        above,
         obsolete: _,
     } = ground;
     let (log_events, logs_in) = mpsc::unbounded_channel();
@@ -568,6 +586,7 @@ async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Grou
         stopping: Stopping::No,
         farewell: None,
         wish: Wish::Changed,
+        host: Host::new(above),
         upgrade: Upgrade::below(inventory.keeper_features),
         wall: WallClock::default(),
     };

@@ -34,7 +34,8 @@ impl App {
     /// Has the keeper hold sockets for later managers.
     pub(super) fn hold_sockets(&mut self, held: Vec<Held>) -> Result<(), LinkError> {
         for (name, socket) in held {
-            self.link.send(&Request::Hold { name }, vec![socket.try_clone()?])?;
+            self.link.send(&Request::Hold { name: name.clone() }, vec![socket.try_clone()?])?;
+            self.store(&name)?;
         }
         Ok(())
     }
@@ -265,9 +266,20 @@ impl App {
             self.watch_names();
         }
         for name in gone {
+            if let Some(stored) = crate::listen::stored_name(&name) {
+                self.above().remove(&mut self.link, &stored)?;
+            }
             self.link.send(&Request::Drop { name }, Vec::new())?;
         }
         Ok(())
+    }
+
+    /// Has a socket stored for another svd, unless somebody else has it already.
+    fn store(&mut self, name: &str) -> Result<(), LinkError> {
+        match self.listeners.is_to_be_stored(name) {
+            true => self.above().store(&mut self.link, name),
+            false => Ok(()),
+        }
     }
 }
 

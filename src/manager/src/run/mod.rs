@@ -12,6 +12,7 @@ mod errands;
 mod gate;
 mod handoff;
 mod health;
+mod host;
 mod intercept;
 mod intercepted;
 mod jobs;
@@ -80,6 +81,8 @@ pub enum Inner {
     QueueEmpty(SpawnId),
     /// The result of a health probe.
     Health(SpawnId, Result<(), String>),
+    /// The time of a stop without end is to be extended again.
+    HostExtend,
     /// It is time to look at the memory of some.
     MemoryDue,
     /// Those use more memory than they may: so many bytes.

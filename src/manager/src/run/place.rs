@@ -32,8 +32,12 @@ impl Place {
             }
             (Err(error), RootAsked::Default) => {
                 let uid = svd_sys::process::uid();
-                let candidates =
-                    [PathBuf::from(format!("/run/svd/{app}/state")), svd_config::paths::temporary(uid).join(app)];
+                let shared = Path::new(svd_config::paths::SYSTEM_RUNTIME).join(app);
+                let mut candidates = [shared.join("state"), svd_config::paths::temporary(uid).join(app)];
+                if uid != 0 {
+                    // Where svctl looks first. An engine may have made /run writable for everybody.
+                    candidates.reverse();
+                }
                 let found = candidates.into_iter().find(|dir| make(dir).is_ok());
                 let Some(instead) = found else {
                     return Err(format!(
@@ -46,7 +50,11 @@ impl Place {
                     root.display(),
                     instead.display()
                 );
-                let runtime = if make(&runtime).is_ok() { runtime } else { instead.join("run") };
+                let runtime = match make(&runtime) {
+                    Ok(()) => runtime,
+                    Err(_) if instead.starts_with(&shared) => shared,
+                    Err(_) => instead.join("run"),
+                };
                 (instead, runtime, Some(told))
             }
         };
@@ -110,7 +118,7 @@ pub enum RootAsked {
 /// Makes a directory that can be written to and that others may pass through but not list.
 fn make(dir: &Path) -> io::Result<()> {
     passable(dir, 0o751)?;
-    for part in in_tmp(dir, svd_sys::process::uid()) {
+    for part in in_shared(dir, svd_sys::process::uid()) {
         is_ours(part)?;
     }
     let probe = dir.join(format!(".writable-{}", svd_sys::process::pid()));
@@ -126,10 +134,12 @@ fn passable(dir: &Path, mode: u32) -> io::Result<()> {
     missing.iter().try_for_each(|part| std::fs::set_permissions(part, std::fs::Permissions::from_mode(mode)))
 }
 
-/// The parts of a path below `/tmp/svd-UID`, where everybody may have made them first.
-fn in_tmp(dir: &Path, uid: u32) -> impl Iterator<Item = &Path> {
+/// The parts of a path below `/tmp/svd-UID`, and of another user than root below `/run/svd`, where everybody may have made them
+/// first.
+fn in_shared(dir: &Path, uid: u32) -> impl Iterator<Item = &Path> {
     let own = svd_config::paths::temporary(uid);
-    dir.ancestors().filter(move |part| part.starts_with(&own))
+    let run = Path::new(svd_config::paths::SYSTEM_RUNTIME);
+    dir.ancestors().filter(move |part| part.starts_with(&own) || uid != 0 && part.starts_with(run))
 }
 
 /// Refuses a directory that somebody else made, or may change.
@@ -171,10 +181,12 @@ mod tests {
         assert!(is_ours(&own).is_ok());
         assert!(is_ours(&open).is_err());
         assert!(is_ours(&link).is_err());
-        let parts: Vec<&Path> = in_tmp(Path::new("/tmp/svd-7/shop/run"), 7).collect();
+        let parts: Vec<&Path> = in_shared(Path::new("/tmp/svd-7/shop/run"), 7).collect();
         assert_eq!(parts, ["/tmp/svd-7/shop/run", "/tmp/svd-7/shop", "/tmp/svd-7"].map(Path::new));
-        assert_eq!(in_tmp(Path::new("/tmp/svd-8/shop"), 7).count(), 0);
-        assert_eq!(in_tmp(Path::new("/var/lib/svd/shop"), 0).count(), 0);
+        assert_eq!(in_shared(Path::new("/tmp/svd-8/shop"), 7).count(), 0);
+        assert_eq!(in_shared(Path::new("/var/lib/svd/shop"), 0).count(), 0);
+        assert_eq!(in_shared(Path::new("/run/svd/shop/state"), 0).count(), 0);
+        assert_eq!(in_shared(Path::new("/run/svd/shop/state"), 7).count(), 3);
         std::fs::remove_dir_all(own).unwrap();
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn show(session: &mut Session<'_, '_>, status: &Status) -> Result<(),
 }
 
 /// Leaves only what the targets name. One that names nothing is an error: a script must not take silence for health.
-fn select(status: &mut Status, targets: &[String]) -> Result<(), Failure> {
+pub(super) fn select(status: &mut Status, targets: &[String]) -> Result<(), Failure> {
     for target in targets {
         let known = status.processes.iter().any(|process| {
             matches(target, &process.name) || process.instances.iter().any(|instance| matches(target, &instance.id))

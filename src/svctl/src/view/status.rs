@@ -227,7 +227,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn process(name: &str, instances: Vec<Instance>) -> Process {
+    pub(crate) fn process(name: &str, instances: Vec<Instance>) -> Process {
         Process {
             name: name.to_owned(),
             want: u32::try_from(instances.len()).unwrap(),
@@ -239,7 +239,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn shop(processes: Vec<Process>) -> Status {
+    pub(crate) fn shop(processes: Vec<Process>) -> Status {
         Status {
             app: "shop".to_owned(),
             environment: Some("production".to_owned()),

@@ -4,7 +4,7 @@ use super::DecodeError;
 use super::bytes::{Reader, Writer};
 use super::spec;
 use crate::message::{Request, SpawnId};
-use crate::{MAX_NAME, MAX_TAG};
+use crate::{MAX_HOST_STATE, MAX_NAME, MAX_TAG};
 
 /// The longest build string in bytes.
 pub(super) const MAX_BUILD: usize = 256;
@@ -86,6 +86,11 @@ pub(super) fn encode(request: &Request, to: &mut Writer) -> u16 {
             16
         }
         Request::UpgradeSeen => 17,
+        Request::TellHost { state, attach } => {
+            to.bytes(state.as_bytes());
+            to.option(attach.as_ref(), |to, name| to.bytes(name.as_bytes()));
+            32
+        }
         Request::WithoutManager { exit } => {
             to.bool(*exit);
             18
@@ -119,6 +124,7 @@ pub(super) fn decode(kind: u16, from: &mut Reader<'_>) -> Result<Request, Decode
         15 => Request::UpgradeManager { note: from.bytes(MAX_TAG, "note")? },
         16 => Request::UpgradeKeeper { note: from.bytes(MAX_TAG, "note")? },
         17 => Request::UpgradeSeen,
+        32 => Request::TellHost { state: from.text(MAX_HOST_STATE, "state")?, attach: from.option("attach", name)? },
         18 => Request::WithoutManager { exit: from.bool("exit")? },
         other => return Err(DecodeError::UnknownKind(other)),
     })

@@ -5,6 +5,7 @@ use crate::message::{
     Exit, Extended, Instance, Life, NotifyState, Reloading, Rusage, SignalSent, SpawnError, SpawnId, Stage, Stamp,
 };
 use crate::spec::{Confinement, Credentials, FdRole, Rlimit, SpawnSpec, StoreSpec};
+use crate::{MAX_HOST_STATE, MAX_NAME};
 
 /// xorshift: the same histories on every machine.
 struct Random(u64);
@@ -137,7 +138,7 @@ impl Random {
 
     fn request(&mut self) -> Request {
         let spawn = SpawnId(self.next());
-        match self.below(16) {
+        match self.below(17) {
             0 => Request::Hello {
                 min: self.next() as u16,
                 max: self.next() as u16,
@@ -158,6 +159,11 @@ impl Random {
             12 => Request::Pong,
             13 => Request::Recall { spawn },
             14 => Request::Empty { store: self.text(20) },
+            15 => {
+                let state = self.text(MAX_HOST_STATE as u64);
+                let attach = (self.below(2) == 1).then(|| self.text(MAX_NAME as u64));
+                Request::TellHost { state, attach }
+            }
             _ => Request::Exit { code: self.next() as u8 },
         }
     }
