@@ -46,6 +46,9 @@ _svctl() {
             svctl,exec)
                 cmd="svctl__subcmd__exec"
                 ;;
+            svctl,health)
+                cmd="svctl__subcmd__health"
+                ;;
             svctl,import)
                 cmd="svctl__subcmd__import"
                 ;;
@@ -119,7 +122,7 @@ _svctl() {
 
     case "${cmd}" in
         svctl)
-            opts="-a -h -V --app --socket --root --json --color --help --version status ps why start stop restart reload drain kill enable disable scale signal jobs run logs exec apply env events wait upgrade shutdown check doctor schedule import completions"
+            opts="-a -h -V --app --socket --root --json --color --help --version status ps health why start stop restart reload drain kill enable disable scale signal jobs run logs exec apply env events wait upgrade shutdown check doctor schedule import completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -517,6 +520,40 @@ _svctl() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --app)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -a)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        svctl__subcmd__health)
+            opts="-a -h --app --socket --root --json --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --app)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

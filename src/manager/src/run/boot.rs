@@ -1,46 +1,30 @@
 //! How a manager comes to be: afresh, from files, or in the place of one that died, from what the keeper holds.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use svd_config::plan::{ControlPlan, WithoutManager};
-use svd_core::{Command, Core, Mode, SpawnId};
+use svd_core::Mode;
 use svd_sys::lock::{LockError, lock_file};
-use svd_wire::{FEATURE_SAFE_MODE, Life, Request, SAFE_MODE_VARIABLE};
+use svd_wire::{FEATURE_SAFE_MODE, Life, Request};
 use tokio::sync::oneshot::error::RecvError;
-use tokio::sync::{broadcast, mpsc, watch};
 
-use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
-use super::cgroups::{Ground as Cgroups, OwnOoms};
-use super::commits::Commits;
-use super::host::{Above, Host};
-use super::intercepted::{LEDGER, held_ledger};
-use super::limits::Fitting;
+use super::cgroups::Ground as Cgroups;
+use super::host::Above;
+use super::live::{Ground, live, safe_mode};
 use super::place::{Place, RootAsked};
-use super::recycle::MemoryWatch;
-use super::reload::Reloads;
-use super::reports::exit_status;
 use super::settings::{Setting, Settings};
-use super::spawns::Spawns;
-use super::sweep::Sweeper;
-use super::terminal::Terminal;
-use super::upgrade::Upgrade;
-use super::usage::UsageSampler;
-use super::wall::{WallClock, wall};
-use crate::ask::Handle;
 use crate::cli::RunArgs;
-use crate::http::{self, Access, ApiState};
 use crate::listen::{Key, Listeners, take_handed};
-use crate::logs::{Logs, Printed};
+use crate::logs::Printed;
 use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
 use crate::seam::{Configs, Found, Inventory, Link, LinkError, Tag, config_name, config_number, wish_from_memfd};
-use crate::store::{NewEvent, Place as StorePlace, Store, StoreError};
+use crate::store::{Place as StorePlace, Store, StoreError};
 
 /// Name under which the keeper holds the control socket's listener. The keeper watches it to know that a manager is wanted.
 const CONTROL: &str = "control";
@@ -58,12 +42,10 @@ const CGROUPS: &str = "cgroups";
 const FIRST_CONFIG: u64 = 1;
 /// Name under which the keeper is told that svd stops all.
 pub const STOPPING: &str = "stopping";
-/// How long open answers of the API may take at the end.
-const API_END: Duration = Duration::from_secs(3);
 
 /// Why a manager could not begin.
 #[derive(Debug, thiserror::Error)]
-enum BootError {
+pub(super) enum BootError {
     /// The link broke.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -73,27 +55,6 @@ enum BootError {
     /// Anything else: exit 1.
     #[error("{0}")]
     Other(String),
-}
-
-/// What stands after the start, however it came about.
-struct Ground {
-    settings: Settings,
-    listeners: Listeners,
-    place: Place,
-    groups: ControlGroups,
-    control: UnixListener,
-    /// What the foreground has printed; `None` where that is not known.
-    printed: Option<Printed>,
-    /// Where cgroups are made.
-    cgroups: Cgroups,
-    store: Store,
-    /// It is this manager's memory, while there is a real one.
-    stand_in: bool,
-    desired: svd_core::Desired,
-    warnings: Vec<String>,
-    above: Above,
-    /// Names of what the keeper is to let go, which may be asked of it only when the inventory was taken in.
-    obsolete: Vec<String>,
 }
 
 /// Runs the manager on this link to its keeper. Returns svd's exit code.
@@ -424,7 +385,7 @@ async fn open_store(place: &Place, boot: [u8; 16]) -> Result<(Store, svd_core::D
 }
 
 /// What the store has answered.
-fn stored<T>(answer: Result<Result<T, StoreError>, RecvError>) -> Result<T, BootError> {
+pub(super) fn stored<T>(answer: Result<Result<T, StoreError>, RecvError>) -> Result<T, BootError> {
     match answer {
         Ok(Ok(stored)) => Ok(stored),
         Ok(Err(error)) => Err(BootError::Other(error.to_string())),
@@ -493,170 +454,6 @@ fn group_id(name: &str) -> Result<u32, String> {
 fn control_groups(control: &ControlPlan) -> Result<ControlGroups, String> {
     let gid = |name: &Option<String>| name.as_deref().map(group_id).transpose();
     Ok(ControlGroups { socket: gid(&control.socket_group)?, read: gid(&control.read_group)? })
-}
-
-/// Puts everything together and runs the main loop.
-async fn live(args: &RunArgs, link: Link, mut inventory: Inventory, ground: Ground) -> Result<u8, BootError> {
-    let Ground {
-        settings,
-        listeners,
-        place,
-        groups,
-        control,
-        printed,
-        cgroups,
-        store,
-        stand_in,
-        desired,
-        warnings,
-        above,
-        obsolete: _,
-    } = ground;
-    let (log_events, logs_in) = mpsc::unbounded_channel();
-    let (inner, inner_in) = mpsc::unbounded_channel();
-    let (asks, asks_in) = mpsc::channel(256);
-    let (events, _) = broadcast::channel(1024);
-    let (version, version_in) = watch::channel(0);
-    let (end_api, api_end) = watch::channel(false);
-    let logs = Logs::start(place.logs(), log_events)
-        .map_err(|error| BootError::Other(format!("the log thread cannot be started: {error}")))?;
-    let terminal = Terminal::start(args.log_format, &settings.in_force().plan, &logs, printed, events.subscribe());
-    let handle = Handle { asks, events: events.clone(), version: version_in };
-    let access = Access { own_uid: svd_sys::process::uid(), socket_group: groups.socket, read_group: groups.read };
-    let jobs = stored(store.jobs().await)?;
-    let api = ApiState { handle, store: store.clone(), access, logs: logs.clone() };
-    control.set_nonblocking(true).map_err(|error| BootError::Link(error.into()))?;
-    let api = tokio::spawn(http::serve(control, api, api_end));
-    // Even wire numbers are the core's, odd ones side commands.
-    let last = inventory.last_spawn / 2;
-    let plan = settings.in_force().plan.clone();
-    // Where generations are told to run by a config that is gone, they run by the one in force.
-    let other = match (settings.other(), desired.boundaries.is_empty()) {
-        (Some(other), _) => Some(other.plan.clone()),
-        (None, false) => Some(plan.clone()),
-        (None, true) => None,
-    };
-    let notices = super::notices::outstanding(&store, &plan).await;
-    let mut app = App {
-        core: Core::new(plan, other, desired, SpawnId(last)),
-        link,
-        keeper: KeeperFacts {
-            boot: inventory.boot,
-            pid: inventory.keeper_pid,
-            manager_starts: inventory.manager_starts,
-            protocol: inventory.protocol,
-            features: inventory.keeper_features,
-            build: std::mem::take(&mut inventory.keeper_build),
-        },
-        settings,
-        place,
-        logs,
-        commits: Commits::new(store),
-        spawns: Spawns::new(),
-        ended_before: BTreeMap::new(),
-        sides: BTreeMap::new(),
-        next_side: last.saturating_mul(2).saturating_add(3),
-        notices,
-        messengers: BTreeMap::new(),
-        listeners,
-        weights: BTreeMap::new(),
-        names: BTreeMap::new(),
-        knocks: VecDeque::new(),
-        reloads: Reloads::default(),
-        ledger: inventory.named.remove(LEDGER).and_then(held_ledger),
-        not_intercepted: BTreeMap::new(),
-        cgroups: Arc::new(cgroups),
-        lacks: BTreeMap::new(),
-        fitting: Fitting::Idle,
-        own_ooms: OwnOoms::of(inventory.keeper_pid),
-        memory_watch: MemoryWatch::Off,
-        sweeper: Sweeper::new(inventory.keeper_pid, inner.clone()),
-        scan_due: false,
-        ops: BTreeMap::new(),
-        next_op: 0,
-        usage: UsageSampler::default(),
-        warnings,
-        dropping: BTreeMap::new(),
-        invalid: None,
-        inner,
-        events,
-        version,
-        queue: Default::default(),
-        watched: Watched::Off,
-        stopping: Stopping::No,
-        farewell: None,
-        wish: Wish::Changed,
-        host: Host::new(above),
-        upgrade: Upgrade::below(inventory.keeper_features),
-        wall: WallClock::default(),
-    };
-    let mode = safe_mode();
-    app.core.set_mode(mode);
-    if mode == Mode::Safe {
-        tracing::error!("{SAFE_MODE}");
-        app.warnings.insert(0, SAFE_MODE.to_owned());
-        app.commits.event(NewEvent {
-            time_ns: svd_sys::clock::now().real_ns,
-            kind: "manager.safe_mode".into(),
-            message: SAFE_MODE.into(),
-            ..NewEvent::default()
-        });
-    }
-    let zones = plan::zones(app.core.plan());
-    app.core.load_jobs(jobs, zones, wall());
-    if stand_in {
-        app.core.hold_jobs();
-    }
-    app.commits.event(begun(&inventory));
-    for found in inventory.spawns {
-        app.adopt(found)?;
-    }
-    app.clear_ledger();
-    app.notices.open();
-    app.tell_next()?;
-    if inventory.named.contains_key(STOPPING) {
-        let op = Op { words: "shutdown".into(), ..Op::default() };
-        app.order(op, Command::Shutdown { now: false })?;
-        app.stopping = Stopping::Inherited;
-    }
-    let socket = app.place.control();
-    let Ended { code, mut link } = app.run(Sources { asks: asks_in, inner: inner_in, logs: logs_in }).await?;
-    // Whoever asked for the end gets an answer. The API may already have ended by itself; both ways it is over.
-    let _ended = end_api.send(true);
-    let _late = tokio::time::timeout(API_END, api).await;
-    // Nobody answers there any more. A socket that somebody removed already is as good.
-    let _gone = std::fs::remove_file(socket);
-    terminal.finish(LAST_WORDS).await;
-    link.send(&Request::Exit { code }, Vec::new())?;
-    link.flush().await?;
-    // The keeper ends this process too, when it has taken the message in.
-    let _closed = tokio::time::timeout(LAST_WORDS, link.recv()).await;
-    Ok(code)
-}
-
-/// What everybody is told in safe mode.
-const SAFE_MODE: &str = "safe mode: managers crashed again and again, so this one keeps what runs and starts nothing; `svctl events` and \
-                         svd.log tell what the others said; `svctl upgrade` puts a sound svd in its place, or tries this one again";
-
-/// Whether the keeper has started this manager in safe mode.
-fn safe_mode() -> Mode {
-    if std::env::var_os(SAFE_MODE_VARIABLE).is_some() { Mode::Safe } else { Mode::Normal }
-}
-
-fn begun(inventory: &Inventory) -> NewEvent {
-    let before = match inventory.last_death {
-        // Only one that makes way for another build ends so.
-        Some(svd_wire::Exit::Code(0)) => "; the one before made way for it".to_owned(),
-        Some(exit) => format!("; the one before {}", exit_status(exit)),
-        None => String::new(),
-    };
-    NewEvent {
-        time_ns: svd_sys::clock::now().real_ns,
-        kind: if inventory.manager_starts > 1 { "manager.replaced".into() } else { "manager.started".into() },
-        pid: Some(svd_sys::process::pid()),
-        message: format!("manager number {} started{before}", inventory.manager_starts),
-        ..NewEvent::default()
-    }
 }
 
 fn told(error: LoadError) -> BootError {

@@ -20,6 +20,7 @@ mod knock;
 mod launch;
 mod leftovers;
 mod limits;
+mod live;
 mod metrics;
 mod notices;
 mod notified;
