@@ -354,10 +354,11 @@ fn a_process_cannot_write_where_it_must_not_and_has_a_tmp_of_its_own() {
     if !may.is_ok_and(|status| status.success()) {
         return skipped("mounts need root");
     }
-    // given: svd's own files are not in /tmp
-    let places = [env!("CARGO_TARGET_TMPDIR"), "/run"]
+    // given: svd's own files are not in /tmp, where a checkout may be
+    let places = ["/run", env!("CARGO_TARGET_TMPDIR")]
         .map(|dir| PathBuf::from(dir).join(format!("confined-{}", std::process::id())));
-    let root = places.into_iter().find(|root| std::fs::create_dir_all(root.join("data")).is_ok()).unwrap();
+    let outside = |root: &PathBuf| !root.starts_with("/tmp") && std::fs::create_dir_all(root.join("data")).is_ok();
+    let root = places.into_iter().find(outside).unwrap();
     let script =
         "for place in x data/x /tmp/svd-confined; do echo >$place && echo wrote $place; done 2>/dev/null; ls -A /tmp";
     let config = format!(
@@ -369,7 +370,7 @@ read_only = [\"/\"]\nread_write = [\"{0}/data\"]\n",
     // when
     let mut svd = Command::new(env!("CARGO_BIN_EXE_svd"));
     svd.arg("run").arg("-c").arg(root.join("Procfile.toml")).arg("--root").arg(root.join("root"));
-    let mut svd = svd.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let mut svd = Running(svd.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
     let svctl = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_svctl"));
         command.arg("--root").arg(root.join("root")).args(args).output().unwrap()
@@ -381,8 +382,18 @@ read_only = [\"/\"]\nread_write = [\"{0}/data\"]\n",
     assert_eq!(lines, ["data/x", "/tmp/svd-confined", "svd-confined"], "{said}");
     assert!(root.join("data/x").exists() && !PathBuf::from("/tmp/svd-confined").exists());
     assert!(svctl(&["shutdown"]).status.success());
-    assert_eq!(svd.wait().unwrap().code(), Some(0));
+    assert_eq!(svd.0.wait().unwrap().code(), Some(0));
     std::fs::remove_dir_all(root).unwrap();
+}
+
+/// Ends with the test, also with one that fails.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _status = self.0.wait();
+    }
 }
 
 #[test]
