@@ -315,9 +315,11 @@ fn the_path_of_a_unix_socket_that_was_handed_over_is_left_alone() {
     // when
     app.boot_with(with_descriptors(&above.command(&app), &[("web.socket", socket.as_fd())]));
     app.wait("web", "ready");
+    let old = svd_sys::pidfd::open(app.pid("web.1")).unwrap();
     kill(manager_of(&app));
     app.ok(&["restart", "web"]);
-    // then
+    // then: by the new one, once the old one, which ends in the middle of a greeting, accepts no more
+    assert!(common::wait_ended(old.as_fd(), common::DEADLINE));
     assert_eq!(greeting(UnixStream::connect(&path).unwrap()), app.pid("web.1").to_string());
     assert_eq!(files(), 1, "{:?}", std::fs::read_dir(path.parent().unwrap()).unwrap().flatten().collect::<Vec<_>>());
     assert_eq!(app.stop(), Some(0));
