@@ -159,3 +159,43 @@ fn metrics_can_be_switched_off_and_on_again_by_an_apply() {
     app.ok(&["apply"]);
     assert!(metrics(&app).contains_key("svd_warnings"));
 }
+
+#[test]
+fn jobs_are_counted_by_what_became_of_their_runs_and_tell_when_they_last_ended_and_come_next() {
+    // given
+    let app = App::start(
+        "[job.report]
+         run = \"exit 3\"
+         shell = true
+         schedule = \"every 1h\"
+         [job.idle]
+         run = \"true\"
+         schedule = \"every 1h\"
+         paused = true",
+    );
+    // when
+    for _ in 0..2 {
+        assert_eq!(app.svctl(&["run", "report", "--wait"]).code, Some(3));
+    }
+    // then
+    let found = metrics(&app);
+    for (series, value) in [
+        ("svd_job_runs_total{job=\"report\",result=\"failed\"}", 2.0),
+        ("svd_job_runs_total{job=\"report\",result=\"succeeded\"}", 0.0),
+        ("svd_job_running{job=\"report\"}", 0.0),
+        ("svd_job_waiting{job=\"report\"}", 0.0),
+        ("svd_job_missed_total{job=\"report\"}", 0.0),
+        ("svd_job_last_run_success{job=\"report\"}", 0.0),
+        ("svd_job_paused{job=\"report\"}", 0.0),
+        ("svd_job_paused{job=\"idle\"}", 1.0),
+    ] {
+        assert_eq!(found.get(series), Some(&value), "{series}\n{found:#?}");
+    }
+    let now = svd_sys::clock::now().real_ns as f64 / 1e9;
+    let (ended, next) =
+        (found["svd_job_last_run_end_seconds{job=\"report\"}"], found["svd_job_next_run_seconds{job=\"report\"}"]);
+    assert!(ended > now - 60.0 && ended <= now && next > now - 60.0 && next <= now + 3600.0, "{ended} {next}");
+    assert_eq!(next % 3600.0, 0.0, "on the hour");
+    assert!(!found.contains_key("svd_job_next_run_seconds{job=\"idle\"}"), "a paused one has no next run");
+    assert!(!found.contains_key("svd_job_last_run_end_seconds{job=\"idle\"}"), "nor has it ever run");
+}

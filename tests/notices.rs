@@ -102,7 +102,7 @@ fn a_webhook_is_posted_to_until_it_takes_the_event_and_is_told_in_order() {
     ));
     // when it refuses the first one twice
     let (head, first) = hooks.answer("500 No");
-    let (_, again) = hooks.answer("404 No");
+    let (_, again) = hooks.answer("503 No");
     let (_, third) = hooks.answer("200 OK");
     let (_, last) = hooks.answer("204 OK");
     // then

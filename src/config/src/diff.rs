@@ -133,6 +133,10 @@ fn changed_job(old: &JobPlan, new: &JobPlan) -> Vec<String> {
         ("history.age", old.history.age != new.history.age),
         ("success_exit", a.restart.success_exit != b.restart.success_exit),
         ("paused", old.paused != new.paused),
+        ("on_failure", old.hooks.failure != new.hooks.failure),
+        ("on_success", old.hooks.success != new.hooks.success),
+        ("on_missed", old.hooks.missed != new.hooks.missed),
+        ("ping", old.ping != new.ping),
     ]));
     keys
 }

@@ -29,6 +29,27 @@ pub(crate) const OWN: &[&str] = &[
 pub(crate) const OF_RUNS: &[&str] =
     &["SVD_APP", "SVD_ENVIRONMENT", "SVD_CONTROL", "SVD_JOB", "SVD_RUN", "SVD_ATTEMPT", "SVD_SCHEDULED"];
 
+/// Variables that a command gets that is told of an event. Not every event has all of them.
+pub(crate) const OF_EVENTS: &[&str] =
+    &["SVD_APP", "SVD_ENVIRONMENT", "SVD_CONTROL", "SVD_EVENT", "SVD_EVENT_ID", "SVD_TIME", "SVD_MESSAGE"];
+
+/// Variables that a command of a job gets that is told of a run.
+pub(crate) const OF_RUN_NEWS: &[&str] = &[
+    "SVD_APP",
+    "SVD_ENVIRONMENT",
+    "SVD_CONTROL",
+    "SVD_EVENT",
+    "SVD_EVENT_ID",
+    "SVD_TIME",
+    "SVD_MESSAGE",
+    "SVD_JOB",
+    "SVD_RUN",
+    "SVD_RESULT",
+    "SVD_EXIT",
+    "SVD_ATTEMPT",
+    "SVD_SCHEDULED",
+];
+
 /// Variables that svd gives to every process from the account it runs as, unless the config says otherwise.
 pub(crate) const ACCOUNT: &[&str] = &["HOME", "USER", "LOGNAME", "SHELL"];
 

@@ -56,10 +56,16 @@ pub const HAPPENINGS: &[Happening] = &[
         kinds: &["command.held"],
         when: "a command has failed and could not be taken back either",
     },
+    Happening { name: "job.started", kinds: &["job.started"], when: "a run of a job begins" },
     Happening {
         name: "job.failed",
         kinds: &["job.failed", "job.timed_out"],
         when: "a run of a job has failed or took too long, after all its attempts",
+    },
+    Happening {
+        name: "job.unknown",
+        kinds: &["job.unknown"],
+        when: "a run of a job has ended while nobody saw it, and its result is not known",
     },
     Happening { name: "job.succeeded", kinds: &["job.succeeded"], when: "a run of a job has succeeded" },
     Happening { name: "job.missed", kinds: &["job.missed"], when: "a run of a job was missed, and is not made up for" },

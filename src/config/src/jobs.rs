@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::document::Named;
 use crate::environment::{self, Known, OF_RUNS};
 use crate::field::{Field, Section};
+use crate::job_news::RawNews;
 use crate::plan::{
     CatchUp, CatchUpMode, ExecPlan, Handoff, HistoryPlan, JOB, JobPlan, Late, LogPlan, Overlap, ProcessPlan, ReadyBy,
     ReadyPlan, RecyclePlan, RestartLimit, RestartPlan, RestartWhen, Run, SchedulePlan, SuccessExit, UpdatePlan,
@@ -45,6 +46,7 @@ pub(crate) struct RawJob {
     pub age: Option<At<Duration>>,
     pub success_exit: Option<Vec<SuccessExit>>,
     pub paused: Option<At<bool>>,
+    pub news: RawNews,
 }
 
 /// A schedule and how it was written.
@@ -102,6 +104,7 @@ impl RawJob {
             age: within(&history, "age", Duration::from_secs(60), report),
             success_exit: get("success_exit").and_then(|f| process::success_exit(&f, report)),
             paused: get("paused").and_then(|f| f.boolean(report)),
+            news: RawNews::read(section, report),
         }
     }
 
@@ -126,6 +129,7 @@ impl RawJob {
             age: self.age.or(low.age),
             success_exit: self.success_exit.or(low.success_exit),
             paused: self.paused.or(low.paused),
+            news: self.news.over(low.news),
         }
     }
 
@@ -216,8 +220,13 @@ impl Resolver<'_> {
         let (backoff_min, backoff_max) = raw.backoff.unwrap_or((Duration::from_secs(10), Duration::from_secs(300)));
         let retries = raw.attempts.as_ref().map_or(0, |attempts| attempts.value);
         let label = format!("job.{name}");
+        let mut hooks = self.job_hooks(name, raw);
+        let ping = raw.news.ping.as_ref().and_then(|ping| self.ping(name, ping));
         let limits = self.limits(&label, &raw.process);
         let confine = self.confine(&label, &raw.process);
+        for hook in [&mut hooks.failure, &mut hooks.success, &mut hooks.missed].into_iter().flatten() {
+            hook.exec.confine = confine.clone();
+        }
         let input = raw.stdin.as_ref().map(|text| text.value.clone());
         let process = ProcessPlan {
             name: format!("{JOB}{name}"),
@@ -275,6 +284,8 @@ impl Resolver<'_> {
                 age: value(&raw.age, 30 * 86_400),
             },
             paused: raw.paused.as_ref().is_some_and(|paused| paused.value),
+            hooks,
+            ping,
         })
     }
 

@@ -21,6 +21,7 @@ mod grace;
 mod handoff;
 pub mod happenings;
 pub mod import;
+mod job_news;
 mod jobs;
 pub mod keys;
 mod listeners;

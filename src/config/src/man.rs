@@ -372,6 +372,36 @@ The command gets the variables of this file and SVD_APP, SVD_ENVIRONMENT and SVD
 (1) and
 .B SVD_SCHEDULED
 (the instant, as 2026\-11\-25T06:30:00.000Z; empty where none is stood for).
+.SH HOOKS AND PINGS OF JOBS
+.IR on_failure ,
+.I on_success
+and
+.I on_missed
+are run once for each run, after its last attempt, as the job's user, in its directory and with its variables, and besides with those of
+NOTIFICATIONS and
+.BR SVD_JOB ,
+.B SVD_RUN
+and
+.B SVD_RESULT
+(succeeded, failed, timed\-out, unknown or missed);
+.B SVD_EXIT
+(a code, or a signal such as SIGKILL),
+.B SVD_ATTEMPT
+and
+.B SVD_SCHEDULED
+where they are known. The event is on standard input as for
+.IR notify.run .
+Hooks of a job come one after the other, in the order of its runs, and hold up neither the job nor the hooks of others. What one prints, and that it
+failed, is in
+.BR "svctl events" .
+unknown is the result of a run whose end nobody saw, such as one that a power cut ended.
+.PP
+.I ping
+posts a line of text about the run. With one address, begin and failure go to the same address with /start and /fail behind its path, which is what
+healthchecks.io and those like it want; a table says each by itself. A ping is tried again for ten minutes (that of the begin for half a minute),
+unless the answer is one that no other try would change, such as 404. A stop by hand and a run that was skipped are neither success nor failure, and
+ping nobody. A service that waits for the ping of success tells people when a job, svd or the whole machine is silent: what no hook on the
+machine can do.
 "#;
 
 const PRESETS: &str = "\

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::environment::Known;
+use crate::environment::{Known, OF_EVENTS};
 use crate::field::{Field, Section};
 use crate::happenings::{HAPPENINGS, Happening, happening};
 use crate::plan::{HookPlan, NoticePlan, Url, WebhookPlan};
@@ -16,16 +16,12 @@ use crate::values;
 use crate::words;
 
 /// The longest that a command may be given.
-const LONGEST_HOOK: Duration = Duration::from_secs(3600);
+pub(crate) const LONGEST_HOOK: Duration = Duration::from_secs(3600);
 /// The longest that one try by HTTP may be given.
-const LONGEST_TRY: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_TRY: Duration = Duration::from_secs(60);
 /// What both have when nothing is said.
 const HOOK: Duration = Duration::from_secs(30);
-const TRY: Duration = Duration::from_secs(10);
-
-/// Variables of a command that tells of an event. Not every event has all of them.
-const OF_EVENTS: &[&str] =
-    &["SVD_APP", "SVD_ENVIRONMENT", "SVD_CONTROL", "SVD_EVENT", "SVD_EVENT_ID", "SVD_TIME", "SVD_MESSAGE"];
+pub(crate) const TRY: Duration = Duration::from_secs(10);
 
 /// The keys that were given.
 #[derive(Clone, Debug, Default)]
@@ -142,7 +138,8 @@ impl Resolver<'_> {
             let help = "a webhook has its own: webhook = { url = \"…\", timeout = \"10s\" }";
             self.report.problem_with(timeout.span, "\"timeout\" in [notify] means nothing without \"run\"", help);
         }
-        let hook = raw.run.as_ref().map(|run| self.hook("\"run\" in [notify]", run, &raw.timeout, &Raw::default()));
+        let hook =
+            raw.run.as_ref().map(|run| self.hook("\"run\" in [notify]", run, &raw.timeout, &Raw::default(), OF_EVENTS));
         let webhook = raw.webhook.as_ref().map(|webhook| self.webhook(webhook));
         Some(NoticePlan {
             events: raw.events.iter().map(|event| event.value.name).collect(),
@@ -158,19 +155,15 @@ impl Resolver<'_> {
         run: &At<RawRun>,
         timeout: &Option<At<Duration>>,
         raw: &Raw,
+        given: &'static [&'static str],
     ) -> Option<HookPlan> {
         let variables = crate::environment::own(raw, &mut self.files, &mut self.report);
         let mut env: BTreeMap<String, String> =
             self.shared.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect();
         env.extend(variables.iter().map(|(name, value)| (name.clone(), value.value.clone())));
         let shared = std::mem::take(&mut self.shared);
-        let known = Known {
-            own: &variables,
-            shared: &shared,
-            keep_env: raw.keep_env.as_deref(),
-            sources: self.sources,
-            given: OF_EVENTS,
-        };
+        let known =
+            Known { own: &variables, shared: &shared, keep_env: raw.keep_env.as_deref(), sources: self.sources, given };
         let run = self.probe(title, run, &known);
         self.shared = shared;
         let timeout = timeout.as_ref().map_or(HOOK, |timeout| timeout.value);

@@ -9,7 +9,7 @@ use std::time::Duration;
 mod job;
 mod notify;
 
-pub use job::{CatchUp, CatchUpMode, HistoryPlan, JobPlan, Overlap, SchedulePlan};
+pub use job::{CatchUp, CatchUpMode, HistoryPlan, JobHooks, JobPlan, Overlap, PingPlan, SchedulePlan};
 pub use notify::{HookPlan, NoticePlan, Scheme, Url, WebhookPlan};
 
 /// All that one svd runs.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ProcessPlan;
+use super::{HookPlan, ProcessPlan, Url};
 use crate::schedule::Schedule;
 
 /// A command that runs by a schedule.
@@ -29,6 +29,34 @@ pub struct JobPlan {
     pub history: HistoryPlan,
     /// It does not run by its schedule, unless people have said otherwise.
     pub paused: bool,
+    /// Commands that are told of what became of its runs.
+    pub hooks: JobHooks,
+    /// Addresses that are told of its runs.
+    pub ping: Option<PingPlan>,
+}
+
+/// Commands that are told of what became of runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobHooks {
+    /// `on_failure`.
+    pub failure: Option<HookPlan>,
+    /// `on_success`.
+    pub success: Option<HookPlan>,
+    /// `on_missed`.
+    pub missed: Option<HookPlan>,
+}
+
+/// Addresses that are told of runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PingPlan {
+    /// When one begins.
+    pub start: Option<Url>,
+    /// When one has succeeded.
+    pub success: Option<Url>,
+    /// When one has failed.
+    pub failure: Option<Url>,
+    /// So long may one try take.
+    pub timeout: Duration,
 }
 
 impl JobPlan {

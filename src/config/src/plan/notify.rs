@@ -102,6 +102,16 @@ impl Url {
         Ok(Url { scheme, host: host.to_owned(), port, path })
     }
 
+    /// The same address with one more part at the end of its path, before what is asked.
+    #[must_use]
+    pub fn below(&self, part: &str) -> Url {
+        let (path, asked) = match self.path.split_once('?') {
+            Some((path, asked)) => (path, format!("?{asked}")),
+            None => (self.path.as_str(), String::new()),
+        };
+        Url { path: format!("{}/{part}{asked}", path.trim_end_matches('/')), ..self.clone() }
+    }
+
     /// What stands in the Host header.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };

@@ -118,6 +118,11 @@ impl RunResult {
         (RunResult::Unknown, "unknown"),
     ];
 
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = RunResult> {
+        RunResult::ALL.iter().map(|(result, _)| *result)
+    }
+
     /// The word of store and API.
     pub fn word(self) -> &'static str {
         RunResult::ALL.iter().find(|(result, _)| *result == self).map_or("unknown", |(_, word)| word)

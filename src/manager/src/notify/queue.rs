@@ -6,18 +6,23 @@
 //! The mark is the number of the last event before which nothing is outstanding. It is stored, and a later manager begins
 //! behind it: so an event is told at least once, and one that was told is told again only when the manager dies between.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use svd_api as api;
 use svd_config::Plan;
-use svd_config::happenings::happening_of;
-use svd_config::plan::{HookPlan, WebhookPlan};
+use svd_config::happenings::{HAPPENINGS, Happening, happening_of};
+use svd_config::plan::{HookPlan, JOB, JobPlan, PingPlan, Url, WebhookPlan};
 
 /// So many wait for one place; what comes then is dropped.
 const MOST_WAITING: usize = 1000;
 /// So many commands run at once.
 const MOST_COMMANDS: usize = 8;
+
+/// Before the name of a job, in the word of those who are pinged.
+const PING: &str = "ping:";
 
 /// Whom to tell. Each place is told of one event at a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,20 +31,33 @@ pub enum Place {
     Command,
     /// `notify.webhook`.
     Webhook,
+    /// The commands of a job that are told of its runs.
+    JobCommand(String),
+    /// The addresses of a job that are told of its runs.
+    JobPing(String),
 }
 
 impl Place {
-    /// In a word, for tags and metrics.
-    pub fn word(&self) -> &'static str {
+    /// In a word, for tags and metrics: `command`, `webhook`, `job:NAME` or `ping:NAME`.
+    pub fn word(&self) -> Cow<'static, str> {
         match self {
-            Place::Command => "command",
-            Place::Webhook => "webhook",
+            Place::Command => "command".into(),
+            Place::Webhook => "webhook".into(),
+            Place::JobCommand(job) => format!("{JOB}{job}").into(),
+            Place::JobPing(job) => format!("{PING}{job}").into(),
         }
     }
 
     /// Reads the word.
     pub fn of_word(word: &str) -> Option<Place> {
-        [Place::Command, Place::Webhook].into_iter().find(|place| place.word() == word)
+        match word {
+            "command" => Some(Place::Command),
+            "webhook" => Some(Place::Webhook),
+            word => match word.strip_prefix(JOB) {
+                Some(job) => Some(Place::JobCommand(job.to_owned())),
+                None => word.strip_prefix(PING).map(|job| Place::JobPing(job.to_owned())),
+            },
+        }
     }
 }
 
@@ -50,6 +68,15 @@ pub enum How {
     Run(Box<HookPlan>),
     /// It is posted.
     Post(WebhookPlan),
+    /// It is posted that a run begins, or how it ended.
+    Ping {
+        /// Where.
+        url: Url,
+        /// So long may one try take.
+        timeout: Duration,
+        /// What is worth little when it comes late.
+        start: bool,
+    },
 }
 
 /// One event for one place.
@@ -199,30 +226,83 @@ impl Notices {
     }
 
     /// How many wait or are being told, and what has come of others, for each place.
-    pub fn counters(&self) -> impl Iterator<Item = (&'static str, usize, Counters)> {
+    pub fn counters(&self) -> impl Iterator<Item = (String, usize, Counters)> {
         self.places.iter().map(|(place, queue)| {
-            (place.word(), queue.waiting.len() + usize::from(queue.given.is_some()), queue.counters)
+            (place.word().into_owned(), queue.waiting.len() + usize::from(queue.given.is_some()), queue.counters)
         })
     }
 }
 
 fn is_command(place: &Place) -> bool {
     match place {
-        Place::Command => true,
-        Place::Webhook => false,
+        Place::Command | Place::JobCommand(_) => true,
+        Place::Webhook | Place::JobPing(_) => false,
     }
+}
+
+/// The kinds of history that the plan has somebody told of.
+pub fn kinds(plan: &Plan) -> Vec<String> {
+    let of_jobs: BTreeSet<&str> = plan.jobs.iter().flat_map(kinds_of).collect();
+    let told = |happening: &&Happening| plan.notify.as_ref().is_some_and(|told| told.events.contains(&happening.name));
+    let named: BTreeSet<&str> =
+        HAPPENINGS.iter().filter(told).flat_map(|happening| happening.kinds.iter().copied()).collect();
+    named.union(&of_jobs).map(|kind| (*kind).to_owned()).collect()
+}
+
+const BEGINS: &[&str] = &["job.started"];
+const SUCCEEDS: &[&str] = &["job.succeeded"];
+const FAILS: &[&str] = &["job.failed", "job.timed_out", "job.unknown"];
+const IS_MISSED: &[&str] = &["job.missed"];
+
+fn kinds_of(job: &JobPlan) -> Vec<&'static str> {
+    let ping = |url: fn(&PingPlan) -> &Option<Url>| job.ping.as_ref().is_some_and(|ping| url(ping).is_some());
+    let told = [
+        (BEGINS, ping(|ping| &ping.start)),
+        (SUCCEEDS, job.hooks.success.is_some() || ping(|ping| &ping.success)),
+        (FAILS, job.hooks.failure.is_some() || ping(|ping| &ping.failure)),
+        (IS_MISSED, job.hooks.missed.is_some()),
+    ];
+    told.into_iter().filter(|(_, told)| *told).flat_map(|(kinds, _)| kinds.iter().copied()).collect()
 }
 
 /// Whom the plan has told of an event.
 fn notices(event: &Arc<api::Event>, plan: &Plan) -> Vec<Notice> {
-    let (Some(notify), Some(happening)) = (&plan.notify, happening_of(&event.kind)) else { return Vec::new() };
-    if !notify.events.contains(&happening.name) {
-        return Vec::new();
+    let mut told = Vec::new();
+    if let (Some(notify), Some(happening)) = (&plan.notify, happening_of(&event.kind))
+        && notify.events.contains(&happening.name)
+    {
+        let command = notify.hook.as_ref().map(|hook| (Place::Command, How::Run(Box::new(hook.clone()))));
+        let webhook = notify.webhook.as_ref().map(|webhook| (Place::Webhook, How::Post(webhook.clone())));
+        let notice = |(place, how)| Notice { event: event.clone(), name: happening.name, place, how };
+        told.extend([command, webhook].into_iter().flatten().map(notice));
     }
-    let command = notify.hook.as_ref().map(|hook| (Place::Command, How::Run(Box::new(hook.clone()))));
-    let webhook = notify.webhook.as_ref().map(|webhook| (Place::Webhook, How::Post(webhook.clone())));
-    let notice = |(place, how)| Notice { event: event.clone(), name: happening.name, place, how };
-    [command, webhook].into_iter().flatten().map(notice).collect()
+    let job = event.process.as_deref().and_then(|name| name.strip_prefix(JOB)).and_then(|name| plan.job(name));
+    told.extend(job.map(|job| notices_of_run(event, job)).unwrap_or_default());
+    told
+}
+
+/// Whom a job has told of one of its runs.
+fn notices_of_run(event: &Arc<api::Event>, job: &JobPlan) -> Vec<Notice> {
+    let kind = event.kind.as_str();
+    let (hook, url) = if BEGINS.contains(&kind) {
+        (&None, job.ping.as_ref().and_then(|ping| ping.start.as_ref()))
+    } else if SUCCEEDS.contains(&kind) {
+        (&job.hooks.success, job.ping.as_ref().and_then(|ping| ping.success.as_ref()))
+    } else if FAILS.contains(&kind) {
+        (&job.hooks.failure, job.ping.as_ref().and_then(|ping| ping.failure.as_ref()))
+    } else if IS_MISSED.contains(&kind) {
+        (&job.hooks.missed, None)
+    } else {
+        return Vec::new();
+    };
+    let name = happening_of(kind).map_or("job.unknown", |happening| happening.name);
+    let command = hook.as_ref().map(|hook| (Place::JobCommand(job.name.clone()), How::Run(Box::new(hook.clone()))));
+    let ping = url.zip(job.ping.as_ref()).map(|(url, ping)| {
+        let how = How::Ping { url: url.clone(), timeout: ping.timeout, start: BEGINS.contains(&kind) };
+        (Place::JobPing(job.name.clone()), how)
+    });
+    let notice = |(place, how)| Notice { event: event.clone(), name, place, how };
+    [command, ping].into_iter().flatten().map(notice).collect()
 }
 
 #[cfg(test)]

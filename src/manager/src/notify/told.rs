@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use svd_api as api;
+use svd_config::plan::JOB;
 
 /// What a command reads and a webhook is sent.
 #[derive(Serialize)]
@@ -33,6 +34,12 @@ pub fn variables(name: &str, entry: &api::Event) -> Vec<(&'static str, String)> 
     ];
     variables.extend(entry.process.clone().map(|process| ("SVD_PROCESS", process)));
     variables.extend(entry.instance.clone().map(|instance| ("SVD_INSTANCE", instance)));
+    if let Some(job) = entry.process.as_deref().and_then(|process| process.strip_prefix(JOB)) {
+        variables.push(("SVD_JOB", job.to_owned()));
+        let run = entry.instance.as_deref().and_then(|instance| instance.rsplit_once('.'));
+        variables.extend(run.map(|(_, run)| ("SVD_RUN", run.to_owned())));
+        variables.extend(entry.kind.strip_prefix("job.").map(|result| ("SVD_RESULT", result.replace('_', "-"))));
+    }
     variables.extend(entry.exit.as_ref().and_then(ended).map(|exit| ("SVD_EXIT", exit)));
     variables
 }

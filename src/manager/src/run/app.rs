@@ -113,6 +113,8 @@ pub struct App {
     pub(super) lacks: BTreeMap<String, Vec<String>>,
     pub(super) fitting: Fitting,
     pub(super) own_ooms: OwnOoms,
+    /// How many runs of each job have come to each result since this manager began.
+    pub(super) run_counts: BTreeMap<(String, &'static str), u64>,
     pub(super) memory_watch: MemoryWatch,
     pub(super) sweeper: Sweeper,
     pub(super) scan_due: bool,

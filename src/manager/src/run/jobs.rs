@@ -41,6 +41,7 @@ impl App {
             (RunNews::Begun(_), _) => ("job.started".to_owned(), format!("{} begins{}", run.id, for_instant(run))),
             (RunNews::Ended(_), result) => {
                 let result = result.unwrap_or(RunResult::Unknown);
+                *self.run_counts.entry((run.job.to_string(), result.word())).or_default() += 1;
                 (format!("job.{}", result.word().replace('-', "_")), ended(run, result))
             }
         };
@@ -88,6 +89,17 @@ impl App {
             ("SVD_ATTEMPT".to_owned(), self.core.attempt_of(name).to_string()),
             ("SVD_SCHEDULED".to_owned(), run.scheduled.map(instant).unwrap_or_default()),
         ]
+    }
+
+    /// What a hook is told of a run besides its event, as long as no later run of its job is over.
+    pub(super) fn told_of_run(&self, event: &api::Event) -> Vec<(&'static str, String)> {
+        let name = event.instance.as_deref().and_then(|instance| instance.strip_prefix(JOB)?.rsplit_once('.'));
+        let Some((job, id)) = name else { return Vec::new() };
+        let latest = self.core.job(job).and_then(|view| view.latest);
+        let Some(run) = latest.filter(|run| id.parse() == Ok(run.id.0)) else { return Vec::new() };
+        let mut told = vec![("SVD_ATTEMPT", run.attempts.to_string())];
+        told.extend(run.scheduled.map(|at| ("SVD_SCHEDULED", instant(at))));
+        told
     }
 
     /// All jobs, as the API shows them.

@@ -139,6 +139,7 @@ pub(super) async fn live(
         lacks: BTreeMap::new(),
         fitting: Fitting::Idle,
         own_ooms: OwnOoms::of(inventory.keeper_pid),
+        run_counts: BTreeMap::new(),
         memory_watch: MemoryWatch::Off,
         sweeper: Sweeper::new(inventory.keeper_pid, inner.clone()),
         scan_due: false,

@@ -2,7 +2,7 @@
 //! are the only labels that are not from a closed list.
 
 use svd_config::plan::ListenAddress;
-use svd_core::{InstanceView, Seat, State};
+use svd_core::{InstanceView, JobView, Phase, RunResult, Seat, State, Wall};
 
 use super::app::App;
 use crate::exposition::{Exposition, Type};
@@ -31,6 +31,7 @@ impl App {
         let mut text = Exposition::default();
         self.metrics_of_svd(&mut text);
         self.metrics_of_processes(&mut text);
+        self.metrics_of_jobs(&mut text);
         self.metrics_of_listeners(&mut text);
         self.metrics_of_output(&mut text);
         self.metrics_of_notices(&mut text);
@@ -98,6 +99,64 @@ impl App {
         }
     }
 
+    fn metrics_of_jobs(&self, text: &mut Exposition) {
+        let jobs: Vec<JobView<'_>> = self.core.jobs().collect();
+        let seconds = |wall: Wall| (wall.0 / 1_000_000) as f64 / 1_000.0;
+        let mut family = text.family("svd_job_running", Type::Gauge, "Runs in progress.");
+        for job in &jobs {
+            let running = job.open.iter().filter(|(run, _)| run.phase == Phase::Begun).count();
+            family.count(&[("job", &job.plan.name)], running as u64);
+        }
+        let mut family = text.family("svd_job_waiting", Type::Gauge, "Runs that wait for another one to end.");
+        for job in &jobs {
+            let waiting = job.open.iter().filter(|(run, _)| run.phase == Phase::Queued).count();
+            family.count(&[("job", &job.plan.name)], waiting as u64);
+        }
+        let mut family = text.family("svd_job_paused", Type::Gauge, "Whether it does not run by its schedule: 1 or 0.");
+        for job in &jobs {
+            family.count(&[("job", &job.plan.name)], u64::from(job.paused));
+        }
+        let next = "When it runs next by its schedule, in seconds since 1970.";
+        let mut family = text.family("svd_job_next_run_seconds", Type::Gauge, next);
+        for (job, next) in jobs.iter().filter_map(|job| Some((job, job.next?))) {
+            family.sample(&[("job", &job.plan.name)], seconds(next));
+        }
+        let missed = "Instants of its schedule that were missed and not made up for.";
+        let mut family = text.family("svd_job_missed_total", Type::Counter, missed);
+        for job in &jobs {
+            family.count(&[("job", &job.plan.name)], job.missed);
+        }
+        let over = "Runs that are over, by their result, since this manager began.";
+        let mut family = text.family("svd_job_runs_total", Type::Counter, over);
+        for job in &jobs {
+            for result in RunResult::all() {
+                let key = (job.plan.name.clone(), result.word());
+                let count = self.run_counts.get(&key).copied().unwrap_or(0);
+                family.count(&[("job", &job.plan.name), ("result", result.word())], count);
+            }
+        }
+        let latest = || jobs.iter().filter_map(|job| Some((job, job.latest?)));
+        let mut family = text.family(
+            "svd_job_last_run_success",
+            Type::Gauge,
+            "Whether its last run that is over has succeeded: 1 or 0.",
+        );
+        for (job, run) in latest() {
+            family.count(&[("job", &job.plan.name)], u64::from(run.result() == Some(RunResult::Succeeded)));
+        }
+        let mut family =
+            text.family("svd_job_last_run_end_seconds", Type::Gauge, "When that was over, in seconds since 1970.");
+        for (job, at) in latest().filter_map(|(job, run)| Some((job, run.ended?))) {
+            family.sample(&[("job", &job.plan.name)], seconds(at));
+        }
+        let mut family = text.family("svd_job_last_run_duration_seconds", Type::Gauge, "How long it took.");
+        for (job, run) in latest() {
+            if let (Some(started), Some(ended)) = (run.started, run.ended) {
+                family.sample(&[("job", &job.plan.name)], ended.since(started).as_secs_f64());
+            }
+        }
+    }
+
     fn metrics_of_listeners(&self, text: &mut Exposition) {
         let mut family = text.family("svd_listener_held", Type::Gauge, "Whether svd holds the socket: 1 or 0.");
         for process in &self.core.plan().processes {
@@ -129,7 +188,7 @@ impl App {
         let mut family =
             text.family("svd_notices_waiting", Type::Gauge, "Events of which a place is to be told, or is being told.");
         for (place, waiting, _) in self.notices.counters() {
-            family.count(&[("place", place)], waiting as u64);
+            family.count(&[("place", &place)], waiting as u64);
         }
         let mut family = text.family(
             "svd_notices_total",
@@ -139,7 +198,7 @@ impl App {
         for (place, _, counters) in self.notices.counters() {
             let results = [("told", counters.told), ("failed", counters.failed), ("dropped", counters.dropped)];
             for (result, count) in results {
-                family.count(&[("place", place), ("result", result)], count);
+                family.count(&[("place", &place), ("result", result)], count);
             }
         }
     }

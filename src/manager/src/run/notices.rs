@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use svd_api as api;
 use svd_config::Plan;
-use svd_config::happenings::HAPPENINGS;
+use svd_config::plan::WebhookPlan;
 use svd_core::{InstanceName, SpawnId, Sweep};
 use svd_wire::{Exit, Life, Request, SpawnError};
 use tokio::io::Interest;
@@ -21,7 +21,7 @@ use super::app::App;
 use super::launch::explain;
 use super::reports::exit_status;
 use super::sweep::Main;
-use crate::notify::{self, Given, How, Notice, Notices, Place, Post};
+use crate::notify::{self, Given, How, Notice, Notices, Patience, Place, Post};
 use crate::seam::{LinkError, Purpose, Tag};
 use crate::store::{EventQuery, NewEvent, Store};
 
@@ -79,9 +79,10 @@ pub async fn outstanding(store: &Store, plan: &Plan) -> Notices {
         Err(_ended) => return Notices::new(i64::MAX),
     };
     let mut notices = Notices::new(mark);
-    let Some(told) = &plan.notify else { return notices };
-    let kinds = HAPPENINGS.iter().filter(|happening| told.events.contains(&happening.name));
-    let kinds = kinds.flat_map(|happening| happening.kinds).map(|kind| (*kind).to_owned()).collect();
+    let kinds = notify::kinds(plan);
+    if kinds.is_empty() {
+        return notices;
+    }
     let query = EventQuery { after_id: Some(mark), limit: MOST_TAKEN_UP, kinds, ..EventQuery::default() };
     let Ok(Ok(events)) = store.events(query).await else { return notices };
     let oldest = svd_sys::clock::now().real_ns.saturating_sub(u64::try_from(STALE.as_nanos()).unwrap_or(u64::MAX));
@@ -109,13 +110,17 @@ impl App {
             match &notice.how {
                 How::Run(_) => self.start_messenger(notice)?,
                 How::Post(to) => {
-                    let post = Post { to: to.clone(), body: self.told_of(&notice).into() };
-                    let inner = self.inner.clone();
-                    tokio::spawn(async move {
-                        let told = notify::deliver(post).await;
-                        // A closed channel means that the manager is ending.
-                        let _ending = inner.send(Inner::Posted(Box::new(notice), told));
-                    });
+                    let body = self.told_of(&notice).into();
+                    let post =
+                        Post { to: to.clone(), body, content_type: "application/json", patience: Patience::Hour };
+                    self.post(notice, post);
+                }
+                How::Ping { url, timeout, start } => {
+                    let to = WebhookPlan { url: url.clone(), headers: Vec::new(), timeout: *timeout };
+                    let run = notice.event.instance.as_deref().unwrap_or_default();
+                    let body = format!("{run}: {}\n", notice.event.message).into();
+                    let patience = if *start { Patience::HalfMinute } else { Patience::TenMinutes };
+                    self.post(notice, Post { to, body, content_type: "text/plain; charset=utf-8", patience });
                 }
             }
         }
@@ -123,6 +128,15 @@ impl App {
             self.commits.notified(mark);
         }
         Ok(())
+    }
+
+    fn post(&self, notice: Notice, post: Post) {
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            let told = notify::deliver(post).await;
+            // A closed channel means that the manager is ending.
+            let _ending = inner.send(Inner::Posted(Box::new(notice), told));
+        });
     }
 
     fn told_of(&self, notice: &Notice) -> Vec<u8> {
@@ -135,7 +149,12 @@ impl App {
         self.notices.done(notice, told.is_ok());
         if let Err(why) = told {
             let Notice { name, event, .. } = notice;
-            self.history("notify.failed", format!("nobody could be told of {name} (event {}): {why}", event.id));
+            let whom = match &notice.place {
+                Place::Command | Place::Webhook => "nobody".to_owned(),
+                Place::JobCommand(job) => format!("the hook of job {job}"),
+                Place::JobPing(job) => format!("the ping of job {job}"),
+            };
+            self.history("notify.failed", format!("{whom} could not be told of {name} (event {}): {why}", event.id));
         }
         self.tell_next()
     }
@@ -152,13 +171,14 @@ impl App {
         let boot: String = self.keeper.boot.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let cookie = format!("{boot}-n{id}");
         let (plan, dirs) = (self.core.plan().clone(), self.dirs());
-        let variables = notify::variables(notice.name, &notice.event);
+        let mut variables = notify::variables(notice.name, &notice.event);
+        variables.extend(self.told_of_run(&notice.event));
         let made = self.surroundings(&plan, &dirs).notice(&hook.exec, &cookie, variables, &self.told_of(&notice));
         let (mut spec, fds, output) = match made {
             Ok(made) => made,
             Err(failure) => return self.told(&notice, Err(failure.message)),
         };
-        let purpose = Purpose::Notice { event: notice.event.id, place: notice.place.word().to_owned() };
+        let purpose = Purpose::Notice { event: notice.event.id, place: notice.place.word().into_owned() };
         let instance = InstanceName::new(notice.event.process.clone().unwrap_or_default(), 0);
         spec.tag = Tag { instance, purpose, cookie: cookie.clone(), listens: None, ooms: None }.encode();
         self.later(hook.timeout, Inner::NoticeLate(id));
@@ -224,7 +244,7 @@ impl App {
         let Some(notice) = messenger.notice else { return Ok(()) };
         let (program, cwd) = match &notice.how {
             How::Run(hook) => (command(hook), hook.exec.cwd.clone()),
-            How::Post(_) => return Ok(()),
+            How::Post(_) | How::Ping { .. } => return Ok(()),
         };
         let why = explain(error, program.as_ref(), &cwd).message;
         self.told(&notice, Err(why))
@@ -318,7 +338,7 @@ impl App {
         let notice = Place::of_word(place).and_then(|place| self.notices.resume(&place, event));
         let timeout = match notice.as_ref().map(|notice| &notice.how) {
             Some(How::Run(hook)) => hook.timeout,
-            Some(How::Post(_)) | None => Duration::ZERO,
+            Some(How::Post(_) | How::Ping { .. }) | None => Duration::ZERO,
         };
         let output = output.map(|output| self.listen_to(id, output));
         let messenger = Messenger { notice, cookie, pid: None, stage: Stage::Runs, output, said: None, ended: None };
