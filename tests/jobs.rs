@@ -225,3 +225,43 @@ fn a_schedule_that_never_matches_is_refused_by_check_with_its_place() {
     assert_eq!(reply.code, Some(2));
     assert!(reply.err.contains("Procfile.toml:3:17: ") && reply.err.contains("have no day 30"), "{reply:?}");
 }
+
+/// The file of a zone that is always so many hours ahead of UTC (RFC 8536, version 2).
+fn zone_file(hours: i32) -> Vec<u8> {
+    let mut block = b"TZif2".to_vec();
+    block.extend([0; 15]);
+    for count in [0_u32, 0, 0, 0, 1, 4] {
+        block.extend(count.to_be_bytes());
+    }
+    block.extend((hours * 3600).to_be_bytes());
+    block.extend(*b"\0\0AAA\0");
+    let mut file = [block.clone(), block].concat();
+    file.extend(format!("\n<{hours:+03}>{}\n", -hours).bytes());
+    file
+}
+
+#[test]
+fn jobs_go_by_new_data_of_their_zone_as_soon_as_it_is_on_disk() {
+    // given
+    let mut app = App::new("[job.noon]\nrun = \"true\"\nschedule = \"0 12 * * *\"\ntimezone = \"Europe/Berlin\"\n");
+    let zones = app.path("zones/Europe");
+    std::fs::create_dir_all(&zones).unwrap();
+    std::fs::write(zones.join("Berlin"), zone_file(5)).unwrap();
+    let mut command = app.command();
+    command.env("TZDIR", app.path("zones"));
+    app.boot_with(command);
+    let next = |status: &Value| job(status, "noon")["next"].as_str().map(str::to_owned);
+    app.until("the next run", |status| next(status)?.ends_with("T07:00:00.000Z").then_some(()));
+    // when it is replaced as packages do it
+    std::fs::write(zones.join("Berlin.new"), zone_file(-2)).unwrap();
+    std::fs::rename(zones.join("Berlin.new"), zones.join("Berlin")).unwrap();
+    // then
+    app.until("another next run", |status| next(status)?.ends_with("T14:00:00.000Z").then_some(()));
+    let told = app.events().into_iter().find(|event| event["kind"] == "jobs.zones_changed").expect("it is told");
+    assert_eq!(told["message"], "jobs go by new data of Europe/Berlin");
+    // and a manager that comes later hears of changes, too
+    kill_manager(&app);
+    app.until("another manager", |status| (status["svd"]["manager_starts"] == 2).then_some(()));
+    std::fs::write(zones.join("Berlin"), zone_file(5)).unwrap();
+    app.until("the first next run", |status| next(status)?.ends_with("T07:00:00.000Z").then_some(()));
+}

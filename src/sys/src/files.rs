@@ -29,6 +29,28 @@ pub fn watch_names(file: &Path) -> io::Result<OwnedFd> {
     Ok(watch)
 }
 
+/// A descriptor that becomes readable when a file in one of these directories is written, made, moved there or taken away
+/// (inotify(7)); close-on-exec, non-blocking. Directories below them are not looked into, and those that do not exist are left
+/// out. ENOSPC or EMFILE at the user's limit of watches.
+pub fn watch_directories<'p>(directories: impl Iterator<Item = &'p Path>) -> io::Result<OwnedFd> {
+    const CHANGES: u32 =
+        libc::IN_CLOSE_WRITE | libc::IN_CREATE | libc::IN_MOVED_TO | libc::IN_DELETE | libc::IN_ONLYDIR;
+    // SAFETY: no pointers.
+    let raw = cvt(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) })?;
+    // SAFETY: just created, owned by nobody else.
+    let watch = unsafe { OwnedFd::from_raw_fd(raw) };
+    for directory in directories {
+        let path = CString::new(directory.as_os_str().as_bytes()).map_err(|_| errno(libc::EINVAL))?;
+        // SAFETY: a NUL-terminated path.
+        match cvt(unsafe { libc::inotify_add_watch(raw, path.as_ptr(), CHANGES) }) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(watch)
+}
+
 /// What is at a path, of any kind, a symbolic link itself included, held fast without being opened (`O_PATH`, open(2)): what is
 /// asked and changed by way of this is of that very file, whatever becomes of the path. It cannot be read or written.
 pub fn pin(path: &Path) -> io::Result<File> {

@@ -28,6 +28,7 @@ use super::sweep::Sweeper;
 use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
 use super::wall::{WallClock, wall};
+use super::zones::ZoneWatch;
 use crate::ask::{Actor, Ask};
 use crate::listen::{Key, Listeners};
 use crate::logs::{LogEvent, Logs};
@@ -113,6 +114,7 @@ pub struct App {
     pub(super) lacks: BTreeMap<String, Vec<String>>,
     pub(super) fitting: Fitting,
     pub(super) own_ooms: OwnOoms,
+    pub(super) zones: ZoneWatch,
     /// How many runs of each job have come to each result since this manager began.
     pub(super) run_counts: BTreeMap<(String, &'static str), u64>,
     pub(super) memory_watch: MemoryWatch,
@@ -360,6 +362,7 @@ impl App {
                 self.listeners.mend(&process);
                 Ok(())
             }
+            Inner::ZonesChanged => self.zones_changed(),
             Inner::UpgradeLate(token) => self.upgrade_late(&token),
             Inner::Upgradable(checked) => self.upgrade_checked(*checked),
             Inner::QueueEmpty(spawn) => self.turn(Event::QueueEmpty { spawn }),

@@ -122,8 +122,7 @@ impl App {
         self.commits.event(asked.event("command.apply", format!("{}: {}", asked.words, words.join("; "))));
         self.hold(&setting)?;
         // Those of the plan before may be needed again.
-        let mut zones = plan::zones(&old);
-        zones.extend(plan::zones(&setting.plan));
+        let zones = self.zones.of([&old, &setting.plan].into_iter(), &self.inner);
         self.core.set_zones(zones);
         self.settings.begin(setting);
         self.wish = Wish::Changed;

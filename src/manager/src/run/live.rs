@@ -27,12 +27,13 @@ use super::terminal::Terminal;
 use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
 use super::wall::{WallClock, wall};
+use super::zones::ZoneWatch;
 use crate::ask::Handle;
 use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
 use crate::listen::Listeners;
 use crate::logs::{Logs, Printed};
-use crate::plan::{self, ControlGroups};
+use crate::plan::ControlGroups;
 use crate::seam::{Inventory, Link};
 use crate::store::{NewEvent, Store};
 
@@ -139,6 +140,7 @@ pub(super) async fn live(
         lacks: BTreeMap::new(),
         fitting: Fitting::Idle,
         own_ooms: OwnOoms::of(inventory.keeper_pid),
+        zones: ZoneWatch::default(),
         run_counts: BTreeMap::new(),
         memory_watch: MemoryWatch::Off,
         sweeper: Sweeper::new(inventory.keeper_pid, inner.clone()),
@@ -173,7 +175,7 @@ pub(super) async fn live(
             ..NewEvent::default()
         });
     }
-    let zones = plan::zones(app.core.plan());
+    let zones = app.zones.of(app.settings.plans(), &app.inner);
     app.core.load_jobs(jobs, zones, wall());
     if stand_in {
         app.core.hold_jobs();
