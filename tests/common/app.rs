@@ -59,9 +59,16 @@ impl App {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // What svd leaves behind when it is killed is then ours, not init's, and can be found.
         svd_sys::process::set_subreaper().expect("prctl");
-        let name = format!("svdt-{}-{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let dir = std::env::temp_dir().join(name);
-        std::fs::create_dir(&dir).expect("a directory of our own");
+        // One that a test has left behind, whose process had the same number, is left alone.
+        let dir = loop {
+            let name = format!("svdt-{}-{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+            let dir = std::env::temp_dir().join(name);
+            match std::fs::create_dir(&dir) {
+                Ok(()) => break dir,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("no directory of our own: {error}"),
+            }
+        };
         // Services that run as other users start here.
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
         let app = App { dir, svd: None, bell: Lines::default() };
