@@ -192,16 +192,17 @@ impl Report {
         let marked = file.text.get(start..span.end.min(file.text.len())).unwrap_or("");
         let marked = marked.lines().next().unwrap_or("").chars().count().max(1);
         let mut shown: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let mut from = skipped;
+        // The end of a line, where the error may be, is one or two characters behind it.
+        let mut from = skipped.min(shown.len());
         let mut width = marked.min(shown.len().saturating_sub(skipped)).max(1);
         if file.kind == SourceKind::EnvFile {
             // What stands right of the `=` may be a secret, and messages end up in logs.
-            if let Some(equals) = shown.iter().position(|c| *c == '=') {
-                shown.truncate(equals + 1);
-                shown.push('…');
-                from = from.min(equals + 1);
-                width = width.min(shown.len() - from);
-            }
+            // A line without one may be the second line of a secret.
+            let named = shown.iter().position(|c| *c == '=').map_or(0, |equals| equals + 1);
+            shown.truncate(named);
+            shown.push('…');
+            from = from.min(named);
+            width = width.min(shown.len() - from);
         }
         if shown.len() > LONGEST_LINE {
             let cut = from.saturating_sub(LONGEST_LINE / 2).min(shown.len() - LONGEST_LINE);

@@ -311,6 +311,22 @@ fn values_of_env_files_never_appear_in_errors() {
 }
 
 #[test]
+fn a_line_of_an_env_file_without_a_name_is_not_shown_either() {
+    // A secret of several lines that somebody has pasted in.
+    let mut sources = procfile("web: x");
+    sources.others = vec![env_file(".env", "KEY=-----BEGIN-----\nhunter2hunter2\n")];
+    let shown = errors(&sources).to_string();
+    assert!(shown.contains(".env:2:1: ") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn an_error_at_the_end_of_a_long_line_of_windows_is_shown_there() {
+    let text = format!("process.web = \"{}\r\n", "x".repeat(300));
+    let shown = errors(&toml(&text)).to_string();
+    assert!(shown.contains("Procfile.toml:1:"), "{shown}");
+}
+
+#[test]
 fn a_plain_procfile_has_its_own_errors() {
     check_sources(&procfile("web: a\nweb: b\n"), &["Procfile:2:1: process \"web\" is already defined at Procfile:1:1"]);
     check_sources(&procfile("# nothing\n"), &["Procfile: no process; add a line such as web: ./server"]);
