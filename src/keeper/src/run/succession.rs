@@ -186,7 +186,8 @@ impl Keeper {
             keeper_pid: table.keeper_pid,
             last_seq: table.last_seq,
             pending: table.pending.iter().cloned().collect(),
-            dirty: table.dirty.iter().copied().collect(),
+            // What was recalled and not told yet is told by the next program as if it had changed.
+            dirty: table.dirty.union(&table.recalled).copied().collect(),
             last_spawn: table.last_spawn,
             orphans_reaped: table.orphans_reaped,
             starts: table.starts,
