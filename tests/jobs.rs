@@ -202,6 +202,61 @@ fn a_paused_job_waits_for_resume_also_over_managers() {
     assert_eq!((&paused["paused"], &paused["next"]), (&true.into(), &Value::Null));
 }
 
+/// Zone data (RFC 8536) of a zone that is always so many hours ahead of UTC.
+fn zone_data(hours: i32) -> Vec<u8> {
+    // One kind of local time, called XXX; no transitions. It stands there twice, for readers of the first version too.
+    let counts = [0u32, 0, 0, 0, 1, 4].into_iter().flat_map(u32::to_be_bytes);
+    let header: Vec<u8> = b"TZif2".iter().copied().chain([0; 15]).chain(counts).collect();
+    let local: Vec<u8> = (hours * 3600).to_be_bytes().into_iter().chain([0, 0]).chain(*b"XXX\0").collect();
+    let once = [header, local].concat();
+    [&once, &once, format!("\nXXX-{hours}\n").as_bytes()].concat()
+}
+
+#[test]
+fn jobs_run_by_new_zone_data_as_soon_as_it_is_there() {
+    // given a zone that is two hours ahead
+    let mut app = App::new(
+        "[job.noon]\nrun = \"true\"\nschedule = \"0 12 * * *\"\ntimezone = \"Europe/Berlin\"\n\
+         [job.utc]\nrun = \"true\"\nschedule = \"0 12 * * *\"\n",
+    );
+    let (europe, file) = (app.path("zones/Europe"), app.path("zones/Europe/Berlin"));
+    std::fs::create_dir_all(&europe).unwrap();
+    std::fs::write(&file, zone_data(2)).unwrap();
+    let mut command = app.command();
+    command.env("TZDIR", app.path("zones"));
+    app.boot_with(command);
+    let hour = |app: &App, expected: &str| {
+        app.until(&format!("the next run at {expected}:00 UTC"), |status| {
+            let next = job(status, "noon")["next"].as_str()?.to_owned();
+            next.contains(&format!("T{expected}:00:00")).then_some(())
+        });
+        assert!(job(&app.status(), "utc")["next"].as_str().unwrap().contains("T12:00:00"));
+    };
+    hour(&app, "10");
+    let manager = app.status()["svd"]["manager_pid"].clone();
+    // when it is replaced as packages do it
+    std::fs::write(app.path("zones/new"), zone_data(5)).unwrap();
+    std::fs::rename(app.path("zones/new"), &file).unwrap();
+    // then
+    hour(&app, "07");
+    // and: when it is written in place
+    std::fs::write(&file, zone_data(9)).unwrap();
+    hour(&app, "03");
+    // and: when all of it goes, the data that svd has itself is taken, and what comes again is heard of
+    std::fs::remove_dir_all(&europe).unwrap();
+    app.until("the bundled data", |status| {
+        let next = job(status, "noon")["next"].as_str()?.to_owned();
+        ["T10:00:00", "T11:00:00"].iter().any(|hour| next.contains(hour)).then_some(())
+    });
+    std::fs::create_dir_all(&europe).unwrap();
+    std::fs::write(&file, zone_data(6)).unwrap();
+    hour(&app, "06");
+    // and: it is told, and nobody was started anew for it
+    assert_eq!(app.status()["svd"]["manager_pid"], manager);
+    let told: Vec<Value> = app.events().into_iter().filter(|event| event["kind"] == "zones.changed").collect();
+    assert!(told.len() >= 4 && told[0]["message"].as_str().unwrap().contains("Europe/Berlin"), "{told:?}");
+}
+
 #[test]
 fn only_and_no_jobs_choose_what_svd_runs() {
     let config = "[process.web]\nrun = \"sleep 1000\"\n[job.tick]\nrun = \"true\"\n";

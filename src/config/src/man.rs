@@ -352,7 +352,8 @@ So 0 0 13 * 5 is each 13th and each Friday.
 .PP
 Where the clock is put forward, a job at fixed times whose time does not exist that day runs once at the end of the gap; where it is put back, it
 runs the first time only. A job whose minute or hour field begins with * runs as time passes. A change of more than three hours is no daylight
-saving, and gets no such care.
+saving, and gets no such care. The zones are those of the system, in TZDIR or /usr/share/zoneinfo, else those that svd has itself; new data of
+the system counts as soon as it is installed.
 .PP
 every TIME counts from 1970\-01\-01 00:00 UTC, so that no start of svd moves it: every 1h is on the hour.
 .I @reboot

@@ -28,6 +28,7 @@ use super::sweep::Sweeper;
 use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
 use super::wall::{WallClock, wall};
+use super::zones::ZoneWatch;
 use crate::ask::{Actor, Ask};
 use crate::listen::{Key, Listeners};
 use crate::logs::{LogEvent, Logs};
@@ -137,6 +138,7 @@ pub struct App {
     pub(super) host: Host,
     pub(super) upgrade: Upgrade,
     pub(super) wall: WallClock,
+    pub(super) zone_watch: ZoneWatch,
 }
 
 /// Whether the keeper expects signs of life.
@@ -360,6 +362,7 @@ impl App {
                 self.listeners.mend(&process);
                 Ok(())
             }
+            Inner::ZonesChanged => self.zones_changed(),
             Inner::UpgradeLate(token) => self.upgrade_late(&token),
             Inner::Upgradable(checked) => self.upgrade_checked(*checked),
             Inner::QueueEmpty(spawn) => self.turn(Event::QueueEmpty { spawn }),

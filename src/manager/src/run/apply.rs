@@ -122,9 +122,8 @@ impl App {
         self.commits.event(asked.event("command.apply", format!("{}: {}", asked.words, words.join("; "))));
         self.hold(&setting)?;
         // Those of the plan before may be needed again.
-        let mut zones = plan::zones(&old);
-        zones.extend(plan::zones(&setting.plan));
-        self.core.set_zones(zones);
+        self.look_up_zones([&*old, &*setting.plan]);
+        self.core.set_zones(self.zones());
         self.settings.begin(setting);
         self.wish = Wish::Changed;
         self.order(asked.into_op(words), command)

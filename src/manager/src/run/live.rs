@@ -27,12 +27,13 @@ use super::terminal::Terminal;
 use super::upgrade::Upgrade;
 use super::usage::UsageSampler;
 use super::wall::{WallClock, wall};
+use super::zones::ZoneWatch;
 use crate::ask::Handle;
 use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
 use crate::listen::Listeners;
 use crate::logs::{Logs, Printed};
-use crate::plan::{self, ControlGroups};
+use crate::plan::ControlGroups;
 use crate::seam::{Inventory, Link};
 use crate::store::{NewEvent, Store};
 
@@ -160,6 +161,7 @@ pub(super) async fn live(
         host: Host::new(above),
         upgrade: Upgrade::below(inventory.keeper_features),
         wall: WallClock::default(),
+        zone_watch: ZoneWatch::default(),
     };
     let mode = safe_mode();
     app.core.set_mode(mode);
@@ -173,8 +175,9 @@ pub(super) async fn live(
             ..NewEvent::default()
         });
     }
-    let zones = plan::zones(app.core.plan());
-    app.core.load_jobs(jobs, zones, wall());
+    let (plan, other) = (app.core.plan().clone(), app.settings.other().map(|other| other.plan.clone()));
+    app.look_up_zones([Some(&*plan), other.as_deref()].into_iter().flatten());
+    app.core.load_jobs(jobs, app.zones(), wall());
     if stand_in {
         app.core.hold_jobs();
     }

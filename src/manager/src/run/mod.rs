@@ -40,6 +40,7 @@ mod terminal;
 mod upgrade;
 mod usage;
 mod wall;
+mod zones;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -78,6 +79,8 @@ pub enum Inner {
     Intercepted(SpawnId, intercept::Seen),
     /// The file of one of its Unix listeners has got or lost a name.
     NamesChanged(Arc<str>),
+    /// The data of time zones may have changed.
+    ZonesChanged,
     /// Nobody waits in its slot any more.
     QueueEmpty(SpawnId),
     /// The result of a health probe.
