@@ -202,61 +202,6 @@ fn a_paused_job_waits_for_resume_also_over_managers() {
     assert_eq!((&paused["paused"], &paused["next"]), (&true.into(), &Value::Null));
 }
 
-/// Zone data (RFC 8536) of a zone that is always so many hours ahead of UTC.
-fn zone_data(hours: i32) -> Vec<u8> {
-    // One kind of local time, called XXX; no transitions. It stands there twice, for readers of the first version too.
-    let counts = [0u32, 0, 0, 0, 1, 4].into_iter().flat_map(u32::to_be_bytes);
-    let header: Vec<u8> = b"TZif2".iter().copied().chain([0; 15]).chain(counts).collect();
-    let local: Vec<u8> = (hours * 3600).to_be_bytes().into_iter().chain([0, 0]).chain(*b"XXX\0").collect();
-    let once = [header, local].concat();
-    [&once, &once, format!("\nXXX-{hours}\n").as_bytes()].concat()
-}
-
-#[test]
-fn jobs_run_by_new_zone_data_as_soon_as_it_is_there() {
-    // given a zone that is two hours ahead
-    let mut app = App::new(
-        "[job.noon]\nrun = \"true\"\nschedule = \"0 12 * * *\"\ntimezone = \"Europe/Berlin\"\n\
-         [job.utc]\nrun = \"true\"\nschedule = \"0 12 * * *\"\n",
-    );
-    let (europe, file) = (app.path("zones/Europe"), app.path("zones/Europe/Berlin"));
-    std::fs::create_dir_all(&europe).unwrap();
-    std::fs::write(&file, zone_data(2)).unwrap();
-    let mut command = app.command();
-    command.env("TZDIR", app.path("zones"));
-    app.boot_with(command);
-    let hour = |app: &App, expected: &str| {
-        app.until(&format!("the next run at {expected}:00 UTC"), |status| {
-            let next = job(status, "noon")["next"].as_str()?.to_owned();
-            next.contains(&format!("T{expected}:00:00")).then_some(())
-        });
-        assert!(job(&app.status(), "utc")["next"].as_str().unwrap().contains("T12:00:00"));
-    };
-    hour(&app, "10");
-    let manager = app.status()["svd"]["manager_pid"].clone();
-    // when it is replaced as packages do it
-    std::fs::write(app.path("zones/new"), zone_data(5)).unwrap();
-    std::fs::rename(app.path("zones/new"), &file).unwrap();
-    // then
-    hour(&app, "07");
-    // and: when it is written in place
-    std::fs::write(&file, zone_data(9)).unwrap();
-    hour(&app, "03");
-    // and: when all of it goes, the data that svd has itself is taken, and what comes again is heard of
-    std::fs::remove_dir_all(&europe).unwrap();
-    app.until("the bundled data", |status| {
-        let next = job(status, "noon")["next"].as_str()?.to_owned();
-        ["T10:00:00", "T11:00:00"].iter().any(|hour| next.contains(hour)).then_some(())
-    });
-    std::fs::create_dir_all(&europe).unwrap();
-    std::fs::write(&file, zone_data(6)).unwrap();
-    hour(&app, "06");
-    // and: it is told, and nobody was started anew for it
-    assert_eq!(app.status()["svd"]["manager_pid"], manager);
-    let told: Vec<Value> = app.events().into_iter().filter(|event| event["kind"] == "zones.changed").collect();
-    assert!(told.len() >= 4 && told[0]["message"].as_str().unwrap().contains("Europe/Berlin"), "{told:?}");
-}
-
 #[test]
 fn only_and_no_jobs_choose_what_svd_runs() {
     let config = "[process.web]\nrun = \"sleep 1000\"\n[job.tick]\nrun = \"true\"\n";
@@ -279,4 +224,44 @@ fn a_schedule_that_never_matches_is_refused_by_check_with_its_place() {
     let reply = Reply::of(command);
     assert_eq!(reply.code, Some(2));
     assert!(reply.err.contains("Procfile.toml:3:17: ") && reply.err.contains("have no day 30"), "{reply:?}");
+}
+
+/// The file of a zone that is always so many hours ahead of UTC (RFC 8536, version 2).
+fn zone_file(hours: i32) -> Vec<u8> {
+    let mut block = b"TZif2".to_vec();
+    block.extend([0; 15]);
+    for count in [0_u32, 0, 0, 0, 1, 4] {
+        block.extend(count.to_be_bytes());
+    }
+    block.extend((hours * 3600).to_be_bytes());
+    block.extend(*b"\0\0AAA\0");
+    let mut file = [block.clone(), block].concat();
+    file.extend(format!("\n<{hours:+03}>{}\n", -hours).bytes());
+    file
+}
+
+#[test]
+fn jobs_go_by_new_data_of_their_zone_as_soon_as_it_is_on_disk() {
+    // given
+    let mut app = App::new("[job.noon]\nrun = \"true\"\nschedule = \"0 12 * * *\"\ntimezone = \"Europe/Berlin\"\n");
+    let zones = app.path("zones/Europe");
+    std::fs::create_dir_all(&zones).unwrap();
+    std::fs::write(zones.join("Berlin"), zone_file(5)).unwrap();
+    let mut command = app.command();
+    command.env("TZDIR", app.path("zones"));
+    app.boot_with(command);
+    let next = |status: &Value| job(status, "noon")["next"].as_str().map(str::to_owned);
+    app.until("the next run", |status| next(status)?.ends_with("T07:00:00.000Z").then_some(()));
+    // when it is replaced as packages do it
+    std::fs::write(zones.join("Berlin.new"), zone_file(-2)).unwrap();
+    std::fs::rename(zones.join("Berlin.new"), zones.join("Berlin")).unwrap();
+    // then
+    app.until("another next run", |status| next(status)?.ends_with("T14:00:00.000Z").then_some(()));
+    let told = app.events().into_iter().find(|event| event["kind"] == "jobs.zones_changed").expect("it is told");
+    assert_eq!(told["message"], "jobs go by new data of Europe/Berlin");
+    // and a manager that comes later hears of changes, too
+    kill_manager(&app);
+    app.until("another manager", |status| (status["svd"]["manager_starts"] == 2).then_some(()));
+    std::fs::write(zones.join("Berlin"), zone_file(5)).unwrap();
+    app.until("the first next run", |status| next(status)?.ends_with("T07:00:00.000Z").then_some(()));
 }

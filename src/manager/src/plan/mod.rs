@@ -10,4 +10,4 @@ pub use accounts::{Account, Accounts};
 pub use load::{LoadError, Loaded, from_disk, recheck};
 pub use program::{Lookup, lookup};
 pub use snapshot::{ControlGroups, Snapshot};
-pub use zones::{zone_dirs, zone_names, zones};
+pub use zones::zones;

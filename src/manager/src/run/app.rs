@@ -114,6 +114,7 @@ pub struct App {
     pub(super) lacks: BTreeMap<String, Vec<String>>,
     pub(super) fitting: Fitting,
     pub(super) own_ooms: OwnOoms,
+    pub(super) zones: ZoneWatch,
     /// How many runs of each job have come to each result since this manager began.
     pub(super) run_counts: BTreeMap<(String, &'static str), u64>,
     pub(super) memory_watch: MemoryWatch,
@@ -138,7 +139,6 @@ pub struct App {
     pub(super) host: Host,
     pub(super) upgrade: Upgrade,
     pub(super) wall: WallClock,
-    pub(super) zone_watch: ZoneWatch,
 }
 
 /// Whether the keeper expects signs of life.

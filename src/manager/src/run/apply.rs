@@ -122,8 +122,8 @@ impl App {
         self.commits.event(asked.event("command.apply", format!("{}: {}", asked.words, words.join("; "))));
         self.hold(&setting)?;
         // Those of the plan before may be needed again.
-        self.look_up_zones([&*old, &*setting.plan]);
-        self.core.set_zones(self.zones());
+        let zones = self.zones.of([&old, &setting.plan].into_iter(), &self.inner);
+        self.core.set_zones(zones);
         self.settings.begin(setting);
         self.wish = Wish::Changed;
         self.order(asked.into_op(words), command)

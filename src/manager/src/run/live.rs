@@ -140,6 +140,7 @@ pub(super) async fn live(
         lacks: BTreeMap::new(),
         fitting: Fitting::Idle,
         own_ooms: OwnOoms::of(inventory.keeper_pid),
+        zones: ZoneWatch::default(),
         run_counts: BTreeMap::new(),
         memory_watch: MemoryWatch::Off,
         sweeper: Sweeper::new(inventory.keeper_pid, inner.clone()),
@@ -161,7 +162,6 @@ pub(super) async fn live(
         host: Host::new(above),
         upgrade: Upgrade::below(inventory.keeper_features),
         wall: WallClock::default(),
-        zone_watch: ZoneWatch::default(),
     };
     let mode = safe_mode();
     app.core.set_mode(mode);
@@ -175,9 +175,8 @@ pub(super) async fn live(
             ..NewEvent::default()
         });
     }
-    let (plan, other) = (app.core.plan().clone(), app.settings.other().map(|other| other.plan.clone()));
-    app.look_up_zones([Some(&*plan), other.as_deref()].into_iter().flatten());
-    app.core.load_jobs(jobs, app.zones(), wall());
+    let zones = app.zones.of(app.settings.plans(), &app.inner);
+    app.core.load_jobs(jobs, zones, wall());
     if stand_in {
         app.core.hold_jobs();
     }

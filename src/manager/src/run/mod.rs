@@ -79,7 +79,7 @@ pub enum Inner {
     Intercepted(SpawnId, intercept::Seen),
     /// The file of one of its Unix listeners has got or lost a name.
     NamesChanged(Arc<str>),
-    /// The data of time zones may have changed.
+    /// Files with the data of time zones have changed.
     ZonesChanged,
     /// Nobody waits in its slot any more.
     QueueEmpty(SpawnId),

@@ -1,9 +1,9 @@
-//! Zone data that changes while svd runs: distributions replace it several times a year, and jobs run by the new one.
+//! The rules of time zones change while svd runs: a package puts new files in the place of the old ones, and jobs go by them.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use svd_config::Plan;
@@ -19,97 +19,150 @@ use crate::plan;
 use crate::seam::LinkError;
 use crate::store::NewEvent;
 
-/// Data is unpacked file by file: it is looked at when nothing has changed for so long,
-const QUIET: Duration = Duration::from_millis(500);
-/// and after so long in any case.
-const LONGEST: Duration = Duration::from_secs(10);
+/// Where the system has its zones, unless `TZDIR` says otherwise.
+const DIRECTORIES: [&str; 3] = ["/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
+/// A package writes many files: so long nothing must have been written for its work to be done.
+const QUIET: Duration = Duration::from_secs(1);
+/// Whoever writes there again and again is not waited for longer.
+const LONGEST: Duration = Duration::from_secs(30);
 
-/// What is known of zones.
-#[derive(Default)]
+/// Who listens for new data of zones.
+#[derive(Debug, Default)]
 pub struct ZoneWatch {
+    /// The zones that jobs go by.
     zones: Zones,
-    /// Listens for changes; none where no job has a zone with data.
-    task: Option<AbortHandle>,
+    /// Which directories are listened to, and by whom.
+    listening: Option<(BTreeSet<PathBuf>, AbortHandle)>,
+}
+
+impl Drop for ZoneWatch {
+    fn drop(&mut self) {
+        if let Some((_, task)) = &self.listening {
+            task.abort();
+        }
+    }
+}
+
+impl ZoneWatch {
+    /// The zones of these plans, which are listened for from now on.
+    pub fn of<'p>(
+        &mut self,
+        plans: impl Iterator<Item = &'p Arc<Plan>>,
+        inner: &mpsc::UnboundedSender<Inner>,
+    ) -> Zones {
+        let plans: Vec<&Arc<Plan>> = plans.collect();
+        let jobs = plans.iter().flat_map(|plan| &plan.jobs);
+        let directories = directories(jobs.filter_map(|job| Some(job.schedule.as_ref()?.zone.as_str())));
+        if self.listening.as_ref().is_none_or(|(listened, _)| *listened != directories) {
+            if let Some((_, task)) = self.listening.take() {
+                task.abort();
+            }
+            self.listening = listen(directories, inner);
+        }
+        // Looked up when they are listened for, so that no change is missed.
+        self.zones = plans.into_iter().flat_map(|plan| plan::zones(plan)).collect();
+        self.zones.clone()
+    }
+}
+
+fn listen(
+    directories: BTreeSet<PathBuf>,
+    inner: &mpsc::UnboundedSender<Inner>,
+) -> Option<(BTreeSet<PathBuf>, AbortHandle)> {
+    if directories.is_empty() {
+        return None;
+    }
+    let watch = svd_sys::files::watch_directories(directories.iter().map(PathBuf::as_path))
+        .and_then(|watch| crate::reactor::watch(watch, Interest::READABLE));
+    match watch {
+        Ok(watch) => {
+            let task = tokio::spawn(changes(watch, inner.clone())).abort_handle();
+            Some((directories, task))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "new data of time zones is not heard of before svd applies a config or is upgraded");
+            None
+        }
+    }
+}
+
+/// The directories in which the data of these zones is.
+fn directories<'n>(names: impl Iterator<Item = &'n str>) -> BTreeSet<PathBuf> {
+    let bases: Vec<PathBuf> = match std::env::var_os("TZDIR") {
+        Some(directory) => vec![directory.into()],
+        None => DIRECTORIES.iter().map(PathBuf::from).collect(),
+    };
+    let mut found = BTreeSet::new();
+    for name in names {
+        for file in bases.iter().map(|base| base.join(name)).filter(|file| file.exists()) {
+            let real = file.canonicalize().ok();
+            found.extend(
+                [Some(file.as_path()), real.as_deref()]
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Path::parent)
+                    .map(PathBuf::from),
+            );
+        }
+    }
+    found
+}
+
+/// Tells of changes, when they are over.
+async fn changes(watch: AsyncFd<OwnedFd>, inner: mpsc::UnboundedSender<Inner>) {
+    loop {
+        if heard(&watch).await.is_none() {
+            return;
+        }
+        let begun = tokio::time::Instant::now();
+        while begun.elapsed() < LONGEST {
+            match tokio::time::timeout(QUIET, heard(&watch)).await {
+                Ok(Some(())) => {}
+                Ok(None) => return,
+                Err(_quiet) => break,
+            }
+        }
+        if inner.send(Inner::ZonesChanged).is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits until something has changed. `None` at the end.
+async fn heard(watch: &AsyncFd<OwnedFd>) -> Option<()> {
+    let mut events = [0; 4096];
+    loop {
+        let mut ready = watch.readable().await.ok()?;
+        match svd_sys::fd::read(watch.get_ref().as_fd(), &mut events) {
+            Ok(_) => return Some(()),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => ready.clear_ready(),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                tracing::warn!(%error, "new data of time zones is not heard of any more");
+                return None;
+            }
+        }
+    }
 }
 
 impl App {
-    /// Looks up the zones of these plans, and hears of their changes from now on.
-    pub(super) fn look_up_zones<'p>(&mut self, plans: impl IntoIterator<Item = &'p Plan>) {
-        let names = plan::zone_names(plans);
-        // Before it is read: what changes in between is heard of.
-        self.watch_zones(&plan::zone_dirs(&names));
-        self.zone_watch.zones = plan::zones(&names);
-    }
-
-    /// Those that were looked up.
-    pub(super) fn zones(&self) -> Zones {
-        self.zone_watch.zones.clone()
-    }
-
-    fn watch_zones(&mut self, dirs: &BTreeSet<PathBuf>) {
-        if let Some(task) = self.zone_watch.task.take() {
-            task.abort();
-        }
-        if dirs.is_empty() {
-            return;
-        }
-        let watch = svd_sys::files::watch_dirs(dirs.iter().map(|dir| dir as &Path));
-        match watch.and_then(|watch| crate::reactor::watch(watch, Interest::READABLE)) {
-            Ok(watch) => {
-                self.zone_watch.task = Some(tokio::spawn(changes(watch, self.inner.clone())).abort_handle());
-            }
-            Err(error) => tracing::warn!(%error, "new zone data is heard of with the next apply only"),
-        }
-    }
-
-    /// The data of zones may have changed: when jobs run next is worked out anew.
+    /// Files of zones have changed: jobs go by what is in them now.
     pub(super) fn zones_changed(&mut self) -> Result<(), LinkError> {
-        let plan = self.core.plan().clone();
-        let other = self.settings.other().map(|other| other.plan.clone());
-        let before = self.zones();
-        self.look_up_zones([Some(&*plan), other.as_deref()].into_iter().flatten());
-        let after = self.zones();
-        let changed: Vec<&str> = after
-            .iter()
-            .filter(|(name, zone)| before.get(*name) != Some(*zone))
-            .map(|(name, _)| name.as_str())
-            .collect();
+        jiff::tz::db().reset();
+        let before = self.zones.zones.clone();
+        let now = self.zones.of(self.settings.plans(), &self.inner);
+        let changed: Vec<&str> =
+            now.iter().filter(|(name, zone)| before.get(*name) != Some(*zone)).map(|(name, _)| name.as_str()).collect();
         if changed.is_empty() {
             return Ok(());
         }
         self.commits.event(NewEvent {
             time_ns: svd_sys::clock::now().real_ns,
-            kind: "zones.changed".to_owned(),
-            message: format!("there is new zone data of {}: jobs run by it from now on", changed.join(", ")),
+            kind: "jobs.zones_changed".into(),
+            message: format!("jobs go by new data of {}", changed.join(", ")),
             ..NewEvent::default()
         });
-        self.core.set_zones(after);
+        self.core.set_zones(now);
         self.turn(Event::Tick)
-    }
-}
-
-/// Tells once, when something has changed and it is quiet again. Who is told looks where to listen next.
-async fn changes(watch: AsyncFd<OwnedFd>, inner: mpsc::UnboundedSender<Inner>) {
-    let Ok(()) = hear(&watch).await else { return };
-    let over = tokio::time::Instant::now() + LONGEST;
-    while let Ok(heard) = tokio::time::timeout(QUIET, hear(&watch)).await {
-        if heard.is_err() || tokio::time::Instant::now() >= over {
-            break;
-        }
-    }
-    // A closed channel means that the manager is ending.
-    let _ending = inner.send(Inner::ZonesChanged);
-}
-
-/// Takes what has happened, and waits where nothing has.
-async fn hear(watch: &AsyncFd<OwnedFd>) -> io::Result<()> {
-    let mut events = [0; 4096];
-    loop {
-        let mut ready = watch.readable().await?;
-        match svd_sys::fd::read(watch.get_ref().as_fd(), &mut events) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other.map(drop),
-        }
     }
 }
