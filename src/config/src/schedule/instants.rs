@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::calendar::Calendar;
 use super::error::ScheduleError;
 use super::fields::{Fields, Pace};
-use super::segment::Segment;
+use super::segment::{Known, Segment};
 
 /// What daylight saving stays below (forward) or does not exceed (back).
 const THREE_HOURS: i64 = 3 * 3600;
@@ -41,17 +41,17 @@ impl Crontab {
     }
 
     /// The first instant after another one. `None` when there is none before 2101.
-    pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        let next = self.next_second(after, zone).and_then(|instant| Timestamp::from_second(instant).ok());
+    pub fn next(&self, after: Timestamp, zone: &TimeZone, known: &mut Known) -> Option<Timestamp> {
+        let next = self.next_second(after, zone, known).and_then(|instant| Timestamp::from_second(instant).ok());
         debug_assert!(next.is_none_or(|next| next > after), "{next:?} is not after {after}");
         next
     }
 
-    fn next_second(&self, after: Timestamp, zone: &TimeZone) -> Option<i64> {
+    fn next_second(&self, after: Timestamp, zone: &TimeZone, known: &mut Known) -> Option<i64> {
         // Whole seconds suffice, since what is looked for are whole minutes.
         let mut from = i64::try_from(after.as_nanosecond().div_euclid(1_000_000_000)).ok()? + 1;
         loop {
-            let segment = Segment::containing(zone, from)?;
+            let segment = known.containing(zone, from)?;
             let mut civil = from + segment.offset;
             match self.begin(&segment) {
                 Begin::AfterGap(skipped)

@@ -8,6 +8,7 @@ use super::fields::{self, Piece, pieces};
 use super::instants::Crontab;
 use super::interval::Interval;
 use super::reading;
+use super::segment::Known;
 use crate::values::did_you_mean;
 
 /// When a job runs.
@@ -52,8 +53,13 @@ impl Schedule {
     /// The first instant after another one, a whole second. `None` when there is none: never for an interval, before 2101
     /// for the calendar, always for `@reboot`. The calendar begins in 1970.
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        self.next_by(after, zone, &mut Known::default())
+    }
+
+    /// As [`Schedule::next`], for those who ask again and again: `known` is of this zone.
+    pub fn next_by(&self, after: Timestamp, zone: &TimeZone, known: &mut Known) -> Option<Timestamp> {
         match self {
-            Schedule::Crontab(crontab) => crontab.next(after, zone),
+            Schedule::Crontab(crontab) => crontab.next(after, zone, known),
             Schedule::Every(interval) => interval.next(after),
             Schedule::Reboot => None,
         }

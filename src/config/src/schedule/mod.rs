@@ -23,4 +23,5 @@ pub(crate) use fields::{DAY, Field, HOUR, MINUTE, MONTH, Piece, WEEKDAY, pieces}
 pub use instants::Crontab;
 pub use interval::Interval;
 pub use kinds::Schedule;
+pub use segment::Known;
 pub use zones::unknown_zone;

@@ -16,6 +16,24 @@ pub(crate) struct Segment {
     pub end: Option<i64>,
 }
 
+/// What was last looked up of one zone. Instants that are near each other lie in one segment mostly, and to find one takes
+/// longer than all the rest. Belongs to one zone with its data as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known(Option<Segment>);
+
+impl Known {
+    /// The segment that an instant lies in.
+    pub(crate) fn containing(&mut self, zone: &TimeZone, instant: i64) -> Option<Segment> {
+        let covers = |known: &Segment| {
+            known.start.is_none_or(|start| start <= instant) && known.end.is_none_or(|end| instant < end)
+        };
+        if !self.0.as_ref().is_some_and(covers) {
+            self.0 = Segment::containing(zone, instant);
+        }
+        self.0
+    }
+}
+
 impl Segment {
     /// The segment that an instant lies in. `None` beyond what an instant can be (year 9999).
     pub fn containing(zone: &TimeZone, instant: i64) -> Option<Segment> {

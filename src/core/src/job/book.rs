@@ -1,12 +1,13 @@
 //! All that is known of jobs and their runs in progress, and when the next one is due.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use svd_config::Plan;
 use svd_config::plan::{JOB, JobPlan};
-use svd_config::schedule::Schedule;
+use svd_config::schedule::{Known, Schedule};
 
 use super::record::{JobChange, JobState, Phase, Run, RunId, RunResult, StoredJobs, Wall};
 use super::ticks::Calendar;
@@ -27,7 +28,10 @@ pub(crate) struct Jobs {
     pub stored: Option<Box<StoredJobs>>,
     /// The plan that was taken in.
     pub plan: Option<Arc<Plan>>,
-    pub zones: Arc<Zones>,
+    /// The zones of the plan, each with what was last looked up of it.
+    pub zones: BTreeMap<String, (TimeZone, Cell<Known>)>,
+    /// What was last looked up of UTC, which stands for zones that are gone.
+    pub utc: Cell<Known>,
     pub wall: Wall,
     /// The clock was put back since that was last looked into.
     pub put_back: bool,
@@ -121,26 +125,36 @@ impl Jobs {
     /// The zone of a job's schedule. All zones of a plan were looked up; one that is gone meanwhile counts as UTC.
     pub fn calendar<'a>(&'a self, plan: &'a JobPlan, state: &JobState) -> Option<Calendar<'a>> {
         let schedule = plan.schedule.as_ref()?;
-        let zone = self.zones.get(&schedule.zone).unwrap_or(const { &TimeZone::UTC });
-        Some(Calendar { schedule: &schedule.schedule, zone, ahead: state.ahead })
+        let found = self.zones.get(&schedule.zone).map(|(zone, known)| (zone, known));
+        let (zone, known) = found.unwrap_or((const { &TimeZone::UTC }, &self.utc));
+        Some(Calendar { schedule: &schedule.schedule, zone, known, ahead: state.ahead })
+    }
+
+    fn take_zones(&mut self, zones: Zones) {
+        self.zones = zones.into_iter().map(|(name, zone)| (name, (zone, Cell::default()))).collect();
     }
 
     /// Works out when a job is due next.
     pub fn arm(&mut self, app: &str, name: &Arc<str>) {
-        let next = self.next_of(app, name);
-        let Some(job) = self.jobs.get_mut(name) else { return };
-        if let Some((due, _)) = job.due.take() {
+        let Some(job) = self.jobs.get(name) else { return };
+        let (before, next) = (job.due, self.next_of(app, name, job));
+        if before == next {
+            return;
+        }
+        if let Some((due, _)) = before {
             self.agenda.remove(&(due, name.clone()));
         }
         if let Some((due, _)) = next {
             self.agenda.insert((due, name.clone()));
         }
-        job.due = next;
+        if let Some(job) = self.jobs.get_mut(name) {
+            job.due = next;
+        }
     }
 
-    fn next_of(&self, app: &str, name: &Arc<str>) -> Option<(Wall, Wall)> {
-        let (job, plan) = (self.jobs.get(name)?, self.plan_of(name)?);
-        if self.is_paused(name) {
+    fn next_of(&self, app: &str, name: &str, job: &Job) -> Option<(Wall, Wall)> {
+        let plan = self.plan.as_ref()?.jobs.get(job.at)?;
+        if job.state.paused.unwrap_or(plan.paused) {
             return None;
         }
         let instant = self.calendar(plan, &job.state)?.next(job.state.handled?)?;
@@ -174,7 +188,7 @@ impl Core {
     /// What the store has of jobs, and the zones of the plan. Before anything else is told.
     pub fn load_jobs(&mut self, stored: StoredJobs, zones: Zones, now: Wall) {
         self.jobs.wall = now;
-        self.jobs.zones = Arc::new(zones);
+        self.jobs.take_zones(zones);
         self.jobs.last = stored.last;
         for run in &stored.open {
             let stage = match run.phase {
@@ -198,7 +212,7 @@ impl Core {
 
     /// The zones of the plan, or of the one that is applied next; or the same ones with new data.
     pub fn set_zones(&mut self, zones: Zones) {
-        self.jobs.zones = Arc::new(zones);
+        self.jobs.take_zones(zones);
         let app = self.plan.app.clone();
         for name in self.jobs.jobs.keys().cloned().collect::<Vec<_>>() {
             self.jobs.arm(&app, &name);

@@ -1,12 +1,13 @@
 //! Which instants of a schedule have come, and what each of them is: due now, or missed.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use svd_config::plan::{CatchUp, CatchUpMode};
-use svd_config::schedule::Schedule;
+use svd_config::schedule::{Known, Schedule};
 
 use super::record::{Cause, JobChange, JobState, Phase, Run, RunResult, Wall};
 use crate::action::Action;
@@ -23,13 +24,19 @@ const STRETCH: Duration = Duration::from_secs(3600);
 pub(crate) struct Calendar<'a> {
     pub schedule: &'a Schedule,
     pub zone: &'a TimeZone,
+    pub known: &'a Cell<Known>,
     pub ahead: Option<(Wall, Wall)>,
 }
 
 impl Calendar<'_> {
     /// The first instant after another one.
     pub fn next(&self, after: Wall) -> Option<Wall> {
-        let next = |after: Wall| self.schedule.next(after.timestamp(), self.zone).map(Wall::from);
+        let next = |after: Wall| {
+            let mut known = self.known.get();
+            let next = self.schedule.next_by(after.timestamp(), self.zone, &mut known);
+            self.known.set(known);
+            next.map(Wall::from)
+        };
         let found = next(after)?;
         match self.ahead {
             Some((from, to)) if from < found && found <= to => next(to),
@@ -187,6 +194,7 @@ impl Core {
     fn look_back(&mut self, out: &mut Vec<Action>) {
         let wall = self.jobs.wall;
         let app = self.plan.app.clone();
+        let mut changed = Vec::new();
         for (name, job) in &mut self.jobs.jobs {
             let JobState { handled: Some(handled), gap: Some((from, to)), ahead, .. } = job.state else { continue };
             if wall >= to {
@@ -197,8 +205,9 @@ impl Core {
             job.state.ahead = Some((to, until)).filter(|(from, to)| from < to);
             job.state.gap = None;
             out.push(Action::Jobs(JobChange::State(name.clone(), job.state.clone())));
+            changed.push(name.clone());
         }
-        for name in self.jobs.jobs.keys().cloned().collect::<Vec<_>>() {
+        for name in changed {
             self.jobs.arm(&app, &name);
         }
     }
