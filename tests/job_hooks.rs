@@ -220,6 +220,31 @@ fn a_run_that_was_missed_is_told_to_on_missed() {
 }
 
 #[test]
+fn a_ping_that_comes_too_late_to_be_true_is_not_sent() {
+    // given a run whose ping nobody takes, and svd was not there for the hour after it
+    let address = Pinged::open().0.local_addr().unwrap();
+    let url = format!("http://{address}/up");
+    let mut app = App::new(&format!("[job.one]\nrun = \"true\"\nping = {{ success = \"{url}\" }}"));
+    app.boot();
+    assert_eq!(app.svctl(&["run", "one", "--wait"]).code, Some(0));
+    assert_eq!(app.stop(), Some(0));
+    let hour = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); \
+                db.execute('UPDATE event SET time_ns = time_ns - 3600000000000'); db.commit()";
+    let mut command = std::process::Command::new(common::python());
+    assert!(command.args(["-c", hour]).arg(app.path("root/state.db")).status().unwrap().success());
+    // when there is a server
+    let server = Pinged(TcpListener::bind(address).expect("the same port"));
+    app.boot();
+    assert_eq!(app.svctl(&["run", "one", "--wait"]).code, Some(0));
+    // then that one is told as such, and the next one that is sent is that of the run of now
+    let (_, body) = server.answer("200 OK");
+    assert!(body.starts_with("job:one.2: succeeded"), "{body}");
+    let told = app.events().into_iter().find(|event| event["kind"] == "notify.failed").expect("it is told");
+    let message = told["message"].as_str().unwrap();
+    assert!(message.starts_with("the ping of job one ") && message.ends_with("older than 600 s"), "{message}");
+}
+
+#[test]
 fn what_is_wrong_with_hooks_and_pings_is_told_with_the_place_and_the_way_out() {
     let app = App::new(
         "[job.a]
