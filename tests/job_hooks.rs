@@ -162,9 +162,12 @@ fn pings_say_that_a_run_begins_and_how_it_ended_and_the_secret_is_shown_to_nobod
     assert_eq!(app.svctl(&["run", "one", "--wait"]).code, Some(0));
     // then
     let (path, body) = one.answer("200 OK");
-    assert_eq!((path.as_str(), body.as_str()), ("/abc/start?x=1", "job:one.1: run 1 begins, by hand\n"));
+    let rid = path.strip_prefix("/abc/start?x=1&rid=").unwrap_or_else(|| panic!("{path}")).to_owned();
+    assert_eq!(rid.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{rid}");
+    assert_eq!(body, "job:one.1: run 1 begins, by hand\n");
     let (path, body) = one.answer("200 OK");
-    assert!(path == "/abc?x=1" && body.starts_with("job:one.1: succeeded after "), "{path} {body}");
+    assert_eq!(path, format!("/abc?x=1&rid={rid}"), "the same of one run");
+    assert!(body.starts_with("job:one.1: succeeded after "), "{body}");
     // and
     assert_eq!(app.svctl(&["run", "each", "--wait"]).code, Some(3));
     let (path, body) = each.answer("404 Nothing");

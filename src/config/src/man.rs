@@ -399,7 +399,8 @@ unknown is the result of a run whose end nobody saw, such as one that a power cu
 .PP
 .I ping
 posts a line of text about the run. With one address, begin and failure go to the same address with /start and /fail behind its path, which is what
-healthchecks.io and those like it want; a table says each by itself. A ping is tried until ten minutes after what it tells of (that of the begin
+healthchecks.io and those like it want, and rid= with an id of the run, so that they match the two of a run; a table says each by itself, and nothing
+is added. A ping is tried until ten minutes after what it tells of (that of the begin
 for half a minute), unless the answer is one that no other try would change, such as 404. One that svd comes to only later is not sent at all. A stop by hand and a run that was skipped are neither success nor failure, and
 ping nobody. A service that waits for the ping of success tells people when a job, svd or the whole machine is silent: what no hook on the
 machine can do.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use svd_api as api;
 use svd_config::Plan;
 use svd_config::happenings::{HAPPENINGS, Happening, happening_of};
-use svd_config::plan::{HookPlan, JOB, JobPlan, PingPlan, Url, WebhookPlan};
+use svd_config::plan::{HookPlan, JOB, JobPlan, PingPlan, RunIds, Url, WebhookPlan};
 
 /// So many wait for one place; what comes then is dropped.
 const MOST_WAITING: usize = 1000;
@@ -283,12 +283,12 @@ fn notices(event: &Arc<api::Event>, plan: &Plan) -> Vec<Notice> {
         told.extend([command, webhook].into_iter().flatten().map(notice));
     }
     let job = event.process.as_deref().and_then(|name| name.strip_prefix(JOB)).and_then(|name| plan.job(name));
-    told.extend(job.map(|job| notices_of_run(event, job)).unwrap_or_default());
+    told.extend(job.map(|job| notices_of_run(event, job, &plan.app)).unwrap_or_default());
     told
 }
 
 /// Whom a job has told of one of its runs.
-fn notices_of_run(event: &Arc<api::Event>, job: &JobPlan) -> Vec<Notice> {
+fn notices_of_run(event: &Arc<api::Event>, job: &JobPlan, app: &str) -> Vec<Notice> {
     let kind = event.kind.as_str();
     let (hook, url) = if BEGINS.contains(&kind) {
         (&None, job.ping.as_ref().and_then(|ping| ping.start.as_ref()))
@@ -304,11 +304,35 @@ fn notices_of_run(event: &Arc<api::Event>, job: &JobPlan) -> Vec<Notice> {
     let name = happening_of(kind).map_or("job.unknown", |happening| happening.name);
     let command = hook.as_ref().map(|hook| (Place::JobCommand(job.name.clone()), How::Run(Box::new(hook.clone()))));
     let ping = url.zip(job.ping.as_ref()).map(|(url, ping)| {
-        let how = How::Ping { url: url.clone(), timeout: ping.timeout, start: BEGINS.contains(&kind) };
+        let run = event.instance.as_deref().unwrap_or_default();
+        let url = match ping.ids {
+            RunIds::Told => url.asking("rid", &run_id(app, run)),
+            RunIds::NotTold => url.clone(),
+        };
+        let how = How::Ping { url, timeout: ping.timeout, start: BEGINS.contains(&kind) };
         (Place::JobPing(job.name.clone()), how)
     });
     let notice = |(place, how)| Notice { event: event.clone(), name, place, how };
     [command, ping].into_iter().flatten().map(notice).collect()
+}
+
+/// An id in the form of a UUID (RFC 9562, version 8) that is the same for all pings of a run, whoever is the manager: the
+/// number of a run is never used twice in an app.
+fn run_id(app: &str, run: &str) -> String {
+    // FNV-1a, twice from different beginnings.
+    let hash = |begin: u64| {
+        let bytes = app.bytes().chain([0]).chain(run.bytes());
+        bytes.fold(begin, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    };
+    let (high, low) = (hash(0xcbf2_9ce4_8422_2325), hash(0x6c62_272e_07bb_0142));
+    format!(
+        "{:08x}-{:04x}-8{:03x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xfff,
+        low >> 48 & 0x3fff | 0x8000,
+        low & 0xffff_ffff_ffff
+    )
 }
 
 #[cfg(test)]
