@@ -92,7 +92,7 @@ fn a_hook_that_fails_is_told_in_the_history_and_a_slow_one_holds_up_neither_its_
     let app = App::start(
         "[job.slow]
          run = \"true\"
-         on_success = [\"sh\", \"-c\", \"read line <gate; echo told $SVD_RUN $line >>told\"]
+         on_success = [\"sh\", \"-c\", \"read line <gate; echo told $SVD_RUN $line $SVD_ATTEMPT >>told\"]
          [job.other]
          run = \"true\"
          on_success = [\"sh\", \"-c\", \"echo no; exit 9\"]",
@@ -112,10 +112,10 @@ fn a_hook_that_fails_is_told_in_the_history_and_a_slow_one_holds_up_neither_its_
         assert!(message.starts_with(failed) && message.ends_with("exited with code 9; it said: no"), "{message}");
         Some(())
     });
-    // and those of the slow one come one after the other
+    // and those of the slow one come one after the other, each with all about its own run
     for run in 1..=3 {
         std::fs::write(app.path("gate"), format!("go {run}\n")).unwrap();
-        assert_eq!(lines(&app, "told", run).last().unwrap(), &format!("told {run} go {run}"));
+        assert_eq!(lines(&app, "told", run).last().unwrap(), &format!("told {run} go {run} 1"));
     }
 }
 
@@ -162,9 +162,12 @@ fn pings_say_that_a_run_begins_and_how_it_ended_and_the_secret_is_shown_to_nobod
     assert_eq!(app.svctl(&["run", "one", "--wait"]).code, Some(0));
     // then
     let (path, body) = one.answer("200 OK");
-    assert_eq!((path.as_str(), body.as_str()), ("/abc/start?x=1", "job:one.1: run 1 begins, by hand\n"));
+    let rid = path.strip_prefix("/abc/start?x=1&rid=").unwrap_or_else(|| panic!("{path}")).to_owned();
+    assert_eq!(rid.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{rid}");
+    assert_eq!(body, "job:one.1: run 1 begins, by hand\n");
     let (path, body) = one.answer("200 OK");
-    assert!(path == "/abc?x=1" && body.starts_with("job:one.1: succeeded after "), "{path} {body}");
+    assert_eq!(path, format!("/abc?x=1&rid={rid}"), "the same of one run");
+    assert!(body.starts_with("job:one.1: succeeded after "), "{body}");
     // and
     assert_eq!(app.svctl(&["run", "each", "--wait"]).code, Some(3));
     let (path, body) = each.answer("404 Nothing");
@@ -201,9 +204,8 @@ fn a_run_that_was_missed_is_told_to_on_missed() {
     let config = "[job.tick]
          run = \"true\"
          schedule = \"every 1s\"
-         on_missed = [\"./teller\", \"missed\"]";
+         on_missed = [\"sh\", \"-c\", \"echo $SVD_JOB $SVD_RESULT until $SVD_SCHEDULED >>missed\"]";
     let mut app = App::new(config);
-    app.script("teller", TELLER);
     app.boot();
     app.until("a first run", |status| status["jobs"][0]["last"]["run"].as_u64());
     assert_eq!(app.stop(), Some(0));
@@ -215,9 +217,34 @@ fn a_run_that_was_missed_is_told_to_on_missed() {
     app.boot();
     // then
     let told = lines(&app, "missed", 1);
-    assert!(told[0].starts_with("tick ") && told[0].contains(" missed "), "{told:?}");
+    assert!(told[0].starts_with("tick missed until 20") && told[0].ends_with(".000Z"), "{told:?}");
     assert_eq!(app.stop(), Some(0));
     assert_eq!(lines(&app, "missed", 1).len(), 1, "told once of all of them");
+}
+
+#[test]
+fn a_ping_that_comes_too_late_to_be_true_is_not_sent() {
+    // given a run whose ping nobody takes, and svd was not there for the hour after it
+    let address = Pinged::open().0.local_addr().unwrap();
+    let url = format!("http://{address}/up");
+    let mut app = App::new(&format!("[job.one]\nrun = \"true\"\nping = {{ success = \"{url}\" }}"));
+    app.boot();
+    assert_eq!(app.svctl(&["run", "one", "--wait"]).code, Some(0));
+    assert_eq!(app.stop(), Some(0));
+    let hour = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); \
+                db.execute('UPDATE event SET time_ns = time_ns - 3600000000000'); db.commit()";
+    let mut command = std::process::Command::new(common::python());
+    assert!(command.args(["-c", hour]).arg(app.path("root/state.db")).status().unwrap().success());
+    // when there is a server
+    let server = Pinged(TcpListener::bind(address).expect("the same port"));
+    app.boot();
+    assert_eq!(app.svctl(&["run", "one", "--wait"]).code, Some(0));
+    // then that one is told as such, and the next one that is sent is that of the run of now
+    let (_, body) = server.answer("200 OK");
+    assert!(body.starts_with("job:one.2: succeeded"), "{body}");
+    let told = app.events().into_iter().find(|event| event["kind"] == "notify.failed").expect("it is told");
+    let message = told["message"].as_str().unwrap();
+    assert!(message.starts_with("the ping of job one ") && message.ends_with("older than 600 s"), "{message}");
 }
 
 #[test]

@@ -265,3 +265,39 @@ fn jobs_go_by_new_data_of_their_zone_as_soon_as_it_is_on_disk() {
     std::fs::write(zones.join("Berlin"), zone_file(5)).unwrap();
     app.until("the first next run", |status| next(status)?.ends_with("T07:00:00.000Z").then_some(()));
 }
+
+#[test]
+fn zone_data_that_is_taken_away_and_comes_again_is_heard_of() {
+    // given zones behind a link, as some distributions have them, and none of them there yet
+    let mut app = App::new("[job.noon]\nrun = \"true\"\nschedule = \"0 12 * * *\"\ntimezone = \"Europe/Berlin\"\n");
+    let mut command = app.command();
+    command.env("TZDIR", app.path("zones"));
+    app.boot_with(command);
+    let until = |hours: &[&str]| {
+        app.until(&format!("the next run at {hours:?} UTC"), |status| {
+            let next = job(status, "noon")["next"].as_str()?.to_owned();
+            hours.iter().any(|hour| next.ends_with(&format!("T{hour}:00:00.000Z"))).then_some(())
+        });
+    };
+    // then what the system has, or svd itself, counts
+    let berlin = ["10", "11"];
+    until(&berlin);
+    // when
+    let write = |version: &str, hours: i32| {
+        std::fs::create_dir_all(app.path(version).join("Europe")).unwrap();
+        std::fs::write(app.path(version).join("Europe/Berlin"), zone_file(hours)).unwrap();
+    };
+    write("version1", 5);
+    std::os::unix::fs::symlink("version1", app.path("zones")).unwrap();
+    until(&["07"]);
+    // and: another version takes its place
+    write("version2", 9);
+    std::os::unix::fs::symlink("version2", app.path("new")).unwrap();
+    std::fs::rename(app.path("new"), app.path("zones")).unwrap();
+    until(&["03"]);
+    // and: its files go, and come again
+    std::fs::remove_dir_all(app.path("version2/Europe")).unwrap();
+    until(&berlin);
+    write("version2", 6);
+    until(&["06"]);
+}

@@ -153,6 +153,43 @@ fn an_end_for_lack_of_memory_is_told_as_such_once_and_a_kill_by_somebody_else_is
 }
 
 #[test]
+fn a_run_of_a_job_that_ends_for_lack_of_memory_is_told_as_such_and_one_with_few_processes_gets_no_more() {
+    if !may_limit() {
+        return skipped("cgroups need root, or a unit with Delegate=yes");
+    }
+    // given a job that needs more than it has, one that somebody else kills, and one that may have few processes
+    let mut app = App::new(
+        "[job.full]\nrun = [\"@PY@\", \"-c\", \"held = bytearray(b'x' * (512 << 20))\"]\nlimits = { memory = \"64M\" }
+         on_failure = [\"sh\", \"-c\", \"cat >>told\"]
+         [job.killed]\nrun = \"kill -9 $$\"\nshell = true\nlimits = { memory = \"64M\" }
+         [job.crowd]\nrun = \"for n in 1 2 3 4 5 6; do sleep 1000 & done; wait\"\nshell = true\nlimits = { pids = 3 }\n",
+    );
+    boot(&mut app);
+    // when
+    assert_eq!(app.svctl(&["run", "full", "--wait"]).code, Some(137));
+    assert_eq!(app.svctl(&["run", "killed", "--wait"]).code, Some(137));
+    let crowd = app.svctl(&["run", "crowd", "--wait"]);
+    // then
+    let last = |job: &str| {
+        let status = app.status();
+        let jobs = status["jobs"].as_array().unwrap();
+        jobs.iter().find(|shown| shown["name"] == job).unwrap()["last"].clone()
+    };
+    let full = last("full");
+    assert_eq!((&full["exit"], &full["result"]), (&json!({"signal": "KILL", "oom": true}), &json!("failed")));
+    assert!(full["why"].as_str().unwrap().contains("(oom)"), "{full}");
+    assert!(app.ok(&["why", "job:full"]).contains("lack of memory (oom)"));
+    assert_eq!(last("killed")["exit"], json!({"signal": "KILL"}));
+    assert!(crowd.code != Some(0) && last("crowd")["result"] == "failed", "{crowd:?}");
+    // and: so is who is told of the failure, and a later manager says the same
+    let told = common::file_with(&app.path("told"), |text| text.ends_with('\n').then(|| text.to_owned()));
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told["event"], &told["exit"]["oom"]), (&json!("job.failed"), &json!(true)));
+    kill_manager(&app);
+    assert_eq!(last("full")["exit"], json!({"signal": "KILL", "oom": true}));
+}
+
+#[test]
 fn a_worker_that_is_killed_for_lack_of_memory_is_told_with_the_end_of_its_main_process() {
     if !may_limit() {
         return skipped("cgroups need root, or a unit with Delegate=yes");

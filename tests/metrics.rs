@@ -199,3 +199,32 @@ fn jobs_are_counted_by_what_became_of_their_runs_and_tell_when_they_last_ended_a
     assert!(!found.contains_key("svd_job_next_run_seconds{job=\"idle\"}"), "a paused one has no next run");
     assert!(!found.contains_key("svd_job_last_run_end_seconds{job=\"idle\"}"), "nor has it ever run");
 }
+
+#[test]
+fn when_a_job_last_began_and_last_succeeded_is_told_whoever_is_the_manager() {
+    // given a job that has succeeded and then failed, and runs
+    let app = App::start(
+        "[job.report]
+         run = \"if test -e long; then sleep 1000; fi; test ! -e bad\"
+         shell = true",
+    );
+    let of = |app: &App, what: &str| metrics(app).get(&format!("svd_job_{what}{{job=\"report\"}}")).copied();
+    assert_eq!((of(&app, "last_success_seconds"), of(&app, "last_run_start_seconds")), (None, None));
+    assert_eq!(app.svctl(&["run", "report", "--wait"]).code, Some(0));
+    let (succeeded, ended) = (of(&app, "last_success_seconds"), of(&app, "last_run_end_seconds"));
+    assert!(succeeded.is_some() && succeeded == ended, "{succeeded:?} {ended:?}");
+    app.write("bad", "");
+    assert_eq!(app.svctl(&["run", "report", "--wait"]).code, Some(1));
+    let failed = of(&app, "last_run_start_seconds");
+    assert!(failed >= succeeded, "{failed:?} {succeeded:?}");
+    app.write("long", "");
+    app.ok(&["run", "report"]);
+    let began = of(&app, "last_run_start_seconds");
+    assert!(began > failed, "{began:?} {failed:?}");
+    // when
+    let before = app.status()["svd"]["manager_pid"].clone();
+    svd_sys::tree::kill_verified(&common::manager(app.keeper()).unwrap(), 9).unwrap();
+    app.until("another manager", |status| (status["svd"]["manager_pid"] != before).then_some(()));
+    // then
+    assert_eq!((of(&app, "last_success_seconds"), of(&app, "last_run_start_seconds")), (succeeded, began));
+}

@@ -6,7 +6,7 @@ use crate::environment::OF_RUN_NEWS;
 use crate::field::{Field, Section};
 use crate::jobs::RawJob;
 use crate::notify::{LONGEST_HOOK, LONGEST_TRY, TRY};
-use crate::plan::{HookPlan, JobHooks, PingPlan, Url};
+use crate::plan::{HookPlan, JobHooks, PingPlan, RunIds, Url};
 use crate::process::{self, RawRun};
 use crate::report::{At, Report};
 use crate::resolve::Resolver;
@@ -113,12 +113,13 @@ impl Resolver<'_> {
             RawPing::One(text) => {
                 let success = resolve("ping", &Some(text.clone()))?;
                 let (start, failure) = (Some(success.below("start")), Some(success.below("fail")));
-                Some(PingPlan { start, success: Some(success), failure, timeout: TRY })
+                Some(PingPlan { start, success: Some(success), failure, ids: RunIds::Told, timeout: TRY })
             }
             RawPing::Each { start, success, failure, timeout } => Some(PingPlan {
                 start: resolve("ping.start", start),
                 success: resolve("ping.success", success),
                 failure: resolve("ping.failure", failure),
+                ids: RunIds::NotTold,
                 timeout: timeout.as_ref().map_or(TRY, |timeout| timeout.value),
             }),
         }

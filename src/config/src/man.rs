@@ -352,7 +352,8 @@ So 0 0 13 * 5 is each 13th and each Friday.
 .PP
 Where the clock is put forward, a job at fixed times whose time does not exist that day runs once at the end of the gap; where it is put back, it
 runs the first time only. A job whose minute or hour field begins with * runs as time passes. A change of more than three hours is no daylight
-saving, and gets no such care.
+saving, and gets no such care. The zones are those of the system, in TZDIR or /usr/share/zoneinfo, else those that svd has itself; new data of
+the system counts as soon as it is installed.
 .PP
 every TIME counts from 1970\-01\-01 00:00 UTC, so that no start of svd moves it: every 1h is on the hour.
 .I @reboot
@@ -398,8 +399,9 @@ unknown is the result of a run whose end nobody saw, such as one that a power cu
 .PP
 .I ping
 posts a line of text about the run. With one address, begin and failure go to the same address with /start and /fail behind its path, which is what
-healthchecks.io and those like it want; a table says each by itself. A ping is tried again for ten minutes (that of the begin for half a minute),
-unless the answer is one that no other try would change, such as 404. A stop by hand and a run that was skipped are neither success nor failure, and
+healthchecks.io and those like it want, and rid= with an id of the run, so that they match the two of a run; a table says each by itself, and nothing
+is added. A ping is tried until ten minutes after what it tells of (that of the begin
+for half a minute), unless the answer is one that no other try would change, such as 404. One that svd comes to only later is not sent at all. A stop by hand and a run that was skipped are neither success nor failure, and
 ping nobody. A service that waits for the ping of success tells people when a job, svd or the whole machine is silent: what no hook on the
 machine can do.
 "#;

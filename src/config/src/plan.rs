@@ -9,7 +9,7 @@ use std::time::Duration;
 mod job;
 mod notify;
 
-pub use job::{CatchUp, CatchUpMode, HistoryPlan, JobHooks, JobPlan, Overlap, PingPlan, SchedulePlan};
+pub use job::{CatchUp, CatchUpMode, HistoryPlan, JobHooks, JobPlan, Overlap, PingPlan, RunIds, SchedulePlan};
 pub use notify::{HookPlan, NoticePlan, Scheme, Url, WebhookPlan};
 
 /// All that one svd runs.

@@ -30,11 +30,12 @@ pub fn watch_names(file: &Path) -> io::Result<OwnedFd> {
 }
 
 /// A descriptor that becomes readable when a file in one of these directories is written, made, moved there or taken away
-/// (inotify(7)); close-on-exec, non-blocking. Directories below them are not looked into, and those that do not exist are left
-/// out. ENOSPC or EMFILE at the user's limit of watches.
+/// (inotify(7)), or when the directory itself is; close-on-exec, non-blocking. Directories below them are not looked into, and
+/// those that do not exist are left out. ENOSPC or EMFILE at the user's limit of watches.
 pub fn watch_directories<'p>(directories: impl Iterator<Item = &'p Path>) -> io::Result<OwnedFd> {
-    const CHANGES: u32 =
-        libc::IN_CLOSE_WRITE | libc::IN_CREATE | libc::IN_MOVED_TO | libc::IN_DELETE | libc::IN_ONLYDIR;
+    const FILES: u32 =
+        libc::IN_CLOSE_WRITE | libc::IN_CREATE | libc::IN_MOVED_TO | libc::IN_MOVED_FROM | libc::IN_DELETE;
+    const ITSELF: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_ONLYDIR;
     // SAFETY: no pointers.
     let raw = cvt(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) })?;
     // SAFETY: just created, owned by nobody else.
@@ -42,9 +43,9 @@ pub fn watch_directories<'p>(directories: impl Iterator<Item = &'p Path>) -> io:
     for directory in directories {
         let path = CString::new(directory.as_os_str().as_bytes()).map_err(|_| errno(libc::EINVAL))?;
         // SAFETY: a NUL-terminated path.
-        match cvt(unsafe { libc::inotify_add_watch(raw, path.as_ptr(), CHANGES) }) {
+        match cvt(unsafe { libc::inotify_add_watch(raw, path.as_ptr(), FILES | ITSELF) }) {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(error) => return Err(error),
         }
     }
@@ -89,6 +90,26 @@ mod tests {
         assert!(crate::fd::wait_readable(watch.as_fd(), Duration::ZERO).unwrap());
         std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!(watch_names(&two).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_becomes_of_the_files_of_a_directory_is_heard_of_and_one_that_is_missing_is_left_out() {
+        let dir = std::env::temp_dir().join(format!("svd-dirs-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("below")).unwrap();
+        std::fs::write(dir.join("file"), "x").unwrap();
+        let told = |change: &dyn Fn()| {
+            let (missing, one) = (dir.join("missing"), dir.clone());
+            let watch = watch_directories([missing.as_path(), one.as_path()].into_iter()).unwrap();
+            change();
+            crate::fd::wait_readable(watch.as_fd(), Duration::ZERO).unwrap()
+        };
+        assert!(!told(&|| std::fs::write(dir.join("below/file"), "x").unwrap()));
+        assert!(!told(&|| assert_eq!(std::fs::read(dir.join("file")).unwrap(), b"x")));
+        assert!(told(&|| std::fs::write(dir.join("file"), "y").unwrap()));
+        assert!(told(&|| std::fs::rename(dir.join("below/file"), dir.join("file")).unwrap()));
+        assert!(told(&|| std::os::unix::fs::symlink("file", dir.join("link")).unwrap()));
+        assert!(told(&|| std::fs::remove_file(dir.join("link")).unwrap()));
+        assert!(told(&|| std::fs::remove_dir_all(&dir).unwrap()));
     }
 
     #[test]

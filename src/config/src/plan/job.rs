@@ -55,8 +55,19 @@ pub struct PingPlan {
     pub success: Option<Url>,
     /// When one has failed.
     pub failure: Option<Url>,
+    /// Whether they are told by what belongs together.
+    pub ids: RunIds,
     /// So long may one try take.
     pub timeout: Duration,
+}
+
+/// Whether pings carry an id of the run, as `rid` in what is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunIds {
+    /// They do: services that know /start and /fail match the two of a run by it, also where runs overlap.
+    Told,
+    /// Each address is as the config has it.
+    NotTold,
 }
 
 impl JobPlan {

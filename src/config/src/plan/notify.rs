@@ -112,6 +112,13 @@ impl Url {
         Url { path: format!("{}/{part}{asked}", path.trim_end_matches('/')), ..self.clone() }
     }
 
+    /// The same address, with this at the end of what is asked.
+    #[must_use]
+    pub fn asking(&self, name: &str, value: &str) -> Url {
+        let mark = if self.path.contains('?') { '&' } else { '?' };
+        Url { path: format!("{}{mark}{name}={value}", self.path), ..self.clone() }
+    }
+
     /// What stands in the Host header.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };

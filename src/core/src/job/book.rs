@@ -58,6 +58,8 @@ pub(crate) struct Job {
     pub history: VecDeque<(RunId, Wall)>,
     /// The last one that has happened.
     pub latest: Option<Run>,
+    /// When the last one that succeeded was over.
+    pub succeeded: Option<Wall>,
 }
 
 /// A run that is not over.
@@ -170,6 +172,9 @@ impl Jobs {
         if run.result().is_some_and(RunResult::has_happened) {
             job.latest = Some(run.clone());
         }
+        if run.result() == Some(RunResult::Succeeded) {
+            job.succeeded = run.ended;
+        }
         let mut gone = Vec::new();
         while let Some((id, ended)) = job.history.front() {
             let many = job.history.len() > usize::try_from(history.keep).unwrap_or(usize::MAX);
@@ -267,6 +272,7 @@ impl Core {
                 due: None,
                 history: stored.history.get(&name).cloned().unwrap_or_default().into(),
                 latest: stored.latest.get(&name).cloned(),
+                succeeded: stored.succeeded.get(&name).copied(),
             });
             entry.at = at;
             let before = entry.state.clone();

@@ -275,6 +275,8 @@ pub struct StoredJobs {
     pub history: BTreeMap<Arc<str>, Vec<(RunId, Wall)>>,
     /// By job, the last run that has happened.
     pub latest: BTreeMap<Arc<str>, Run>,
+    /// By job, when the last one that succeeded was over, as far as runs are remembered.
+    pub succeeded: BTreeMap<Arc<str>, Wall>,
     /// The largest number that a run ever had.
     pub last: RunId,
 }

@@ -25,6 +25,8 @@ pub struct JobView<'a> {
     pub open: Vec<(&'a Run, Option<i32>)>,
     /// The last run that has happened.
     pub latest: Option<&'a Run>,
+    /// When the last one that succeeded was over.
+    pub succeeded: Option<Wall>,
 }
 
 impl Core {
@@ -49,6 +51,7 @@ impl Core {
             missed: job.state.missed,
             open: open.map(|active| (&active.run, self.pid_of(active))).collect(),
             latest: job.latest.as_ref(),
+            succeeded: job.succeeded,
         })
     }
 

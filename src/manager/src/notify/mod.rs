@@ -6,6 +6,6 @@ mod queue;
 mod tls;
 mod told;
 
-pub use post::{Patience, Post, deliver};
+pub use post::{BEGIN, END, HOUR, MOST_TRIES, Post, deliver};
 pub use queue::{Given, How, Notice, Notices, Place, kinds};
 pub use told::{json, variables};

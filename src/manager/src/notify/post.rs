@@ -8,6 +8,7 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use svd_config::plan::{Scheme, WebhookPlan};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::tls;
 
@@ -16,29 +17,19 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// So much of an answer is read, for the connection's end to be an orderly one.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
+/// So many tries are made at once: a thousand jobs of one instant are not to be a thousand connections, each with the
+/// certificates of all authorities in memory. Who pauses before the next try holds up nobody.
+pub const MOST_TRIES: usize = 16;
+
 /// The longest pause that somebody who is told may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// How long it is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// What is still worth knowing an hour later.
-    Hour,
-    /// What says that somebody is alive: ten minutes.
-    TenMinutes,
-    /// What is over soon, and what the next word must not wait for: half a minute.
-    HalfMinute,
-}
-
-impl Patience {
-    fn time(self) -> Duration {
-        Duration::from_secs(match self {
-            Patience::Hour => 3600,
-            Patience::TenMinutes => 600,
-            Patience::HalfMinute => 30,
-        })
-    }
-}
+/// What is still worth knowing an hour later is tried so long.
+pub const HOUR: Duration = Duration::from_secs(3600);
+/// So long, from what has happened on, is a ping that says how a run ended still worth something.
+pub const END: Duration = Duration::from_secs(600);
+/// So long is one that says that a run begins: it is over soon, and the next one must not wait for it.
+pub const BEGIN: Duration = Duration::from_secs(30);
 
 /// What is posted where.
 #[derive(Clone, Debug)]
@@ -50,7 +41,7 @@ pub struct Post {
     /// What kind of text that is.
     pub content_type: &'static str,
     /// How long it is tried.
-    pub patience: Patience,
+    pub within: Duration,
 }
 
 /// Why a try has failed.
@@ -77,12 +68,15 @@ impl From<String> for Fault {
     }
 }
 
-/// Posts, again and again where need be. Why the last try has failed, where all have.
-pub async fn deliver(post: Post) -> Result<(), String> {
-    let over = tokio::time::Instant::now() + post.patience.time();
+/// Posts, again and again where need be, each time when one of `tries` is free. Why the last try has failed, where all have.
+pub async fn deliver(post: Post, tries: &Semaphore) -> Result<(), String> {
+    let over = tokio::time::Instant::now() + post.within;
     let mut pause = PAUSE.0;
     loop {
+        // Never closed.
+        let turn = tries.acquire().await;
         let tried = tokio::time::timeout(post.to.timeout, once(&post)).await;
+        drop(turn);
         let Fault { why, then } = match tried {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(fault)) => fault,
@@ -170,6 +164,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use svd_config::plan::Url;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -181,7 +176,11 @@ mod tests {
             timeout: Duration::from_secs(5),
         };
         let body = Bytes::from_static(b"{\"a\":1}\n");
-        Post { to, body, content_type: "application/json", patience: Patience::Hour }
+        Post { to, body, content_type: "application/json", within: HOUR }
+    }
+
+    fn tell(post: Post) -> tokio::task::JoinHandle<Result<(), String>> {
+        tokio::spawn(async move { deliver(post, &Semaphore::new(1)).await })
     }
 
     /// Answers one request; says what it was.
@@ -200,7 +199,7 @@ mod tests {
         // given a server that fails twice, and hangs up once
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let telling = tokio::spawn(deliver(post(&format!("http://127.0.0.1:{port}/hook?x=1"))));
+        let telling = tell(post(&format!("http://127.0.0.1:{port}/hook?x=1")));
         let request = answer(&listener, "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n").await;
         drop(listener.accept().await.unwrap());
         answer(&listener, "HTTP/1.1 429 Slowly\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n").await;
@@ -221,10 +220,10 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let begun = tokio::time::Instant::now();
-        let why = deliver(post(&format!("http://127.0.0.1:{port}/secret"))).await.unwrap_err();
+        let why = deliver(post(&format!("http://127.0.0.1:{port}/secret")), &Semaphore::new(1)).await.unwrap_err();
         assert!(why.starts_with(&format!("http://127.0.0.1:{port}: 127.0.0.1:{port}: Connection refused")), "{why}");
         assert!(!why.contains("secret"));
-        let hour = Patience::Hour.time();
+        let hour = HOUR;
         assert!(begun.elapsed() <= hour && begun.elapsed() > hour / 2, "{:?}", begun.elapsed());
     }
 
@@ -233,10 +232,42 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         for status in ["404 Nothing", "302 Elsewhere"] {
-            let telling = tokio::spawn(deliver(post(&format!("http://127.0.0.1:{port}/hook"))));
+            let telling = tell(post(&format!("http://127.0.0.1:{port}/hook")));
             answer(&listener, &format!("HTTP/1.1 {status}\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")).await;
             let why = telling.await.unwrap().unwrap_err();
             assert!(why.ends_with(&format!("answer {}", &status[..3])), "{why}");
+        }
+    }
+
+    #[tokio::test]
+    async fn many_at_once_are_told_a_few_at_a_time_and_all_of_them() {
+        // given a server that answers nobody before as many are there as may be
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://127.0.0.1:{}/", listener.local_addr().unwrap().port());
+        let tries = Arc::new(Semaphore::new(2));
+        let telling: Vec<_> = (0..5)
+            .map(|_| {
+                let (post, tries) = (post(&url), tries.clone());
+                tokio::spawn(async move { deliver(post, &tries).await })
+            })
+            .collect();
+        let mut there = vec![listener.accept().await.unwrap().0, listener.accept().await.unwrap().0];
+        assert_eq!(tries.available_permits(), 0);
+        // when somebody has an answer, then the next one comes
+        for left in [3, 2, 1, 0, 0] {
+            let mut stream = there.remove(0);
+            let mut request = Vec::new();
+            while !request.ends_with(b"{\"a\":1}\n") {
+                assert!(stream.read_buf(&mut request).await.unwrap() > 0, "the request ended early");
+            }
+            stream.write_all(b"HTTP/1.1 204 Taken\r\n\r\n").await.unwrap();
+            drop(stream);
+            if left > 0 {
+                there.push(listener.accept().await.unwrap().0);
+            }
+        }
+        for told in telling {
+            assert_eq!(told.await.unwrap(), Ok(()));
         }
     }
 }

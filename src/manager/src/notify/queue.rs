@@ -14,11 +14,11 @@ use std::time::Duration;
 use svd_api as api;
 use svd_config::Plan;
 use svd_config::happenings::{HAPPENINGS, Happening, happening_of};
-use svd_config::plan::{HookPlan, JOB, JobPlan, PingPlan, Url, WebhookPlan};
+use svd_config::plan::{HookPlan, JOB, JobPlan, PingPlan, RunIds, Url, WebhookPlan};
 
 /// So many wait for one place; what comes then is dropped.
 const MOST_WAITING: usize = 1000;
-/// So many commands run at once.
+/// So many commands of jobs run at once. The command that is told of all has a place of its own.
 const MOST_COMMANDS: usize = 8;
 
 /// Before the name of a job, in the word of those who are pinged.
@@ -169,16 +169,21 @@ impl Notices {
         self.open = true;
     }
 
-    /// The next one to perform, if any place is free.
+    /// The next one to perform, if any place is free: of several the one that has waited longest.
     pub fn next(&mut self) -> Option<Notice> {
         if !self.open {
             return None;
         }
-        let commands = self.places.iter().filter(|(place, queue)| is_command(place) && queue.given.is_some()).count();
-        let free = |place: &Place, queue: &Queue| {
-            queue.given.is_none() && !queue.waiting.is_empty() && (commands < MOST_COMMANDS || !is_command(place))
+        let commands = self.places.iter().filter(|(place, queue)| is_shared(place) && queue.given.is_some()).count();
+        let waits = |place: &Place, queue: &Queue| {
+            let free = queue.given.is_none() && (commands < MOST_COMMANDS || !is_shared(place));
+            queue.waiting.front().filter(|_| free).map(|notice| notice.event.id)
         };
-        let (_, queue) = self.places.iter_mut().find(|(place, queue)| free(place, queue))?;
+        let (_, queue) = self
+            .places
+            .iter_mut()
+            .filter_map(|(place, queue)| Some((waits(place, queue)?, queue)))
+            .min_by_key(|(event, _)| *event)?;
         let notice = queue.waiting.pop_front()?;
         queue.given = Some(notice.event.id);
         Some(notice)
@@ -233,10 +238,11 @@ impl Notices {
     }
 }
 
-fn is_command(place: &Place) -> bool {
+/// Whether it is one of those of whom only so many are told at once.
+fn is_shared(place: &Place) -> bool {
     match place {
-        Place::Command | Place::JobCommand(_) => true,
-        Place::Webhook | Place::JobPing(_) => false,
+        Place::JobCommand(_) => true,
+        Place::Command | Place::Webhook | Place::JobPing(_) => false,
     }
 }
 
@@ -277,12 +283,12 @@ fn notices(event: &Arc<api::Event>, plan: &Plan) -> Vec<Notice> {
         told.extend([command, webhook].into_iter().flatten().map(notice));
     }
     let job = event.process.as_deref().and_then(|name| name.strip_prefix(JOB)).and_then(|name| plan.job(name));
-    told.extend(job.map(|job| notices_of_run(event, job)).unwrap_or_default());
+    told.extend(job.map(|job| notices_of_run(event, job, &plan.app)).unwrap_or_default());
     told
 }
 
 /// Whom a job has told of one of its runs.
-fn notices_of_run(event: &Arc<api::Event>, job: &JobPlan) -> Vec<Notice> {
+fn notices_of_run(event: &Arc<api::Event>, job: &JobPlan, app: &str) -> Vec<Notice> {
     let kind = event.kind.as_str();
     let (hook, url) = if BEGINS.contains(&kind) {
         (&None, job.ping.as_ref().and_then(|ping| ping.start.as_ref()))
@@ -298,11 +304,35 @@ fn notices_of_run(event: &Arc<api::Event>, job: &JobPlan) -> Vec<Notice> {
     let name = happening_of(kind).map_or("job.unknown", |happening| happening.name);
     let command = hook.as_ref().map(|hook| (Place::JobCommand(job.name.clone()), How::Run(Box::new(hook.clone()))));
     let ping = url.zip(job.ping.as_ref()).map(|(url, ping)| {
-        let how = How::Ping { url: url.clone(), timeout: ping.timeout, start: BEGINS.contains(&kind) };
+        let run = event.instance.as_deref().unwrap_or_default();
+        let url = match ping.ids {
+            RunIds::Told => url.asking("rid", &run_id(app, run)),
+            RunIds::NotTold => url.clone(),
+        };
+        let how = How::Ping { url, timeout: ping.timeout, start: BEGINS.contains(&kind) };
         (Place::JobPing(job.name.clone()), how)
     });
     let notice = |(place, how)| Notice { event: event.clone(), name, place, how };
     [command, ping].into_iter().flatten().map(notice).collect()
+}
+
+/// An id in the form of a UUID (RFC 9562, version 8) that is the same for all pings of a run, whoever is the manager: the
+/// number of a run is never used twice in an app.
+fn run_id(app: &str, run: &str) -> String {
+    // FNV-1a, twice from different beginnings.
+    let hash = |begin: u64| {
+        let bytes = app.bytes().chain([0]).chain(run.bytes());
+        bytes.fold(begin, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    };
+    let (high, low) = (hash(0xcbf2_9ce4_8422_2325), hash(0x6c62_272e_07bb_0142));
+    format!(
+        "{:08x}-{:04x}-8{:03x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xfff,
+        low >> 48 & 0x3fff | 0x8000,
+        low & 0xffff_ffff_ffff
+    )
 }
 
 #[cfg(test)]
@@ -310,9 +340,14 @@ mod tests {
     use super::*;
     use svd_config::{Source, SourceKind, Sources};
 
+    const TOLD: &str =
+        "process.web = \"x\"\n[notify]\nevents = [\"process.failed\"]\nrun = \"x\"\nwebhook = \"http://a\"\n";
+
     fn plan() -> Plan {
-        let text =
-            "process.web = \"x\"\n[notify]\nevents = [\"process.failed\"]\nrun = \"x\"\nwebhook = \"http://a\"\n";
+        plan_of(TOLD)
+    }
+
+    fn plan_of(text: &str) -> Plan {
         let main = Source { path: "Procfile.toml".into(), kind: SourceKind::Toml, text: text.into(), mode: 0o600 };
         let sources = Sources {
             main,
@@ -328,6 +363,15 @@ mod tests {
 
     fn event(id: i64, kind: &str) -> Arc<api::Event> {
         let text = format!("{{\"id\":{id},\"time\":\"2026-11-25T12:00:00Z\",\"kind\":\"{kind}\",\"message\":\"\"}}");
+        Arc::new(serde_json::from_str(&text).unwrap())
+    }
+
+    /// A run of this job has succeeded.
+    fn succeeded(id: i64, job: &str) -> Arc<api::Event> {
+        let text = format!(
+            "{{\"id\":{id},\"time\":\"2026-11-25T12:00:00Z\",\"kind\":\"job.succeeded\",\"process\":\"job:{job}\",\
+             \"instance\":\"job:{job}.{id}\",\"message\":\"\"}}"
+        );
         Arc::new(serde_json::from_str(&text).unwrap())
     }
 
@@ -404,5 +448,29 @@ mod tests {
         assert_eq!(notices.next(), None);
         notices.done(&running, true);
         assert_eq!(notices.resume(&Place::Command, 1), None);
+    }
+
+    #[test]
+    fn with_many_hooks_the_one_that_waits_longest_is_next_and_none_of_them_holds_up_the_command_for_all() {
+        // given more jobs with hooks than hooks may run at once, and each has two to tell
+        let jobs: Vec<String> = (0..=MOST_COMMANDS).map(|n| format!("j{n}")).collect();
+        let hook = |job: &String| format!("[job.{job}]\nrun = \"x\"\non_success = \"x\"\n");
+        let jobs_text: String = jobs.iter().map(hook).collect();
+        let (mut notices, plan) = (opened(0), plan_of(&format!("{TOLD}{jobs_text}")));
+        for (id, job) in (1..).zip(jobs.iter().chain(&jobs)) {
+            notices.offer(&succeeded(id, job), &plan);
+        }
+        // when as many are told as may be at once
+        let given: Vec<Notice> = std::iter::from_fn(|| notices.next()).collect();
+        assert_eq!(given.len(), MOST_COMMANDS);
+        // then a failed process is told at once, though nobody may tell of jobs
+        notices.offer(&event(100, "instance.failed"), &plan);
+        let mut told = [notices.next().unwrap().place, notices.next().unwrap().place];
+        told.sort();
+        assert_eq!(told, [Place::Command, Place::Webhook]);
+        assert_eq!(notices.next(), None);
+        // and the next of jobs is the one that has waited longest, not the first by its name again
+        notices.done(&given[0], true);
+        assert_eq!(notices.next().map(|notice| notice.event.id), Some(MOST_COMMANDS as i64 + 1));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use svd_api as api;
 use svd_core::{Action, Command, Core, Event, InstanceName, OpId, Slot, SpawnId, Time};
 use svd_wire::Request;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::Inner;
@@ -95,6 +95,8 @@ pub struct App {
     pub(super) notices: Notices,
     /// Commands that tell of it.
     pub(super) messengers: BTreeMap<u64, Messenger>,
+    /// Tries by HTTP that may still be made at once.
+    pub(super) tries: Arc<Semaphore>,
     pub(super) listeners: Listeners,
     /// How the core last weighed the slots of each gated process.
     pub(super) weights: BTreeMap<Arc<str>, Vec<(Slot, u32)>>,
@@ -344,6 +346,7 @@ impl App {
             Inner::ErrandLate(id) => self.errand_late(id),
             Inner::NoticeLate(id) => self.notice_late(id),
             Inner::NoticeSaid(id, said) => self.notice_said(id, said),
+            Inner::NoticeOfRun(found) => self.tell_of_run(*found),
             Inner::Posted(notice, told) => self.told(&notice, told),
             Inner::ReloadLate => {
                 self.look_at_reloads();

@@ -79,6 +79,11 @@ pub struct Committed {
 }
 
 impl Commits {
+    /// What was stored can be read there.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Nothing on its way yet.
     pub fn new(store: Store) -> Commits {
         Commits { store, open: Turn::default(), waiting: VecDeque::new(), retry_at: None, trouble: None }

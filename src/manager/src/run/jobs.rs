@@ -91,17 +91,6 @@ impl App {
         ]
     }
 
-    /// What a hook is told of a run besides its event, as long as no later run of its job is over.
-    pub(super) fn told_of_run(&self, event: &api::Event) -> Vec<(&'static str, String)> {
-        let name = event.instance.as_deref().and_then(|instance| instance.strip_prefix(JOB)?.rsplit_once('.'));
-        let Some((job, id)) = name else { return Vec::new() };
-        let latest = self.core.job(job).and_then(|view| view.latest);
-        let Some(run) = latest.filter(|run| id.parse() == Ok(run.id.0)) else { return Vec::new() };
-        let mut told = vec![("SVD_ATTEMPT", run.attempts.to_string())];
-        told.extend(run.scheduled.map(|at| ("SVD_SCHEDULED", instant(at))));
-        told
-    }
-
     /// All jobs, as the API shows them.
     pub(super) fn shown_jobs(&self) -> Vec<api::Job> {
         self.core.jobs().map(|view| shown_job(&view)).collect()
@@ -192,6 +181,12 @@ impl App {
         }
         Ok(names)
     }
+}
+
+/// The variables about a run that a command is told beside those of the event.
+pub(super) fn told_of_run(run: &Run) -> Vec<(&'static str, String)> {
+    let attempts = (run.attempts > 0).then(|| ("SVD_ATTEMPT", run.attempts.to_string()));
+    attempts.into_iter().chain(run.scheduled.map(|at| ("SVD_SCHEDULED", instant(at)))).collect()
 }
 
 fn listed(jobs: &[Arc<str>]) -> String {

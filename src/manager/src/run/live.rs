@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use svd_core::{Command, Core, Mode, SpawnId};
 use svd_wire::{Request, SAFE_MODE_VARIABLE};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use super::app::{App, Ended, KeeperFacts, LAST_WORDS, Op, Sources, Stopping, Watched, Wish};
 use super::boot::{BootError, STOPPING, stored};
@@ -33,6 +33,7 @@ use crate::cli::RunArgs;
 use crate::http::{self, Access, ApiState};
 use crate::listen::Listeners;
 use crate::logs::{Logs, Printed};
+use crate::notify::MOST_TRIES;
 use crate::plan::ControlGroups;
 use crate::seam::{Inventory, Link};
 use crate::store::{NewEvent, Store};
@@ -129,6 +130,7 @@ pub(super) async fn live(
         next_side: last.saturating_mul(2).saturating_add(3),
         notices,
         messengers: BTreeMap::new(),
+        tries: Arc::new(Semaphore::new(MOST_TRIES)),
         listeners,
         weights: BTreeMap::new(),
         names: BTreeMap::new(),

@@ -144,6 +144,19 @@ impl App {
         for (job, run) in latest() {
             family.count(&[("job", &job.plan.name)], u64::from(run.result() == Some(RunResult::Succeeded)));
         }
+        let began = "When its last run began, also one in progress, in seconds since 1970.";
+        let mut family = text.family("svd_job_last_run_start_seconds", Type::Gauge, began);
+        for job in &jobs {
+            let runs = job.open.iter().map(|(run, _)| *run).chain(job.latest);
+            let started = runs.filter_map(|run| run.started).max();
+            started.into_iter().for_each(|at| family.sample(&[("job", &job.plan.name)], seconds(at)));
+        }
+        let succeeded =
+            "When its last run that has succeeded was over, in seconds since 1970; as far as its history goes.";
+        let mut family = text.family("svd_job_last_success_seconds", Type::Gauge, succeeded);
+        for (job, at) in jobs.iter().filter_map(|job| Some((job, job.succeeded?))) {
+            family.sample(&[("job", &job.plan.name)], seconds(at));
+        }
         let mut family =
             text.family("svd_job_last_run_end_seconds", Type::Gauge, "When that was over, in seconds since 1970.");
         for (job, at) in latest().filter_map(|(job, run)| Some((job, run.ended?))) {

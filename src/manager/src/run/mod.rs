@@ -67,6 +67,8 @@ pub enum Inner {
     NoticeLate(u64),
     /// What it has written, the end of it.
     NoticeSaid(u64, String),
+    /// An event of a run is to be told by a command, and the run is this one, where it is remembered.
+    NoticeOfRun(Box<(crate::notify::Notice, Option<svd_core::Run>)>),
     /// A webhook was told, or not.
     Posted(Box<crate::notify::Notice>, Result<(), String>),
     /// Somebody who reloads may have had its time.

@@ -10,28 +10,29 @@ use std::time::Duration;
 
 use svd_api as api;
 use svd_config::Plan;
-use svd_config::plan::WebhookPlan;
-use svd_core::{InstanceName, SpawnId, Sweep};
+use svd_config::plan::{JOB, WebhookPlan};
+use svd_core::{InstanceName, Run, SpawnId, Sweep};
 use svd_wire::{Exit, Life, Request, SpawnError};
 use tokio::io::Interest;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Inner;
 use super::app::App;
+use super::jobs::told_of_run;
 use super::launch::explain;
 use super::reports::exit_status;
 use super::sweep::Main;
-use crate::notify::{self, Given, How, Notice, Notices, Patience, Place, Post};
+use crate::notify::{self, Given, How, Notice, Notices, Place, Post};
 use crate::seam::{LinkError, Purpose, Tag};
-use crate::store::{EventQuery, NewEvent, Store};
+use crate::store::{EventQuery, NewEvent, RunQuery, Store};
 
 const TERM: i32 = 15;
 /// Between TERM and KILL, and for what a command leaves behind.
 const GRACE: Duration = Duration::from_secs(5);
 /// So much of the end of what a command writes is kept.
 const SAID: usize = 2048;
-/// So many events that nobody was told of are taken up again.
-const MOST_TAKEN_UP: u32 = 1000;
+/// So many events that nobody was told of are read at a time.
+const AT_A_TIME: u32 = 1000;
 /// What lies longer behind is told to nobody any more.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 /// Sets the spawns that only the sweeper knows apart from the core's.
@@ -68,6 +69,19 @@ enum Stage {
     Gone,
 }
 
+/// The number of the run that an event is about.
+fn run_of(event: &api::Event) -> Option<u32> {
+    event.instance.as_deref()?.strip_prefix(JOB)?.rsplit_once('.')?.1.parse().ok()
+}
+
+/// How long ago an event was.
+fn age(event: &api::Event) -> Duration {
+    let now = crate::instant::instant(svd_sys::clock::now().real_ns);
+    let then = event.time.parse::<jiff::Timestamp>().unwrap_or(now);
+    // None where the clock was put back since.
+    now.duration_since(then).try_into().unwrap_or_default()
+}
+
 /// What a manager before has not told everybody of.
 pub async fn outstanding(store: &Store, plan: &Plan) -> Notices {
     let mark = match store.notified().await {
@@ -83,15 +97,20 @@ pub async fn outstanding(store: &Store, plan: &Plan) -> Notices {
     if kinds.is_empty() {
         return notices;
     }
-    let query = EventQuery { after_id: Some(mark), limit: MOST_TAKEN_UP, kinds, ..EventQuery::default() };
-    let Ok(Ok(events)) = store.events(query).await else { return notices };
     let oldest = svd_sys::clock::now().real_ns.saturating_sub(u64::try_from(STALE.as_nanos()).unwrap_or(u64::MAX));
     let oldest = crate::instant::instant(oldest).to_string();
-    // Both are written in one way, in UTC.
-    for event in events.into_iter().filter(|event| event.time >= oldest) {
-        notices.offer(&Arc::new(event), plan);
+    let mut after = mark;
+    loop {
+        let kinds = kinds.clone();
+        let query = EventQuery { after_id: Some(after), limit: AT_A_TIME, kinds, ..EventQuery::default() };
+        let Ok(Ok(events)) = store.events(query).await else { return notices };
+        let Some(last) = events.last() else { return notices };
+        after = last.id;
+        // Both are written in one way, in UTC. What is too much for a place is dropped there, and counted.
+        for event in events.into_iter().filter(|event| event.time >= oldest) {
+            notices.offer(&Arc::new(event), plan);
+        }
     }
-    notices
 }
 
 impl App {
@@ -108,19 +127,27 @@ impl App {
     pub(super) fn tell_next(&mut self) -> Result<(), LinkError> {
         while let Some(notice) = self.notices.next() {
             match &notice.how {
-                How::Run(_) => self.start_messenger(notice)?,
+                How::Run(_) => match run_of(&notice.event) {
+                    Some(run) => self.look_up_run(run, notice),
+                    None => self.start_messenger(notice, None)?,
+                },
                 How::Post(to) => {
                     let body = self.told_of(&notice).into();
-                    let post =
-                        Post { to: to.clone(), body, content_type: "application/json", patience: Patience::Hour };
+                    let post = Post { to: to.clone(), body, content_type: "application/json", within: notify::HOUR };
                     self.post(notice, post);
                 }
                 How::Ping { url, timeout, start } => {
                     let to = WebhookPlan { url: url.clone(), headers: Vec::new(), timeout: *timeout };
                     let run = notice.event.instance.as_deref().unwrap_or_default();
                     let body = format!("{run}: {}\n", notice.event.message).into();
-                    let patience = if *start { Patience::HalfMinute } else { Patience::TenMinutes };
-                    self.post(notice, Post { to, body, content_type: "text/plain; charset=utf-8", patience });
+                    // What waited for others, or for svd to come back, would say of today what was true yesterday.
+                    let worth = if *start { notify::BEGIN } else { notify::END };
+                    match worth.checked_sub(age(&notice.event)).filter(|left| !left.is_zero()) {
+                        Some(within) => {
+                            self.post(notice, Post { to, body, content_type: "text/plain; charset=utf-8", within });
+                        }
+                        None => self.note_told(&notice, Err(format!("it is older than {} s", worth.as_secs()))),
+                    }
                 }
             }
         }
@@ -131,9 +158,9 @@ impl App {
     }
 
     fn post(&self, notice: Notice, post: Post) {
-        let inner = self.inner.clone();
+        let (inner, tries) = (self.inner.clone(), self.tries.clone());
         tokio::spawn(async move {
-            let told = notify::deliver(post).await;
+            let told = notify::deliver(post, &tries).await;
             // A closed channel means that the manager is ending.
             let _ending = inner.send(Inner::Posted(Box::new(notice), told));
         });
@@ -146,6 +173,11 @@ impl App {
 
     /// Somebody was told, or not.
     pub(super) fn told(&mut self, notice: &Notice, told: Result<(), String>) -> Result<(), LinkError> {
+        self.note_told(notice, told);
+        self.tell_next()
+    }
+
+    fn note_told(&mut self, notice: &Notice, told: Result<(), String>) {
         self.notices.done(notice, told.is_ok());
         if let Err(why) = told {
             let Notice { name, event, .. } = notice;
@@ -156,7 +188,6 @@ impl App {
             };
             self.history("notify.failed", format!("{whom} could not be told of {name} (event {}): {why}", event.id));
         }
-        self.tell_next()
     }
 
     fn history(&mut self, kind: &str, message: String) {
@@ -164,7 +195,25 @@ impl App {
         self.commits.event(NewEvent { time_ns, kind: kind.to_owned(), message, ..NewEvent::default() });
     }
 
-    fn start_messenger(&mut self, notice: Notice) -> Result<(), LinkError> {
+    /// The history knows more about a run than the event does. It may have others since.
+    fn look_up_run(&self, run: u32, notice: Notice) {
+        let asked = self.commits.store().runs(RunQuery { run: Some(run), ..RunQuery::default() });
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            // One that is not remembered any more is told with what the event says.
+            let run = asked.await.ok().and_then(Result::ok).and_then(|runs| runs.into_iter().next());
+            // A closed channel means that the manager is ending.
+            let _ending = inner.send(Inner::NoticeOfRun(Box::new((notice, run))));
+        });
+    }
+
+    /// What is known of the run has been looked up.
+    pub(super) fn tell_of_run(&mut self, (notice, run): (Notice, Option<Run>)) -> Result<(), LinkError> {
+        self.start_messenger(notice, run.as_ref())?;
+        self.tell_next()
+    }
+
+    fn start_messenger(&mut self, notice: Notice, run: Option<&Run>) -> Result<(), LinkError> {
         let How::Run(hook) = &notice.how else { return Ok(()) };
         let id = self.next_side;
         self.next_side = self.next_side.saturating_add(2);
@@ -172,11 +221,15 @@ impl App {
         let cookie = format!("{boot}-n{id}");
         let (plan, dirs) = (self.core.plan().clone(), self.dirs());
         let mut variables = notify::variables(notice.name, &notice.event);
-        variables.extend(self.told_of_run(&notice.event));
+        variables.extend(run.map(told_of_run).unwrap_or_default());
         let made = self.surroundings(&plan, &dirs).notice(&hook.exec, &cookie, variables, &self.told_of(&notice));
         let (mut spec, fds, output) = match made {
             Ok(made) => made,
-            Err(failure) => return self.told(&notice, Err(failure.message)),
+            Err(failure) => {
+                // Who is next is looked for by whoever gave this one out.
+                self.note_told(&notice, Err(failure.message));
+                return Ok(());
+            }
         };
         let purpose = Purpose::Notice { event: notice.event.id, place: notice.place.word().into_owned() };
         let instance = InstanceName::new(notice.event.process.clone().unwrap_or_default(), 0);
@@ -420,5 +473,46 @@ fn read_all(output: &tokio::io::unix::AsyncFd<OwnedFd>, said: &mut Vec<u8>) -> E
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => return Ended::Yes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Batch, Place as File};
+    use svd_config::{Source, SourceKind, Sources};
+
+    fn plan() -> Plan {
+        let text = "[job.report]\nrun = \"x\"\non_failure = \"x\"\n".to_owned();
+        let main = Source { path: "Procfile.toml".into(), kind: SourceKind::Toml, text, mode: 0o600 };
+        let (others, only, inherited) = Default::default();
+        let sources =
+            Sources { main, dir: "/srv/shop".into(), others, environment: None, only, no_jobs: false, inherited };
+        svd_config::plan(&sources).unwrap().0
+    }
+
+    #[tokio::test]
+    async fn however_much_lies_behind_the_mark_what_is_worth_telling_is_found() {
+        // given more than is read at a time, all of it too old, and one of now
+        let dir = std::env::temp_dir().join(format!("svd-outstanding-{}", std::process::id()));
+        let _stale = std::fs::remove_dir_all(&dir);
+        let (store, _) = Store::open(File::File(dir.join("state.db"))).unwrap();
+        let event = |time_ns| NewEvent {
+            time_ns,
+            kind: "job.failed".to_owned(),
+            process: Some("job:report".to_owned()),
+            instance: Some("job:report.1".to_owned()),
+            ..NewEvent::default()
+        };
+        let old = std::iter::repeat_n(event(1_700_000_000_000_000_000), AT_A_TIME as usize + 1);
+        let events = old.chain([event(svd_sys::clock::now().real_ns)]).collect();
+        let stored = store.commit(Batch { events, notified: Some(0), ..Batch::default() }).await.unwrap().unwrap();
+        // when
+        let mut notices = outstanding(&store, &plan()).await;
+        notices.open();
+        // then
+        assert_eq!(notices.next().map(|notice| notice.event.id), stored.last().map(|event| event.id));
+        assert_eq!(notices.next(), None);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

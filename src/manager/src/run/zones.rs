@@ -53,14 +53,13 @@ impl ZoneWatch {
         let plans: Vec<&Arc<Plan>> = plans.collect();
         let jobs = plans.iter().flat_map(|plan| &plan.jobs);
         let directories = directories(jobs.filter_map(|job| Some(job.schedule.as_ref()?.zone.as_str())));
-        if self.listening.as_ref().is_none_or(|(listened, _)| *listened != directories) {
-            if let Some((_, task)) = self.listening.take() {
-                task.abort();
-            }
-            self.listening = listen(directories, inner);
+        // Anew each time: of two directories of one name, the one that is gone would be listened to.
+        if let Some((_, task)) = self.listening.take() {
+            task.abort();
         }
+        self.listening = listen(directories, inner);
         // Looked up when they are listened for, so that no change is missed.
-        self.zones = plans.into_iter().flat_map(|plan| plan::zones(plan)).collect();
+        self.zones = plan::zones(plans.into_iter().map(|plan| &**plan));
         self.zones.clone()
     }
 }
@@ -86,23 +85,30 @@ fn listen(
     }
 }
 
-/// The directories in which the data of these zones is.
+/// The directories in which something happens when the data of these zones changes, or comes or goes as a whole.
 fn directories<'n>(names: impl Iterator<Item = &'n str>) -> BTreeSet<PathBuf> {
-    let bases: Vec<PathBuf> = match std::env::var_os("TZDIR") {
-        Some(directory) => vec![directory.into()],
-        None => DIRECTORIES.iter().map(PathBuf::from).collect(),
-    };
+    let own = std::env::var_os("TZDIR").filter(|directory| !directory.is_empty()).map(PathBuf::from);
+    let bases: Vec<PathBuf> = own.into_iter().chain(DIRECTORIES.iter().map(PathBuf::from)).collect();
+    // Needs no data, and is that of all jobs of which nothing is said.
+    let names: BTreeSet<&str> = names.filter(|name| *name != "UTC").collect();
+    if names.is_empty() { BTreeSet::new() } else { directories_in(&names, &bases) }
+}
+
+fn directories_in(names: &BTreeSet<&str>, bases: &[PathBuf]) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
-    for name in names {
-        for file in bases.iter().map(|base| base.join(name)).filter(|file| file.exists()) {
-            let real = file.canonicalize().ok();
-            found.extend(
-                [Some(file.as_path()), real.as_deref()]
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Path::parent)
-                    .map(PathBuf::from),
-            );
+    // The first one is where data is expected. It may come later.
+    if let Some(first) = bases.first().filter(|base| !base.is_dir()) {
+        found.extend(first.ancestors().find(|directory| directory.is_dir()).map(PathBuf::from));
+    }
+    for base in bases.iter().filter(|base| base.is_dir()) {
+        if base.is_symlink() {
+            found.extend(base.parent().map(PathBuf::from));
+        }
+        for file in names.iter().map(|name| base.join(name)) {
+            // Those above it tell when its own goes and comes again.
+            found.extend(file.ancestors().skip(1).take_while(|above| above.starts_with(base)).map(PathBuf::from));
+            // Distributions link one name to another.
+            found.extend(file.canonicalize().ok().as_deref().and_then(Path::parent).map(PathBuf::from));
         }
     }
     found
@@ -148,7 +154,6 @@ async fn heard(watch: &AsyncFd<OwnedFd>) -> Option<()> {
 impl App {
     /// Files of zones have changed: jobs go by what is in them now.
     pub(super) fn zones_changed(&mut self) -> Result<(), LinkError> {
-        jiff::tz::db().reset();
         let before = self.zones.zones.clone();
         let now = self.zones.of(self.settings.plans(), &self.inner);
         let changed: Vec<&str> =
@@ -164,5 +169,29 @@ impl App {
         });
         self.core.set_zones(now);
         self.turn(Event::Tick)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_followed_and_what_is_missing_is_waited_for_above() {
+        let dir = std::env::temp_dir().join(format!("svd-zones-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let dir = dir.canonicalize().unwrap();
+        let (data, link, missing) = (dir.join("data"), dir.join("link/zones"), dir.join("not/there"));
+        for made in [data.join("Europe"), data.join("posix"), dir.join("link")] {
+            std::fs::create_dir_all(made).unwrap();
+        }
+        std::fs::write(data.join("posix/Berlin"), "").unwrap();
+        std::os::unix::fs::symlink("../posix/Berlin", data.join("Europe/Berlin")).unwrap();
+        std::os::unix::fs::symlink(&data, &link).unwrap();
+        let found = directories_in(&BTreeSet::from(["Europe/Berlin"]), &[missing, link.clone()]);
+        let expected = [dir.clone(), dir.join("link"), link.clone(), link.join("Europe"), data.join("posix")];
+        assert_eq!(found, expected.into_iter().collect());
+        assert_eq!(directories(["UTC"].into_iter()), BTreeSet::new());
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -55,6 +55,11 @@ pub fn load(connection: &Connection) -> Result<StoredJobs, StoreError> {
         let run = row?;
         stored.latest.insert(run.job.clone(), run);
     }
+    let mut rows = connection.prepare("SELECT job, max(ended) FROM run WHERE phase = 'succeeded' GROUP BY job")?;
+    for row in rows.query_map([], |row| Ok((row.get::<_, String>(0)?, Wall(row.get(1)?))))? {
+        let (job, ended) = row?;
+        stored.succeeded.insert(Arc::from(job), ended);
+    }
     Ok(stored)
 }
 
