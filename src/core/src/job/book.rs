@@ -28,6 +28,8 @@ pub(crate) struct Jobs {
     pub stored: Option<Box<StoredJobs>>,
     /// The plan that was taken in.
     pub plan: Option<Arc<Plan>>,
+    /// The one by which runs were last looked for whose job is gone.
+    pub looked: Option<Arc<Plan>>,
     /// The zones of the plan, each with what was last looked up of it.
     pub zones: BTreeMap<String, (TimeZone, Cell<Known>)>,
     /// What was last looked up of UTC, which stands for zones that are gone.
@@ -66,6 +68,8 @@ pub(crate) struct Job {
 #[derive(Clone, Debug)]
 pub(crate) struct Active {
     pub run: Run,
+    /// What it is called as an instance. Made once: it is asked for in each turn.
+    pub name: InstanceName,
     pub stage: Stage,
     /// Who waits for its end.
     pub waiting: Vec<OpId>,
@@ -95,8 +99,9 @@ pub(crate) fn job_of(process: &str) -> Option<&str> {
 }
 
 impl Active {
-    pub fn instance(&self) -> InstanceName {
-        InstanceName { process: process_name(&self.run.job), index: self.run.id.0 }
+    pub fn new(run: Run, stage: Stage) -> Active {
+        let name = InstanceName { process: process_name(&run.job), index: run.id.0 };
+        Active { run, name, stage, waiting: Vec::new() }
     }
 
     /// It has begun, as far as others have to wait for it.
@@ -200,7 +205,7 @@ impl Core {
                 Phase::Queued => Stage::Queued,
                 Phase::Begun | Phase::Ended(_) => Stage::Recorded,
             };
-            self.jobs.runs.insert(run.id, Active { run: run.clone(), stage, waiting: Vec::new() });
+            self.jobs.runs.insert(run.id, Active::new(run.clone(), stage));
         }
         self.jobs.stored = Some(Box::new(stored));
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use svd_config::plan::Overlap;
 
-use super::book::{Active, Stage, process_name};
+use super::book::{Active, Stage};
 use super::record::{Cause, JobChange, Phase, Run, RunId, RunNews, RunResult, Wall};
 use crate::action::{Action, Outcome};
 use crate::machine::{Core, Course};
@@ -141,7 +141,7 @@ impl Core {
     fn begin_new(&mut self, job: &Arc<str>, cause: Cause, scheduled: Option<Wall>, out: &mut Vec<Action>) -> RunId {
         let run = self.new_run(job, cause, scheduled, Phase::Begun, String::new());
         let id = run.id;
-        self.jobs.runs.insert(id, Active { run: run.clone(), stage: Stage::Recording, waiting: Vec::new() });
+        self.jobs.runs.insert(id, Active::new(run.clone(), Stage::Recording));
         self.announce_begun(run, out);
         id
     }
@@ -162,7 +162,7 @@ impl Core {
     ) -> RunId {
         let run = self.new_run(job, cause, scheduled, Phase::Queued, why);
         let id = run.id;
-        self.jobs.runs.insert(id, Active { run: run.clone(), stage: Stage::Queued, waiting: Vec::new() });
+        self.jobs.runs.insert(id, Active::new(run.clone(), Stage::Queued));
         out.push(Action::Jobs(JobChange::Run(Box::new(run.clone()))));
         out.push(Action::RunNews(RunNews::Queued(Box::new(run))));
         self.changed = true;
@@ -246,10 +246,13 @@ impl Core {
             return;
         }
         for id in self.jobs.runs.keys().copied().collect::<Vec<_>>() {
-            let Some(active) = self.jobs.runs.get(&id).filter(|_| *free > 0) else { continue };
+            if *free == 0 {
+                return;
+            }
+            let Some(active) = self.jobs.runs.get(&id) else { continue };
             let name = match active.stage {
                 Stage::Queued | Stage::Recording => continue,
-                Stage::Recorded | Stage::Started => active.instance(),
+                Stage::Recorded | Stage::Started => active.name.clone(),
             };
             let first = active.stage == Stage::Recorded;
             if first && active.run.stopping.is_none() && !self.make_place(&name) {
@@ -280,29 +283,31 @@ impl Core {
 
     /// Ends the runs that are over.
     pub(crate) fn conclude_runs(&mut self, out: &mut Vec<Action>) {
+        let same = self.jobs.looked.as_ref().zip(self.jobs.plan.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b));
+        self.jobs.looked.clone_from(&self.jobs.plan);
+        let gone = |active: &Active| !same && self.jobs.plan_of(&active.run.job).is_none();
         let over: Vec<(RunId, RunResult, String)> = self
             .jobs
             .runs
             .values()
-            .filter_map(|active| self.became(active).map(|(result, why)| (active.run.id, result, why)))
+            .filter_map(|active| self.became(active, gone).map(|(result, why)| (active.run.id, result, why)))
             .collect();
         for (id, result, why) in over {
             self.end_run(id, result, why, out);
         }
     }
 
-    /// What has become of a run; `None` while it is not over.
-    fn became(&self, active: &Active) -> Option<(RunResult, String)> {
+    /// What has become of a run; `None` while it is not over. A job is gone with the plan, and only with another one.
+    fn became(&self, active: &Active, gone: impl Fn(&Active) -> bool) -> Option<(RunResult, String)> {
         let run = &active.run;
         let ending = !matches!(self.course, Course::Running);
         let stopped = run.stopping.map(|result| (result, run.why.clone()));
-        let name = active.instance();
+        let name = &active.name;
         match active.stage {
             Stage::Queued | Stage::Recording | Stage::Recorded => {
                 let shutdown = ending.then(|| (RunResult::Cancelled, "svd stopped before it began".to_owned()));
-                let gone = self.jobs.plan_of(&run.job).is_none();
-                let gone = gone.then(|| (RunResult::Cancelled, "the job is no longer in the config".to_owned()));
-                stopped.or(shutdown).or(gone)
+                let why = || (RunResult::Cancelled, "the job is no longer in the config".to_owned());
+                stopped.or(shutdown).or_else(|| gone(active).then(why))
             }
             Stage::Started => {
                 let (key, process) = self.processes.get_key_value(&name.process)?;
@@ -337,8 +342,7 @@ impl Core {
 
     /// It is over: that is stored and told, and whoever waits for it hears of it.
     pub(crate) fn end_run(&mut self, id: RunId, result: RunResult, why: String, out: &mut Vec<Action>) {
-        let Some(Active { mut run, waiting, .. }) = self.jobs.runs.remove(&id) else { return };
-        let name = InstanceName { process: process_name(&run.job), index: id.0 };
+        let Some(Active { mut run, name, waiting, .. }) = self.jobs.runs.remove(&id) else { return };
         let wall = self.jobs.wall;
         let mut ended = wall;
         if let Some(spawn) = self.instance(&name).and_then(|instance| instance.current.as_ref()) {
@@ -389,7 +393,7 @@ impl Core {
                 self.jobs.last = known.max(id);
                 let run = Run { id, ..run };
                 out.push(Action::Jobs(JobChange::Run(Box::new(run.clone()))));
-                self.jobs.runs.insert(id, Active { run, stage: Stage::Started, waiting: Vec::new() });
+                self.jobs.runs.insert(id, Active::new(run, Stage::Started));
             }
         }
         self.take_jobs_in(out);

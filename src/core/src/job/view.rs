@@ -56,7 +56,7 @@ impl Core {
     }
 
     fn pid_of(&self, active: &Active) -> Option<i32> {
-        self.instance(&active.instance())?.current.as_ref().and_then(Spawn::pid)
+        self.instance(&active.name)?.current.as_ref().and_then(Spawn::pid)
     }
 
     /// A run that is not over.
