@@ -485,7 +485,7 @@ mod tests {
         body.extend_from_slice(b"new");
         let mut bytes = plain[..8].to_vec();
         bytes.extend_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
-        bytes.extend_from_slice(&checksum(body).to_le_bytes());
+        bytes.extend_from_slice(&checksum(&body).to_le_bytes());
         bytes.extend_from_slice(&body);
         bytes
     }
