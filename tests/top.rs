@@ -54,7 +54,7 @@ impl Seat {
         loop {
             let so_far = String::from_utf8_lossy(&shown).into_owned();
             if let Some(at) = so_far.find(text) {
-                let rest = so_far[at + text.len()..].as_bytes().to_vec();
+                let rest = so_far.as_bytes()[at + text.len()..].to_vec();
                 *shown = rest;
                 return;
             }

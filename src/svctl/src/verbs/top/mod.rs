@@ -57,7 +57,7 @@ async fn one_frame(session: &mut Session<'_, '_>, interval: Duration) -> Result<
 
 /// What comes of what was asked for meanwhile.
 enum Came {
-    Tree(Result<Status, String>),
+    Tree(Box<Result<Status, String>>),
     Lines(Vec<LogLine>),
     Outcome(String),
 }
@@ -82,10 +82,13 @@ async fn live(
                 tokio::spawn(ask(session.client.clone(), model.process(), came.clone()));
             }
             Some(news) = coming.recv() => match news {
-                Came::Tree(Ok(tree)) => {
-                    (model.status, model.link, asking) = (Some(tree), Link::Answers, false);
+                Came::Tree(tree) => {
+                    asking = false;
+                    match *tree {
+                        Ok(tree) => (model.status, model.link) = (Some(tree), Link::Answers),
+                        Err(why) => model.link = Link::Lost(why),
+                    }
                 }
-                Came::Tree(Err(why)) => (model.link, asking) = (Link::Lost(why), false),
                 Came::Lines(lines) => model.lines = lines.into(),
                 Came::Outcome(told) => {
                     model.told = Some(told);
@@ -118,7 +121,7 @@ async fn ask(client: Client, process: Option<String>, came: mpsc::UnboundedSende
         }
     }
     // Whoever is leaving does not listen any more.
-    let _leaving = came.send(Came::Tree(tree));
+    let _leaving = came.send(Came::Tree(Box::new(tree)));
 }
 
 /// Carries an order out, and says what became of it.
