@@ -47,6 +47,7 @@ const PLAN: &[Row] = &[
             "clap_complete",
             "clap_mangen",
             "comfy-table",
+            "crossterm",
         ],
     },
 ];

@@ -94,6 +94,9 @@ _svctl() {
             svctl,stop)
                 cmd="svctl__subcmd__stop"
                 ;;
+            svctl,top)
+                cmd="svctl__subcmd__top"
+                ;;
             svctl,upgrade)
                 cmd="svctl__subcmd__upgrade"
                 ;;
@@ -122,7 +125,7 @@ _svctl() {
 
     case "${cmd}" in
         svctl)
-            opts="-a -h -V --app --socket --root --json --color --help --version status ps health why start stop restart reload drain kill enable disable scale signal jobs run logs exec apply env events wait upgrade shutdown check doctor schedule import completions"
+            opts="-a -h -V --app --socket --root --json --color --help --version status ps top health why start stop restart reload drain kill enable disable scale signal jobs run logs exec apply env events wait upgrade shutdown check doctor schedule import completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1311,6 +1314,44 @@ _svctl() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --app)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -a)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        svctl__subcmd__top)
+            opts="-a -h --interval --once --app --socket --root --json --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --interval)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -35,6 +35,7 @@ complete -c svctl -n "__fish_svctl_needs_command" -s h -l help -d 'Print help (s
 complete -c svctl -n "__fish_svctl_needs_command" -s V -l version -d 'Print version'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "status" -d 'Show the tree: instances, state, pid, uptime, restarts, cpu, memory, and the reason when not well'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "ps" -d 'Show the tree: instances, state, pid, uptime, restarts, cpu, memory, and the reason when not well'
+complete -c svctl -n "__fish_svctl_needs_command" -f -a "top" -d 'Show the tree live, with cpu, memory and the last lines of output, and keys to stop, restart and scale'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "health" -d 'Ask whether all is well, in one line: exit 0 when every instance that is to run is ready or completed, else 1'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "why" -d 'Tell what led to an instance\'s state: the chain of events and its last output'
 complete -c svctl -n "__fish_svctl_needs_command" -f -a "start" -d 'Start what is stopped or has failed'
@@ -78,6 +79,16 @@ always\t''
 never\t''"
 complete -c svctl -n "__fish_svctl_using_subcommand ps" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
 complete -c svctl -n "__fish_svctl_using_subcommand ps" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c svctl -n "__fish_svctl_using_subcommand top" -l interval -d 'How often to look' -r
+complete -c svctl -n "__fish_svctl_using_subcommand top" -s a -l app -d 'The app, where several run on this host' -r
+complete -c svctl -n "__fish_svctl_using_subcommand top" -l socket -d 'Control socket of the app' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand top" -l root -d 'The --root that svd was started with' -r -F
+complete -c svctl -n "__fish_svctl_using_subcommand top" -l color -d 'When to use colour; NO_COLOR in the environment switches auto off' -r -f -a "auto\t'On a terminal'
+always\t''
+never\t''"
+complete -c svctl -n "__fish_svctl_using_subcommand top" -l once -d 'One look, as text; with --json as svctl status has it'
+complete -c svctl -n "__fish_svctl_using_subcommand top" -l json -d 'Print JSON; errors too are then an object on standard output: {"error": "..."}'
+complete -c svctl -n "__fish_svctl_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c svctl -n "__fish_svctl_using_subcommand health" -s a -l app -d 'The app, where several run on this host' -r
 complete -c svctl -n "__fish_svctl_using_subcommand health" -l socket -d 'Control socket of the app' -r -F
 complete -c svctl -n "__fish_svctl_using_subcommand health" -l root -d 'The --root that svd was started with' -r -F

@@ -16,6 +16,8 @@
 )]
 
 mod entry;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod holdings;
 mod host;
 mod launch;

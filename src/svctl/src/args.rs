@@ -67,6 +67,17 @@ pub(crate) enum Command {
         /// Only these
         targets: Vec<String>,
     },
+    /// Show the tree live, with cpu, memory and the last lines of output, and keys to stop, restart and scale
+    ///
+    /// Keys that change something ask first. `?` shows them all.
+    Top {
+        /// How often to look
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::interval)]
+        interval: Duration,
+        /// One look, as text; with --json as svctl status has it
+        #[arg(long)]
+        once: bool,
+    },
     /// Ask whether all is well, in one line: exit 0 when every instance that is to run is ready or completed, else 1
     ///
     /// For health checks of engines and monitors. What was stopped or disabled on purpose is well; what starts is not yet.

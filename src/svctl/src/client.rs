@@ -167,6 +167,12 @@ impl Client {
 }
 
 impl Answer {
+    /// The lines of its body, where it is a success.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let body: &[u8] = if self.status == 200 { &self.body } else { &[] };
+        body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+    }
+
     /// The value of a success; anything else as the failure it tells of.
     pub fn take<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         if self.status != 200 {

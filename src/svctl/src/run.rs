@@ -110,6 +110,7 @@ async fn dispatch(cli: &Cli, caller: &Caller, screen: &mut Screen<'_>) -> Result
     match &cli.command {
         None => verbs::status::run(session, &[]).await,
         Some(Command::Status { targets }) => verbs::status::run(session, targets).await,
+        Some(Command::Top { interval, once }) => verbs::top::run(session, *interval, *once).await,
         Some(Command::Health { targets }) => verbs::health::run(session, targets).await,
         Some(Command::Why { target }) => verbs::why::run(session, target).await,
         Some(Command::Start(change)) => verbs::change::command(session, CommandKind::Start, change).await,

@@ -72,6 +72,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     svd_config::typed_duration(text).ok_or_else(help)
 }
 
+/// Reads how often something is looked at, 200 ms to an hour.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    let allowed = Duration::from_millis(200)..=Duration::from_secs(3600);
+    if allowed.contains(&time) { Ok(time) } else { Err("write a time from 200ms to 1h".to_owned()) }
+}
+
 /// Reads a number of things to show, 1 to 10000.
 pub(crate) fn count(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| (1..=10_000).contains(count));

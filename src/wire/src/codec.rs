@@ -19,6 +19,8 @@ use crate::{MAX_FDS, MAX_MESSAGE, PROTOCOL_MAX};
 use bytes::{Reader, Writer};
 
 pub use spec::{decode_spec, encode_spec};
+#[cfg(fuzzing)]
+pub use state::with_checksum;
 pub use state::{StateError, decode_state, encode_state};
 
 /// First bytes of every message.

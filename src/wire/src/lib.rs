@@ -21,6 +21,8 @@ mod phase;
 mod spec;
 mod state;
 
+#[cfg(fuzzing)]
+pub use codec::with_checksum;
 pub use codec::{
     DecodeError, EncodeError, Header, StateError, decode_report, decode_request, decode_spec, decode_state,
     encode_report, encode_request, encode_spec, encode_state,

@@ -38,6 +38,8 @@ pub struct Upgrade {
     waiting: Vec<(String, Answer)>,
     /// The last one that has.
     last: Option<(String, api::CommandResult)>,
+    /// Those that were asked for before the keeper has told how things stand.
+    early: Vec<(api::UpgradeRequest, Actor, Answer)>,
 }
 
 #[derive(Default)]
@@ -92,6 +94,11 @@ impl App {
         actor: Actor,
         reply: Answer,
     ) -> Result<(), LinkError> {
+        // The keeper tells it with the first that it tells; whoever comes between, after a manager's death say, waits for that.
+        if matches!(self.upgrade.stage, Stage::Unknown) && self.upgrade.early.len() < MOST_WAITING {
+            self.upgrade.early.push((request, actor, reply));
+            return Ok(());
+        }
         let path: Result<PathBuf, String> = match request.binary {
             Some(path) => Ok(PathBuf::from(path)),
             None => own_file(self.keeper.pid),
@@ -258,6 +265,14 @@ impl App {
 
     /// The keeper tells how far an upgrade has come.
     pub(super) fn upgraded(&mut self, note: &[u8], outcome: UpgradeOutcome, build: String) -> Result<(), LinkError> {
+        self.take_in(note, outcome, build)?;
+        for (request, actor, reply) in std::mem::take(&mut self.upgrade.early) {
+            self.upgrade(request, actor, reply)?;
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, note: &[u8], outcome: UpgradeOutcome, build: String) -> Result<(), LinkError> {
         self.keeper.build = build;
         if matches!(self.upgrade.stage, Stage::Unknown) {
             self.upgrade.stage = Stage::None;

@@ -76,13 +76,9 @@ pub(crate) async fn kill(session: &mut Session<'_, '_>, change: &Change, replace
     on_targets(session, CommandKind::Kill, change, replaced).await
 }
 
-async fn on_targets(
-    session: &mut Session<'_, '_>,
-    kind: CommandKind,
-    change: &Change,
-    replaced: bool,
-) -> Result<(), Failure> {
-    let verb = match kind {
+/// As the user calls it, and the route.
+pub(super) fn verb(kind: CommandKind) -> &'static str {
+    match kind {
         CommandKind::Start => "start",
         CommandKind::Stop => "stop",
         CommandKind::Restart => "restart",
@@ -91,7 +87,16 @@ async fn on_targets(
         CommandKind::Kill => "kill",
         CommandKind::Enable => "enable",
         CommandKind::Disable => "disable",
-    };
+    }
+}
+
+async fn on_targets(
+    session: &mut Session<'_, '_>,
+    kind: CommandKind,
+    change: &Change,
+    replaced: bool,
+) -> Result<(), Failure> {
+    let verb = verb(kind);
     let (targets, options) = (&change.targets, &change.options);
     let body =
         CommandRequest { targets: targets.clone(), replaced, reason: options.reason.clone(), dry_run: options.dry_run };

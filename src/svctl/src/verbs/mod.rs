@@ -14,6 +14,7 @@ mod progress;
 mod reconnect;
 pub(crate) mod schedule;
 pub(crate) mod status;
+pub(crate) mod top;
 pub(crate) mod upgrade;
 pub(crate) mod wait;
 pub(crate) mod why;

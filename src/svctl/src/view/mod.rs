@@ -7,6 +7,7 @@ pub(crate) mod log;
 pub(crate) mod result;
 pub(crate) mod status;
 mod table;
+pub(crate) mod top;
 pub(crate) mod why;
 
 use crate::screen::Paint;
