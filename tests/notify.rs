@@ -335,6 +335,64 @@ fn a_daemon_that_hands_over_to_its_child_is_one_life_and_its_status_is_known() {
     });
 }
 
+/// What a service has said, and what svd holds for it, is not lost with the programs that were told.
+#[test]
+fn what_a_service_has_said_and_stored_outlives_an_upgrade_of_manager_and_keeper() {
+    // given: one that pings, has a descriptor stored, says how it is, and has named its child
+    let keys = "watchdog = \"1500ms\"\nfd_store = 1\nrestart = { backoff = \"10ms\" }";
+    let (app, mut strings) = puppets_that(&[("web", keys, "ping()")]);
+    pull(&app, &mut strings[0], "f = os.memfd_create('state'); os.write(f, b'precious')");
+    pull(&app, &mut strings[0], "fds('FDSTORE=1\\nFDNAME=state', f); say('STATUS=halfway\\nERRNO=5')");
+    pull(&app, &mut strings[0], "main = child(); say('MAINPID=%d' % main); file('main', str(main))");
+    let main: i32 = app.read("main").parse().unwrap();
+    app.until("the named one to be the main process", |_| (app.pid("web.1") == main).then_some(()));
+    let said = |app: &App| {
+        let web = app.instance("web.1");
+        assert_eq!((web["pid"].as_i64(), web["reason"].as_str()), (Some(i64::from(main)), Some("halfway")), "{web}");
+        assert_eq!((&web["notify"]["errno"], &web["notify"]["stored"]), (&5.into(), &serde_json::json!(["state"])));
+    };
+    said(&app);
+    // when
+    app.ok(&["upgrade"]);
+    // then: all of it is known, and signs of life are still heard
+    assert!(app.events().iter().any(|event| event["kind"] == "upgrade.done"));
+    said(&app);
+    writeln!(strings[0], "pinged(60); file('pinged', 'yes')").unwrap();
+    common::eventually("the service has gone on for two intervals", || app.path("pinged").exists());
+    said(&app);
+    assert!(!has_event(&app, "web.1", "instance.hung"));
+    // when: it falls silent
+    writeln!(strings[0], "silent = True").unwrap();
+    // then: it is seen to, and the next one finds what was stored
+    app.until("the next one", |_| {
+        (app.instance("web.1")["state"] == "ready" && app.pid("web.1") != main).then_some(())
+    });
+    assert!(has_event(&app, "web.1", "instance.hung"));
+    assert!(app.read("web.env").contains("LISTEN_FDNAMES=state\n"), "{}", app.read("web.env"));
+    pull(&app, &mut strings[0], "file('found', os.pread(3, 100, 0).decode())");
+    assert_eq!(app.read("found"), "precious");
+}
+
+/// Its parent is the one who is told how it ended, so svd says that it does not know.
+#[test]
+fn a_main_process_whose_parent_lives_is_signalled_and_its_end_is_the_instances_with_a_status_that_is_unknown() {
+    for how in ["say('MAINPID=%d' % main)", "fds('MAINPIDFD=1', os.pidfd_open(main))"] {
+        // given
+        let (app, mut strings) = puppets(&[("web", "restart = \"never\"")]);
+        let parent = app.pid("web.1");
+        pull(&app, &mut strings[0], &format!("main = child(); file('main', str(main)); {how}"));
+        let main: i32 = app.read("main").parse().unwrap();
+        app.until("the named one to be the main process", |_| (app.pid("web.1") == main).then_some(()));
+        assert!(has_event(&app, "web.1", "instance.main_named"));
+        // when
+        app.ok(&["signal", "TERM", "web"]);
+        // then
+        let exit = app.until("its end", |_| Some(app.instance("web.1")["exit"].clone()).filter(|exit| !exit.is_null()));
+        assert_eq!(exit["unknown"], true, "{how}: {exit}");
+        common::eventually("nobody of it to be left", || !common::is_alive(parent) && !common::is_alive(main));
+    }
+}
+
 /// Fault 59. A process that is gone when its words are read has nothing left by which it could be told whose it was.
 #[test]
 fn who_is_gone_before_it_is_read_is_not_heard_but_last_words_of_a_service_are() {
