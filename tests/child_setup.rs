@@ -6,6 +6,7 @@ use common::{App, children, eventually, open_descriptors, status_field};
 use std::process::{Command, Stdio};
 
 /// nohup, shells and cron hand ignored and blocked signals down; they survive exec.
+/// Fault 10.
 #[test]
 fn a_child_has_default_dispositions_and_no_mask_whatever_svd_was_started_with() {
     // given: svd started with everything blocked, and much ignored
@@ -47,6 +48,7 @@ fn through(app: &App, launcher: &std::path::Path) -> Command {
 }
 
 /// Descriptors that leak into children keep sockets and pipes open for ever, and hand out what is not theirs.
+/// Fault 11.
 #[test]
 fn a_child_has_exactly_the_announced_descriptors_under_load_and_over_a_managers_death() {
     // given: svd started with descriptors that are none of its business, and many services
@@ -124,6 +126,7 @@ fn kill_manager(app: &App) {
 }
 
 /// A readiness descriptor whose number is that of something svd itself has open must arrive all the same.
+/// Fault 12.
 #[test]
 fn a_readiness_descriptor_of_any_number_arrives_open_and_alone() {
     // given: one process for each number
@@ -141,6 +144,7 @@ fn a_readiness_descriptor_of_any_number_arrives_open_and_alone() {
 }
 
 /// A child must neither have nor get the terminal that svd is started from.
+/// Fault 18.
 #[test]
 fn a_hung_up_terminal_stops_nobody_but_in_order_and_children_have_no_terminal() {
     // given: svd in the background of a terminal with tostop, which stops background writers
@@ -209,6 +213,7 @@ print('obeyed', flush=True)
 }
 
 /// What the keeper holds for an instance it gives back when the instance is gone.
+/// Fault 11.
 #[test]
 fn restarts_and_managers_deaths_leave_the_keepers_descriptors_as_they_were() {
     // given

@@ -11,6 +11,7 @@ fn at(app: &App, kind: &str, process: &str) -> usize {
     found.unwrap_or_else(|| panic!("no {kind} of {process} in {events:#?}"))
 }
 
+/// Fault 20.
 #[test]
 fn limits_priorities_masks_and_directories_are_seen_by_the_kernel() {
     // given
@@ -58,6 +59,7 @@ fn limits_priorities_masks_and_directories_are_seen_by_the_kernel() {
     assert_eq!(status_field(plain, "Umask"), status_field(ours, "Umask"));
 }
 
+/// Fault 64.
 #[test]
 fn another_user_and_group_are_taken_on_completely() {
     if svd_sys::process::uid() != 0 {
@@ -79,6 +81,7 @@ fn another_user_and_group_are_taken_on_completely() {
     assert_eq!(environ(app.pid("user.1"))["USER"], "nobody");
 }
 
+/// Fault 63.
 #[test]
 fn the_environment_is_built_from_its_layers_and_from_nothing_else() {
     // given: svd started by somebody with an environment of his own

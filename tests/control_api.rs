@@ -10,6 +10,7 @@ use std::process::Command;
 const CONFIG: &str = "process.web = { run = [\"sleep\", \"1000\"] }\n";
 
 /// A name that is looked up in anything but a closed table runs code sooner or later.
+/// Fault 55.
 #[test]
 fn what_is_not_in_the_table_is_answered_with_an_error_and_does_nothing() {
     // given
@@ -82,6 +83,7 @@ fn what_is_not_in_the_table_is_answered_with_an_error_and_does_nothing() {
 }
 
 /// Garbage, huge heads and bodies, and clients that say nothing: bounded, and the next client is served.
+/// Fault 57.
 #[test]
 fn garbage_floods_and_silent_clients_do_not_keep_others_from_being_served() {
     let app = App::start(CONFIG);
@@ -145,6 +147,7 @@ fn as_user(app: &App, uid: u32, gid: u32, args: &[&str]) -> common::Reply {
 }
 
 /// Who may look, who may change, and who may see secrets.
+/// Fault 56.
 #[test]
 fn groups_decide_what_another_user_may_do() {
     if svd_sys::process::uid() != 0 {
@@ -179,6 +182,7 @@ fn groups_decide_what_another_user_may_do() {
 }
 
 /// Values of the environment are for those who could read them anyway.
+/// Fault 63.
 #[test]
 fn no_secret_is_in_status_events_env_why_or_any_readable_file() {
     // given

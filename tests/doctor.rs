@@ -52,6 +52,7 @@ fn where_the_kernel_permits_everything_all_is_yes() {
     assert!(lacks.iter().all(|name| ["queue", "oom", "limits"].contains(name)), "{report:#}");
 }
 
+/// Fault 32.
 #[test]
 fn where_doctor_says_so_keeper_and_manager_are_spared_when_memory_runs_out_and_processes_are_not() {
     // given

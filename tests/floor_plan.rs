@@ -233,6 +233,76 @@ fn every_test_that_the_security_page_names_exists() {
     assert!(missing.is_empty(), "no such tests: {missing:?}");
 }
 
+/// Rows of FAULTS.md that no test stands for; each says there why.
+const NO_TEST_YET: &[u32] = &[23, 45];
+
+/// Page and tests name each other, so that neither can lose the other unnoticed.
+#[test]
+fn every_fault_of_the_page_is_ruled_out_by_tests_that_say_so() {
+    let page = fs::read_to_string(root().join("FAULTS.md")).expect("FAULTS.md is readable");
+    let mut on_page: BTreeSet<(u32, &str)> = BTreeSet::new();
+    let mut numbers = Vec::new();
+    let mut wrong = Vec::new();
+    for line in page.lines() {
+        let mut cells = line.trim_matches('|').split('|').map(str::trim);
+        let Some(number) = cells.next().and_then(|cell| cell.parse::<u32>().ok()) else { continue };
+        numbers.push(number);
+        let tests: Vec<&str> = line.split('`').skip(1).step_by(2).filter(|word| word.len() > 10).collect();
+        if tests.is_empty() != NO_TEST_YET.contains(&number) {
+            wrong.push(format!("row {number}: {} tests", tests.len()));
+        }
+        on_page.extend(tests.into_iter().map(|test| (number, test)));
+    }
+    assert_eq!(numbers, (1..=66).collect::<Vec<_>>(), "the rows of FAULTS.md");
+
+    let mut sources = String::new();
+    for folder in ["src", "tests"] {
+        read_sources(&root().join(folder), &mut sources);
+    }
+    let in_tests = faults_in(&sources);
+    let named: BTreeSet<(u32, &str)> = in_tests.iter().map(|(number, test)| (*number, test.as_str())).collect();
+    wrong.extend(on_page.difference(&named).map(|(number, test)| format!("{test} does not say `Fault {number}`")));
+    wrong.extend(named.difference(&on_page).map(|(number, test)| format!("row {number} does not name {test}")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The faults that the documentation of tests names, with the names of the tests.
+fn faults_in(sources: &str) -> BTreeSet<(u32, String)> {
+    let mut found = BTreeSet::new();
+    let (mut faults, mut is_test) = (Vec::new(), false);
+    for line in sources.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("///") {
+            faults.extend(faults_of(text));
+        } else if line.starts_with("#[") {
+            is_test |= line == "#[test]" || line.starts_with("#[tokio::test");
+        } else {
+            if let Some((_, rest)) = line.split_once("fn ").filter(|_| is_test) {
+                let name = rest.split('(').next().unwrap_or(rest);
+                found.extend(faults.iter().map(|number| (*number, name.to_owned())));
+            }
+            (faults, is_test) = (Vec::new(), false);
+        }
+    }
+    found
+}
+
+/// `Fault 3` names one, `Faults 3, 4 and 17` three.
+fn faults_of(text: &str) -> Vec<u32> {
+    let Some((_, rest)) = text.split_once("Fault") else { return Vec::new() };
+    let words = rest.trim_start_matches('s').split([' ', ',', '.', ':']).filter(|word| !word.is_empty());
+    let list = words.take_while(|word| *word == "and" || word.parse::<u32>().is_ok());
+    list.filter_map(|word| word.parse().ok()).collect()
+}
+
+#[test]
+fn the_numbers_of_faults_are_read_from_the_words_around_them() {
+    assert_eq!(faults_of(" Fault 6: a child that is dead before 10 others."), [6]);
+    assert_eq!(faults_of(" Something first. Faults 46, 47 and 48 through all of it, and 500 times."), [46, 47, 48]);
+    assert_eq!(faults_of(" Faults are no fault 9."), [0_u32; 0]);
+    let sources = "/// Fault 3.\n#[test]\nfn one() {\n}\n/// Fault 4.\nfn helper() {\n}\n";
+    assert_eq!(faults_in(sources), BTreeSet::from([(3, "one".to_owned())]));
+}
+
 fn read_sources(folder: &std::path::Path, into: &mut String) {
     for entry in fs::read_dir(folder).expect("a folder of sources") {
         let path = entry.expect("an entry").path();

@@ -65,6 +65,7 @@ fn with_log_format_json_every_line_is_an_object() {
 }
 
 /// Colours and Ctrl-C on a terminal, as a shell gives them: INT to the whole foreground group.
+/// Fault 18.
 #[test]
 fn on_a_terminal_there_are_colours_and_ctrl_c_stops_all() {
     let app = App::new(CONFIG);

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
 /// A pid that was given to a stranger: signals for the ended service must not reach it, be it svctl signal, stop or kill.
+/// Faults 1 and 62.
 #[test]
 fn a_stranger_with_the_pid_of_an_ended_service_is_never_signalled() {
     // A kernel where a pid namespace has its own pid_max: elsewhere the whole machine would be squeezed.
@@ -94,6 +95,7 @@ print('spared', flush=True)
 }
 
 /// Signals of one number are merged by the kernel: one wake-up may mean hundreds of deaths.
+/// Fault 5.
 #[test]
 fn two_hundred_deaths_behind_one_signal_are_two_hundred_records() {
     const COUNT: usize = 200;
@@ -130,6 +132,7 @@ fn two_hundred_deaths_behind_one_signal_are_two_hundred_records() {
 }
 
 /// A child that is dead before anybody has written its pid down must not be lost.
+/// Fault 6.
 #[test]
 fn a_program_that_ends_at_once_a_thousand_times_has_one_start_and_one_end_each_time() {
     // given: programs that end before anything else can happen, restarted at once
@@ -175,6 +178,7 @@ fn a_program_that_ends_at_once_a_thousand_times_has_one_start_and_one_end_each_t
 }
 
 /// The end of the status pipe means success only where the child has said that it is about to exec.
+/// Fault 7.
 #[test]
 fn a_child_that_is_killed_around_its_exec_is_never_taken_for_one_that_ran_and_goes_on_running() {
     // given: a service that is started again and again, and somebody who kills every new child of svd as fast as he can
@@ -238,6 +242,7 @@ print(early)
 }
 
 /// A stop that comes while the child still has the supervisor's handlers must not be swallowed by them.
+/// Fault 9.
 #[test]
 fn a_stop_right_after_a_start_always_ends_the_child() {
     // given

@@ -4,6 +4,7 @@ mod common;
 
 use common::{App, is_alive};
 
+/// Fault 49.
 #[test]
 fn what_a_killed_svd_left_running_is_ended_before_the_next_one_begins() {
     // given an instance with a child of its own that outlives its parent

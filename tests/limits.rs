@@ -105,6 +105,7 @@ print('up', flush=True)
 while True: signal.pause()
 ";
 
+/// Faults 33 and 43.
 #[test]
 fn an_end_for_lack_of_memory_is_told_as_such_once_and_a_kill_by_somebody_else_is_not() {
     if !may_limit() {
@@ -152,6 +153,7 @@ fn an_end_for_lack_of_memory_is_told_as_such_once_and_a_kill_by_somebody_else_is
     eventually("its end to be in history", || told(&app, "twice.1") == 1);
 }
 
+/// Fault 33.
 #[test]
 fn a_run_of_a_job_that_ends_for_lack_of_memory_is_told_as_such_and_one_with_few_processes_gets_no_more() {
     if !may_limit() {
@@ -189,6 +191,7 @@ fn a_run_of_a_job_that_ends_for_lack_of_memory_is_told_as_such_and_one_with_few_
     assert_eq!(last("full")["exit"], json!({"signal": "KILL", "oom": true}));
 }
 
+/// Fault 33.
 #[test]
 fn a_worker_that_is_killed_for_lack_of_memory_is_told_with_the_end_of_its_main_process() {
     if !may_limit() {
@@ -256,6 +259,7 @@ fn a_limit_that_cannot_be_had_is_told_everywhere_and_the_process_runs_without() 
 }
 
 /// One that leaves its session, its parent and its environment is found by its cgroup.
+/// Fault 2.
 #[test]
 fn who_has_left_everything_but_its_cgroup_ends_with_its_instance() {
     if !may_limit() {
@@ -285,6 +289,7 @@ fn who_has_left_everything_but_its_cgroup_ends_with_its_instance() {
 }
 
 /// Children that nobody kills would take the machine with them; a keeper that is killed takes the app.
+/// Fault 32.
 #[test]
 fn the_keeper_goes_last_the_manager_before_it_and_children_as_configured() {
     let own = svd_sys::process::oom_score_adj().unwrap();
@@ -317,6 +322,7 @@ fn capabilities(pid: i32) -> [String; 5] {
     ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map(|name| status_field(pid, name))
 }
 
+/// Fault 64.
 #[test]
 fn a_process_has_exactly_the_capabilities_that_it_is_given() {
     if svd_sys::process::uid() != 0 {
@@ -352,6 +358,7 @@ fn a_process_has_exactly_the_capabilities_that_it_is_given() {
     );
 }
 
+/// Fault 64.
 #[test]
 fn a_start_that_cannot_be_confined_as_asked_fails_and_says_why() {
     if svd_sys::process::uid() != 0 {

@@ -40,6 +40,7 @@ leave(0 if ending else random.randrange(0, 256))
 "#;
 
 /// The anchor of the whole design.
+/// Fault 40.
 #[test]
 fn managers_killed_at_random_instants_lose_no_line_no_exit_no_client_and_restart_nothing() {
     let kills: u32 = std::env::var("SVD_TEST_KILLS").map_or(100, |text| text.parse().expect("a number"));
@@ -188,6 +189,7 @@ impl Drop for Finish<'_> {
 }
 
 /// What happens while no manager lives is told by the next one, as it was and when it was.
+/// Fault 43.
 #[test]
 fn ends_that_no_manager_saw_are_told_exactly_by_the_next_one() {
     // given: three services, and a manager that is held up
@@ -235,6 +237,7 @@ fn ends_that_no_manager_saw_are_told_exactly_by_the_next_one() {
 }
 
 /// A manager that hangs is a dead manager: it is replaced while services go on.
+/// Fault 42.
 #[test]
 fn a_manager_that_hangs_is_replaced() {
     // given

@@ -118,6 +118,7 @@ fn one_that_gives_no_sign_of_life_is_aborted_and_started_again_and_others_are_no
     assert_eq!(app.pid("calm.1"), calm);
 }
 
+/// Fault 35.
 #[test]
 fn a_stopped_or_killed_manager_trips_no_watchdog() {
     // given
@@ -307,6 +308,7 @@ fn a_daemon_that_hands_over_to_its_child_is_one_life_and_its_status_is_known() {
     });
 }
 
+/// Faults 59 and 62.
 #[test]
 fn nobody_names_a_main_process_that_is_not_its_own() {
     let (app, mut strings) = puppets(&[("web", ""), ("other", "")]);
@@ -323,6 +325,7 @@ fn nobody_names_a_main_process_that_is_not_its_own() {
     assert!(!has_event(&app, "web.1", "instance.main_named"));
 }
 
+/// Faults 59 and 60.
 #[test]
 fn what_is_malformed_or_spoofed_costs_a_counter_and_no_descriptor() {
     // given
@@ -377,6 +380,7 @@ fn what_is_malformed_or_spoofed_costs_a_counter_and_no_descriptor() {
     common::eventually("no descriptor of theirs is left", || keeper_fds() == before);
 }
 
+/// Fault 59.
 #[test]
 fn another_user_cannot_speak_for_a_service() {
     if svd_sys::process::uid() != 0 {
@@ -409,6 +413,7 @@ fn another_user_cannot_speak_for_a_service() {
     assert_eq!(app.instance("own.1")["state"], "ready");
 }
 
+/// Fault 58.
 #[test]
 fn one_that_never_stops_talking_does_not_keep_svd_from_the_others() {
     // given: one that pings, one that will hang, and one that floods its socket with news

@@ -6,6 +6,7 @@ use common::{App, DEADLINE, is_alive, wait_ended};
 use std::os::fd::AsFd;
 use std::process::{Child, Stdio};
 
+/// Fault 50.
 #[test]
 fn a_second_svd_refuses_names_the_first_and_removes_nothing() {
     // given
@@ -25,6 +26,7 @@ fn a_second_svd_refuses_names_the_first_and_removes_nothing() {
 }
 
 /// Starters that race: unlink-then-bind would leave one that nobody can reach.
+/// Fault 51.
 #[test]
 fn of_two_that_start_at_once_exactly_one_serves_and_it_is_reachable() {
     let rounds: u32 = std::env::var("SVD_TEST_RACES").map_or(10, |text| text.parse().expect("a number"));
@@ -64,6 +66,7 @@ fn of_two_that_start_at_once_exactly_one_serves_and_it_is_reachable() {
 }
 
 /// `kill -9` of the keeper itself: its processes go, what it left on disk is in nobody's way, and no end is invented.
+/// Faults 44 and 49.
 #[test]
 fn after_kill_9_of_the_keeper_a_new_one_starts_with_one_copy_of_everything() {
     // given
@@ -97,6 +100,7 @@ fn after_kill_9_of_the_keeper_a_new_one_starts_with_one_copy_of_everything() {
 }
 
 /// A socket file without anybody behind it.
+/// Fault 51.
 #[test]
 fn svctl_says_69_when_svd_does_not_run_and_a_stale_socket_does_not_hinder_a_start() {
     let mut app = App::new("process.web = { run = [\"sleep\", \"1000\"] }");

@@ -10,6 +10,7 @@ fn messages(app: &App, target: &str) -> Vec<String> {
 }
 
 /// A grandchild that holds the output open: the end of the pipe never comes, the end of the process does.
+/// Fault 26.
 #[test]
 fn a_grandchild_that_holds_the_pipe_delays_neither_the_exit_nor_the_restart_and_is_still_heard() {
     // given: a main process that leaves a child behind which says something when it is told to end
@@ -57,6 +58,7 @@ while True: signal.pause()
 }
 
 /// Farewell lines: written after TERM, just before the end.
+/// Fault 27.
 #[test]
 fn ten_thousand_lines_after_term_are_all_kept() {
     // given
@@ -103,6 +105,7 @@ while True: signal.pause()
 }
 
 /// What a service writes while svd shuts down is kept as well.
+/// Fault 27.
 #[test]
 fn lines_written_during_the_shutdown_of_svd_are_kept() {
     let mut app = App::start(
@@ -119,6 +122,7 @@ fn lines_written_during_the_shutdown_of_svd_are_kept() {
 }
 
 /// Segments are cut between lines, the oldest goes when all are too large, and nothing else is lost.
+/// Fault 30.
 #[test]
 fn rotation_keeps_every_line_whole_and_bounds_the_disk() {
     // given: 40,000 lines of 100 bytes into segments of 256 KiB, 16 MiB in all
@@ -148,6 +152,7 @@ fn rotation_keeps_every_line_whole_and_bounds_the_disk() {
 }
 
 /// Bytes that are no text, and a line without end, pass through svd and do not stay in its memory.
+/// Faults 29 and 66.
 #[test]
 fn binary_and_endless_lines_are_stored_as_they_are_and_shown_as_text() {
     // given

@@ -35,6 +35,7 @@ fn send(pid: i32, signal: i32) {
 }
 
 /// The kernel's default for PID 1 is to drop what has no handler; from outside it is to die of it.
+/// Fault 17.
 #[test]
 fn no_signal_but_kill_and_those_that_ask_for_a_stop_ends_pid_1() {
     if !may_unshare() {
@@ -64,6 +65,7 @@ fn no_signal_but_kill_and_those_that_ask_for_a_stop_ends_pid_1() {
     assert_eq!(app.over(), Some(0));
 }
 
+/// Fault 17.
 #[test]
 fn each_signal_that_asks_for_a_stop_stops_all_in_order() {
     if !may_unshare() {
@@ -79,6 +81,7 @@ fn each_signal_that_asks_for_a_stop_stops_all_in_order() {
 }
 
 /// What nobody else reaps, PID 1 must.
+/// Fault 4.
 #[test]
 fn pid_1_reaps_strangers() {
     if !may_unshare() {

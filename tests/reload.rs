@@ -15,6 +15,7 @@ fn pids(app: &App) -> Vec<(String, Value)> {
     instances.map(|i| (i["id"].as_str().unwrap().to_owned(), i["pid"].clone())).collect()
 }
 
+/// Fault 53.
 #[test]
 fn a_broken_config_is_refused_with_its_place_and_the_old_one_keeps_running() {
     // given
@@ -106,6 +107,7 @@ fn a_new_manager_goes_by_the_config_that_was_applied() {
     assert_eq!(pids(&app).len(), 2);
 }
 
+/// Fault 53.
 #[test]
 fn a_config_with_errors_ends_the_start_with_2_and_all_of_them_at_once() {
     let app = App::new("[process.web]\nrun = \"sleep 1000\"\ncount = -1\nrestrat = \"always\"\nstop = [\"TREM\"]\n");

@@ -49,6 +49,7 @@ fn a_group_that_does_not_exist_ends_svd_before_anything_is_started() {
     }
 }
 
+/// Fault 50.
 #[test]
 fn a_second_svd_with_another_state_directory_leaves_the_control_socket_of_the_first() {
     if svd_sys::process::uid() != 0 {
@@ -89,6 +90,7 @@ fn a_second_svd_with_another_state_directory_leaves_the_control_socket_of_the_fi
     assert_eq!(first.wait().unwrap().code(), Some(0));
 }
 
+/// Fault 51.
 #[test]
 fn a_control_socket_that_was_removed_is_there_again_under_the_next_manager() {
     // given

@@ -5,6 +5,7 @@ mod common;
 use common::App;
 use std::process::Command;
 
+/// Faults 20 and 21.
 #[test]
 fn a_manager_without_free_descriptors_stays_and_goes_on_when_there_are_some() {
     // given more output than descriptors to hold it

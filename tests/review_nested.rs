@@ -5,6 +5,7 @@ mod common;
 use common::{App, file_with, is_alive};
 use std::os::fd::AsFd;
 
+/// Fault 49.
 #[test]
 fn nobody_of_an_inner_svd_that_was_killed_is_left() {
     // given a service that is an svd itself, and a process of it that left everything but its mark

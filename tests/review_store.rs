@@ -33,6 +33,7 @@ impl Drop for Small {
     }
 }
 
+/// Fault 22.
 #[test]
 fn on_a_full_disk_commands_are_answered_and_what_waits_is_stored_when_there_is_room() {
     // given

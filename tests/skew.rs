@@ -24,6 +24,7 @@ fn old() -> Option<App> {
     Some(app)
 }
 
+/// Fault 46.
 #[test]
 fn svctl_of_today_steers_an_old_svd_and_says_that_it_cannot_be_upgraded_in_place() {
     let Some(app) = old() else { return };

@@ -23,6 +23,7 @@ struct Sample {
     manager_descriptors: usize,
 }
 
+/// Fault 31.
 #[test]
 fn churn_leaves_the_keeper_its_size_its_descriptors_and_no_zombie_and_drops_no_request() {
     let seconds: u64 = std::env::var("SVD_TEST_SOAK").map_or(15, |text| text.parse().expect("a number"));

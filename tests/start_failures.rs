@@ -11,6 +11,7 @@ fn reason(app: &App, name: &str) -> String {
     instance["reason"].as_str().unwrap_or_else(|| panic!("no reason in {instance:#}")).to_owned()
 }
 
+/// Fault 8.
 #[test]
 fn each_cause_of_a_failed_start_has_words_of_its_own_and_is_not_tried_in_vain() {
     // given
@@ -67,6 +68,7 @@ fn each_cause_of_a_failed_start_has_words_of_its_own_and_is_not_tried_in_vain() 
 }
 
 /// "Text file busy" passes: it is tried again until the limit says otherwise.
+/// Fault 8.
 #[test]
 fn a_program_that_is_still_being_written_is_tried_again() {
     // given: a program that is open for writing
@@ -90,6 +92,7 @@ fn a_program_that_is_still_being_written_is_tried_again() {
 }
 
 /// A user who does not exist is found before anything is started.
+/// Fault 8.
 #[test]
 fn an_unknown_user_or_group_is_a_config_error_or_a_reason_never_a_start_as_somebody_else() {
     for key in ["user", "group"] {
@@ -103,6 +106,7 @@ fn an_unknown_user_or_group_is_a_config_error_or_a_reason_never_a_start_as_someb
 }
 
 /// The exit code of a command that cannot be run is the shell's and tini's.
+/// Fault 8.
 #[test]
 fn an_essential_process_that_cannot_be_started_ends_svd_with_127_or_126() {
     for (run, code) in [("\"no-such-program-at-all\"", 127), ("[\"@DIR@/forbidden\"]", 126)] {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 
 /// Fifty services that end at once must neither fork without end nor eat the machine.
+/// Fault 37.
 #[test]
 fn fifty_crashing_services_are_given_up_at_their_limit_and_then_cost_nothing() {
     // given
@@ -56,6 +57,7 @@ fn cpu_ticks(pid: i32) -> u64 {
 }
 
 /// Two hundred at once, in layers.
+/// Fault 38.
 #[test]
 fn two_hundred_services_start_in_the_order_that_they_ask_for() {
     // given: five layers of forty, each behind the one below it
@@ -114,6 +116,7 @@ fn two_hundred_services_start_in_the_order_that_they_ask_for() {
 }
 
 /// A config that cannot work is refused as a whole; what runs is not touched.
+/// Fault 39.
 #[test]
 fn a_cycle_or_a_missing_dependency_is_refused_and_what_runs_stays_as_it_is() {
     let good = "[process]\na.run = [\"sleep\", \"1000\"]\n[process.b]\nrun = [\"sleep\", \"1000\"]\nafter = [\"a\"]\n";

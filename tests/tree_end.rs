@@ -33,6 +33,7 @@ fn kinds(events: &[Value]) -> Vec<&str> {
 }
 
 /// Double fork and setsid: the grandchild is in no group or session of the service and has another parent.
+/// Fault 2.
 #[test]
 fn a_daemonized_grandchild_ends_with_its_service() {
     for stubborn in ["", "stubborn"] {
@@ -55,6 +56,7 @@ fn a_daemonized_grandchild_ends_with_its_service() {
 }
 
 /// A child in a session of its own, put into the background by a shell that is killed.
+/// Fault 3.
 #[test]
 fn a_child_in_a_session_of_its_own_ends_with_its_service() {
     // given
@@ -70,6 +72,7 @@ fn a_child_in_a_session_of_its_own_ends_with_its_service() {
 }
 
 /// Somebody who threw its environment away and left everything cannot be told from others, but it is below svd.
+/// Fault 2.
 #[test]
 fn a_process_without_any_mark_ends_at_the_latest_with_svd() {
     // given
@@ -86,6 +89,7 @@ fn a_process_without_any_mark_ends_at_the_latest_with_svd() {
 }
 
 /// Orphans whose parent died before them fall to svd, which must reap all of them.
+/// Fault 4.
 #[test]
 fn two_thousand_orphans_leave_no_zombie() {
     // given: a service that ends before its children do
@@ -113,6 +117,7 @@ os._exit(0)
 }
 
 /// Who does not listen to TERM is killed when its time is over, not before, and that is told.
+/// Fault 13.
 #[test]
 fn a_service_that_ignores_term_is_killed_when_its_time_is_over() {
     // given
@@ -134,6 +139,7 @@ fn a_service_that_ignores_term_is_killed_when_its_time_is_over() {
 }
 
 /// The steps of the ladder are taken in their order, each to the main process.
+/// Fault 13.
 #[test]
 fn the_stop_ladder_is_climbed_step_by_step() {
     // given
@@ -169,6 +175,7 @@ while True: signal.pause()
 }
 
 /// TERM stays pending on a stopped process: it has to be continued.
+/// Fault 14.
 #[test]
 fn a_stopped_child_ends_by_term_without_being_killed() {
     // given
@@ -187,6 +194,7 @@ fn a_stopped_child_ends_by_term_without_being_killed() {
 
 /// A process that the kernel does not let die (a hung file system; here a frozen cgroup of version 1, which holds KILL
 /// back as well).
+/// Fault 15.
 #[test]
 fn a_process_that_cannot_die_is_told_as_stuck_and_no_second_one_is_started() {
     let freezer = Path::new("/sys/fs/cgroup/freezer");
@@ -249,6 +257,7 @@ impl Drop for Thaw {
 }
 
 /// TERM while services are still being started.
+/// Fault 16.
 #[test]
 fn a_stop_before_everything_has_started_stops_what_has_and_starts_nothing_more() {
     // given: a process that never gets ready, and others that wait for it
@@ -273,6 +282,7 @@ fn a_stop_before_everything_has_started_stops_what_has_and_starts_nothing_more()
 }
 
 /// Stopping as asked must not hide that something essential had failed.
+/// Fault 16.
 #[test]
 fn a_stop_after_an_essential_failure_does_not_turn_it_into_success() {
     // given: an essential failure whose shutdown is held up by a service that takes its time

@@ -188,6 +188,7 @@ fn a_build_whose_manager_does_not_come_up_gives_way_to_the_former_one_in_bounded
 }
 
 /// Promise 1, and what is left of fault 48.
+/// Fault 48.
 #[test]
 fn upgrades_lose_no_request_and_restart_nothing_also_while_managers_are_killed() {
     // given

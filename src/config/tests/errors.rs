@@ -225,6 +225,7 @@ fn a_variable_that_nothing_sets_is_an_error_where_it_stands() {
     );
 }
 
+/// Fault 39.
 #[test]
 fn cycles_are_printed() {
     check(

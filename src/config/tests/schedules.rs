@@ -23,6 +23,7 @@ fn next_texts(text: &str, after: &str, name: &str, count: usize) -> Vec<String> 
     nexts(&schedule, after.parse().unwrap(), &zone(name), count).iter().map(ToString::to_string).collect()
 }
 
+/// Fault 36.
 #[test]
 fn every_recorded_answer_of_cron_is_given() {
     let mut wrong = Vec::new();
@@ -139,6 +140,7 @@ fn what_is_no_schedule_is_refused_with_the_way_out() {
     }
 }
 
+/// Fault 36.
 #[test]
 fn what_a_change_of_the_clock_does_is_said() {
     let said = |text: &str, instant: &str, name: &str| {

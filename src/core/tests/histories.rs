@@ -114,6 +114,7 @@ fn promises_hold_in_30000_histories_with_one_manager() {
     histories(0, 30_000, Deaths::None);
 }
 
+/// Fault 40.
 #[test]
 fn promises_hold_in_40000_histories_with_managers_killed_after_any_action() {
     histories(1_000_000, 40_000, Deaths::Some);

@@ -191,6 +191,7 @@ fn a_year_without_svd_costs_no_time_to_count() {
     assert!(world.results("report").starts_with("missed succeeded"), "{}", world.results("report"));
 }
 
+/// Fault 34.
 #[test]
 fn a_clock_put_back_runs_nothing_again() {
     let mut world = World::new(&every_ten(""), "2026-11-25T12:00:01Z");
@@ -205,6 +206,7 @@ fn a_clock_put_back_runs_nothing_again() {
     assert_eq!(world.runs.values().last().unwrap().scheduled, Some(at("2026-11-25T12:00:40Z")));
 }
 
+/// Fault 34.
 #[test]
 fn a_clock_that_was_years_ahead_for_a_moment_silences_no_job_and_runs_nothing_twice() {
     for catch_up in ["skip", "once", "all"] {
@@ -253,6 +255,7 @@ fn reboot_runs_once_for_each_start_of_svd_whatever_happens_to_managers() {
     assert_eq!(world.started.len(), 2);
 }
 
+/// Fault 44.
 #[test]
 fn what_was_in_progress_when_svd_died_is_unknown_and_not_started_again() {
     let mut world = World::new("[job.report]\nrun = \"x\"\n", "2026-11-25T12:00:00Z");
@@ -424,6 +427,7 @@ fn whatever_a_manager_dies_of_no_instant_is_lost_and_none_has_two_runs() {
 const CRONTAB: [&str; 6] =
     ["*/15 * * * *", "0 * * * *", "30 2 * * *", "15,45 1-3 * * sun", "0 6 * * mon-fri", "5 0 1 */3 *"];
 
+/// Fault 36.
 #[test]
 fn a_year_of_a_crontab_is_run_as_cron_would_run_it_over_both_changes_of_the_clock() {
     for name in ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "UTC"] {

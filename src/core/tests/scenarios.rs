@@ -79,6 +79,7 @@ fn processes_start_in_the_order_of_after_and_stop_in_reverse() {
     assert_eq!(sim.finished, Some(0));
 }
 
+/// Fault 38.
 #[test]
 fn two_hundred_instances_start_sixty_four_at_a_time() {
     let mut sim = world(vec![tcp(count(process("web"), 200))]);
@@ -100,6 +101,7 @@ fn a_program_that_is_not_found_is_given_up_at_once() {
     assert_eq!(sim.world.last_spawn, 1);
 }
 
+/// Fault 19.
 #[test]
 fn a_host_without_room_is_tried_again_beyond_the_limit() {
     let mut sim = world(vec![process("web")]);
@@ -111,6 +113,7 @@ fn a_host_without_room_is_tried_again_beyond_the_limit() {
     assert_eq!(sim.view("web.1").restarts, 8);
 }
 
+/// Fault 37.
 #[test]
 fn a_crash_loop_is_paced_and_then_given_up() {
     let mut sim = world(vec![process("web")]);
@@ -190,6 +193,7 @@ fn a_killed_manager_sends_no_second_term_and_gives_no_second_grace() {
     assert_eq!(sim.world.kept[&SpawnId(1)].signals, [15, 18, 9]);
 }
 
+/// Fault 15.
 #[test]
 fn what_does_not_die_is_stuck_gets_no_second_copy_and_does_not_hold_up_the_end() {
     let mut sim = world(vec![process("web"), process("worker")]);

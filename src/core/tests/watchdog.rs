@@ -79,6 +79,7 @@ fn one_that_was_not_heard_is_aborted_then_killed_and_started_again() {
     assert!(actions.iter().any(|action| matches!(action, Action::Spawn { .. })), "{actions:?}");
 }
 
+/// Fault 35.
 #[test]
 fn a_manager_that_looks_too_late_or_gets_its_answer_too_late_judges_nobody() {
     // late to ask

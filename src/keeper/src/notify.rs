@@ -299,6 +299,7 @@ mod tests {
         assert!(is_news(&state(None, 127), &state(None, 128)));
     }
 
+    /// Fault 60.
     #[test]
     fn no_bytes_break_the_reader_and_nothing_it_keeps_grows() {
         let words = [

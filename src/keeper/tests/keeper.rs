@@ -382,6 +382,7 @@ fn a_manager_that_talks_nonsense_is_replaced_and_the_processes_stay() {
     assert!(tree::read_proc(pid).is_none());
 }
 
+/// Fault 60.
 #[test]
 fn notify_messages_are_kept_as_a_level_and_malformed_ones_do_no_harm() {
     let mut rig = Rig::start();

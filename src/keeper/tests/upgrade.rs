@@ -180,7 +180,7 @@ fn a_keeper_becomes_another_program_and_keeps_children_descriptors_reports_and_i
     std::fs::remove_file(socket).unwrap();
 }
 
-/// Fault 48, 500 times.
+/// Fault 48. Five hundred of them.
 #[test]
 fn five_hundred_times_another_program_while_processes_come_and_go_and_no_end_is_missed() {
     const TIMES: u32 = 500;
@@ -255,6 +255,7 @@ fn a_program_that_cannot_take_over_is_refused_with_the_reason_and_the_keeper_goe
 }
 
 /// Should the trial have been wrong, there is a way back: here to a program that prints what it is told.
+/// Fault 47.
 #[test]
 fn a_program_that_cannot_read_the_state_after_all_gives_way_to_the_former_one_with_the_reason() {
     let state = fd::memfd("state", b"not the state of a keeper").unwrap();

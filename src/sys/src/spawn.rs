@@ -448,6 +448,7 @@ mod tests {
         assert_eq!(text, format!("SigBlk:\t{zero}\nSigIgn:\t{zero}\n0\n1\n2\n3\n/dev/null\n"));
     }
 
+    /// Fault 12.
     #[test]
     fn sources_and_targets_may_overlap_in_any_way() {
         let (first, first_in) = fd::pipe().unwrap();
@@ -520,6 +521,7 @@ mod tests {
         }
     }
 
+    /// Fault 64.
     #[test]
     fn a_child_drops_to_its_user_with_exactly_its_groups() {
         if crate::process::uid() != 0 {

@@ -279,6 +279,7 @@ fn a_stop_without_a_manager_is_done_by_the_keeper_and_kills_what_does_not_end() 
     assert!(sim.next().contains(&Effect::Leave(1)));
 }
 
+/// Fault 42.
 #[test]
 fn a_manager_that_does_not_acknowledge_is_asked_and_one_that_does_not_answer_is_replaced() {
     let mut sim = Sim::live();
@@ -297,6 +298,7 @@ fn a_manager_that_does_not_acknowledge_is_asked_and_one_that_does_not_answer_is_
     assert!(matches!(sim.said.last(), Some(Report::SignalReceived { seq: 1, signal: 1 })));
 }
 
+/// Fault 35.
 #[test]
 fn after_a_standstill_of_the_whole_machine_the_manager_is_asked_again_instead_of_killed() {
     let mut sim = Sim::live();
@@ -331,6 +333,7 @@ fn a_stage_failure_is_told_only_when_the_process_is_gone() {
     assert!(matches!(sim.said.last(), Some(Report::SpawnFailed { seq: 1, error: told, .. }) if *told == error));
 }
 
+/// Fault 7.
 #[test]
 fn a_death_between_fork_and_exec_is_no_start() {
     let mut sim = Sim::live();
@@ -372,6 +375,7 @@ fn what_was_never_reported_cannot_be_acknowledged() {
     assert!(sim.ask(Request::Ack { through: 1 }).contains(&Effect::SignalManager(KILL)));
 }
 
+/// Fault 65.
 #[test]
 fn random_histories_keep_the_books_in_order() {
     let mut seed = 0x5eed_u64;

@@ -272,6 +272,7 @@ mod tests {
         assert_eq!(route.endpoint, Endpoint::Command(CommandKind::Start));
     }
 
+    /// Fault 55.
     #[test]
     fn only_what_the_table_names_is_found() {
         for path in ["", "/", "/v1", "/v1/", "/v1/Status", "/v1/status/", "/v1/processes/", "/v1/processes/a/b", "*"] {

@@ -244,6 +244,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 
+    /// Fault 61.
     #[test]
     fn mode_and_owner_are_given_to_the_socket_alone_whatever_somebody_puts_in_its_place() {
         // given a socket whose path leads to a file of somebody else's by now

@@ -301,6 +301,7 @@ mod tests {
         assert_eq!(names, expected);
     }
 
+    /// Fault 52.
     #[test]
     fn a_torn_note_leaves_the_one_before_it() {
         // given: two notes of one stream

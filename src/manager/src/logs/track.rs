@@ -487,6 +487,7 @@ mod tests {
         bytes
     }
 
+    /// Fault 25.
     #[test]
     fn a_file_system_that_cannot_be_spliced_to_is_written_to() {
         let root = std::env::temp_dir().join(format!("svd-logs-copy-{}", std::process::id()));

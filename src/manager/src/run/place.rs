@@ -168,6 +168,7 @@ fn traversable(dir: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// Fault 61.
     #[test]
     fn below_the_shared_temporary_directory_only_what_is_our_own_is_used() {
         // given a directory of ours with one that everybody may write to, and a link

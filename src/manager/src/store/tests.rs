@@ -166,6 +166,7 @@ fn file_and_directory_are_for_svd_only() {
     }
 }
 
+/// Fault 41.
 #[test]
 fn a_file_that_is_no_database_is_moved_aside_and_told() {
     let scratch = Scratch::new();
@@ -182,6 +183,7 @@ fn a_file_that_is_no_database_is_moved_aside_and_told() {
     assert!(fs::read_to_string(aside.unwrap()).unwrap().starts_with("not a database"));
 }
 
+/// Fault 54.
 #[test]
 fn a_database_of_a_later_version_is_refused_and_left_as_it_is() {
     let scratch = Scratch::new();
@@ -280,6 +282,7 @@ fn a_thousand_batches_at_once_are_all_stored_or_refused_as_busy() {
 }
 
 /// What the main loop relies on after a power cut: at every length of the log there is the old or the new state.
+/// Fault 52.
 #[test]
 fn a_log_cut_anywhere_gives_a_state_that_was_committed() {
     let scratch = Scratch::new();

@@ -502,6 +502,7 @@ mod tests {
         assert_eq!(decode_state(&with_section(critical)), Err(DecodeError::UnknownField(critical).into()));
     }
 
+    /// Fault 54.
     #[test]
     fn another_version_is_refused_by_its_number() {
         let mut bytes = encode_state(&state());
@@ -509,6 +510,7 @@ mod tests {
         assert_eq!(decode_state(&bytes), Err(StateError::Version(9)));
     }
 
+    /// Fault 52.
     #[test]
     fn a_state_that_was_cut_or_changed_anywhere_is_refused() {
         let bytes = encode_state(&state());

@@ -256,6 +256,7 @@ fn a_message_that_is_cut_anywhere_is_refused() {
     }
 }
 
+/// Fault 65.
 #[test]
 fn any_bytes_are_decoded_without_panic() {
     let mut random = Random(99);
@@ -323,6 +324,7 @@ fn each_role_has_its_number_and_only_the_childs_are_not_held() {
     assert_eq!(decode_request(&unknown, 0), Err(DecodeError::Value("role")));
 }
 
+/// Fault 21.
 #[test]
 fn a_lost_descriptor_is_noticed() {
     let packet = encode_request(&Request::Hold { name: "lock".into() }, 1).unwrap();

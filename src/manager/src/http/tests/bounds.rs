@@ -16,6 +16,7 @@ async fn is_closed(stream: &mut UnixStream) -> bool {
     !matches!(within(stream.read(&mut buffer)).await, Ok(count) if count > 0)
 }
 
+/// Fault 57.
 #[tokio::test]
 async fn garbage_is_refused_and_the_next_client_served() {
     let fake = Fake::start();
@@ -101,6 +102,7 @@ async fn read_until_paused(stream: &mut UnixStream) {
     }
 }
 
+/// Fault 57.
 #[tokio::test]
 async fn idle_connections_without_end_keep_nobody_out() {
     let fake = Fake::start();
@@ -142,6 +144,7 @@ async fn when_all_are_busy_the_next_one_is_told_so_until_one_leaves() {
         .await;
 }
 
+/// Fault 57.
 #[tokio::test]
 async fn random_bytes_do_no_harm() {
     let fake = Fake::start();

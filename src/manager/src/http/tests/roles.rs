@@ -10,6 +10,7 @@ use crate::http::dispatch::{Caller, dispatch};
 use crate::http::routes::ROUTES;
 
 /// Every route with every role: refused exactly where the table says so, before anything is looked at.
+/// Fault 56.
 #[tokio::test]
 async fn every_route_is_closed_to_who_has_less_than_its_role() {
     let fake = Fake::start();

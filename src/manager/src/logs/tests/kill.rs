@@ -17,6 +17,7 @@ fn kills() -> u32 {
     std::env::var("SVD_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
 }
 
+/// Fault 30.
 #[test]
 fn kill_9_neither_loses_nor_doubles_a_line() {
     let dir = scratch_dir();

@@ -121,6 +121,7 @@ fn a_follower_gets_every_line_once_across_rotation_and_from_new_instances() {
     assert_eq!(next(&rig, &mut follow), None);
 }
 
+/// Fault 24.
 #[test]
 fn a_follower_that_was_too_slow_is_told_what_it_missed() {
     let mut rig = Rig::new();
@@ -180,6 +181,7 @@ fn printed(format: Format) -> String {
     String::from_utf8(text).unwrap()
 }
 
+/// Fault 66.
 #[test]
 fn the_foreground_shows_name_and_text_in_columns_and_no_escape_gets_through() {
     let text = printed(Format::Text(Names::Plain));
@@ -190,6 +192,7 @@ fn the_foreground_shows_name_and_text_in_columns_and_no_escape_gets_through() {
     assert!(text.contains("web.1     |\x1b[0m hello"), "{text:?}");
 }
 
+/// Fault 66.
 #[test]
 fn json_is_one_object_a_line() {
     let text = printed(Format::Json);

@@ -58,6 +58,7 @@ fn segments_end_with_a_line() {
     }
 }
 
+/// Fault 29.
 #[test]
 fn a_line_without_end_is_split_a_quarter_beyond_the_segment() {
     let mut rig = Rig::new();
@@ -121,6 +122,7 @@ fn a_new_start_continues_in_the_same_segment_and_a_grandchild_keeps_its_name() {
     assert_eq!(origins, [(2, "early".into()), (1, "late".into())]);
 }
 
+/// Fault 61.
 #[test]
 fn a_name_that_leads_elsewhere_is_refused() {
     let mut rig = Rig::new();
@@ -130,6 +132,7 @@ fn a_name_that_leads_elsewhere_is_refused() {
     }
 }
 
+/// Fault 61.
 #[test]
 fn a_link_in_the_place_of_a_segment_is_not_followed() {
     let mut rig = Rig::new();
@@ -173,6 +176,7 @@ fn a_line_that_matches_is_told_once_wherever_it_was_written() {
     assert!(matches!(rig.event(), LogEvent::Matched { spawn: 3 }));
 }
 
+/// Faults 22 and 25.
 #[test]
 fn a_full_disk_never_blocks_the_process_and_every_lost_byte_is_counted() {
     let dir = scratch_dir();
@@ -269,6 +273,7 @@ fn switches() -> Vec<String> {
     panic!("the log thread never waits");
 }
 
+/// Faults 24 and 28.
 #[test]
 fn a_flood_does_not_hold_up_a_quiet_stream() {
     let mut rig = Rig::new();
@@ -297,6 +302,7 @@ fn a_flood_does_not_hold_up_a_quiet_stream() {
     assert_eq!(rig.stored("quiet.1", "out").len(), 700);
 }
 
+/// Fault 30.
 #[test]
 fn a_segment_deleted_by_somebody_else_is_not_written_to_for_ever() {
     let mut rig = Rig::new();
