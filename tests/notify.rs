@@ -31,12 +31,30 @@ def barrier():
 def file(name, text):
     with open(name + '.new', 'w') as out: out.write(text)
     os.rename(name + '.new', name)
+sent, silent, beat = 0, False, threading.Condition()
 def ping(every=0.05):
     def run():
-        while True:
+        global sent
+        while not silent:
             say('WATCHDOG=1')
-            time.sleep(every)
+            with beat:
+                sent += 1
+                beat.notify_all()
+                beat.wait(every)
     threading.Thread(target=run, daemon=True).start()
+def pinged(count):
+    with beat:
+        enough = sent + count
+        while sent < enough: beat.wait()
+def child(run=None):
+    pid = os.fork()
+    if pid: return pid
+    if run:
+        run()
+        os._exit(0)
+    while True: signal.pause()
+def ended(pid, reap=True):
+    os.waitid(os.P_PID, pid, os.WEXITED | (0 if reap else os.WNOWAIT))
 def reload_with(answer):
     signal.signal(signal.SIGHUP, lambda *_: answer())
 def now(): return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
@@ -129,7 +147,7 @@ fn a_stopped_or_killed_manager_trips_no_watchdog() {
     let stopped = manager(&app);
     let pidfd = svd_sys::pidfd::open(stopped).unwrap();
     svd_sys::pidfd::send_signal(std::os::fd::AsFd::as_fd(&pidfd), 19).unwrap();
-    writeln!(strings[0], "time.sleep(4); file('slept', 'yes')").unwrap();
+    writeln!(strings[0], "pinged(80); file('slept', 'yes')").unwrap();
     common::eventually("the service has gone on for four intervals", || app.path("slept").exists());
     svd_sys::pidfd::send_signal(std::os::fd::AsFd::as_fd(&pidfd), 18).unwrap();
     // and when: it is killed
@@ -138,7 +156,7 @@ fn a_stopped_or_killed_manager_trips_no_watchdog() {
     app.until("the next manager", |status| {
         (status["svd"]["manager_pid"].as_i64()? != i64::from(stopped)).then_some(())
     });
-    writeln!(strings[0], "time.sleep(3); file('again', 'yes')").unwrap();
+    writeln!(strings[0], "pinged(60); file('again', 'yes')").unwrap();
     common::eventually("the service has gone on for three intervals", || app.path("again").exists());
     // then
     assert_eq!(app.pid("web.1"), pid);
@@ -171,11 +189,20 @@ fn reload_waits_for_one_that_answers_and_fails_for_one_that_does_not_come_to_an_
     let (app, mut strings) = puppets(&[("web", "reload = { signal = \"HUP\", timeout = \"1s\" }")]);
     let pid = app.pid("web.1");
     // when: it answers, and is ready again
-    let full = "say('RELOADING=1\\nMONOTONIC_USEC=%d' % now()), time.sleep(0.2), say('READY=1'), file('read', 'yes')";
+    let mut read = app.fifo("read");
+    let full =
+        "say('RELOADING=1\\nMONOTONIC_USEC=%d' % now()), open('read').readline(), file('done', 'yes'), say('READY=1')";
     pull(&app, &mut strings[0], &format!("reload_with(lambda: ({full}))"));
-    let told = app.ok(&["reload", "web"]);
+    std::fs::remove_file(app.path("done")).unwrap();
+    let told = std::thread::scope(|scope| {
+        let reload = scope.spawn(|| app.ok(&["reload", "web"]));
+        shows(&app, "web.1", "reloading", true);
+        assert!(!reload.is_finished());
+        read.write_all(b"\n").unwrap();
+        reload.join().unwrap()
+    });
     // then: it has read its config before the command ended
-    assert!(told.contains("reloaded"), "{told}");
+    assert!(told.contains("reloaded") && app.path("done").exists(), "{told}");
     assert!(has_event(&app, "web.1", "instance.signalled"));
     // when: it answers and does not come to an end
     pull(&app, &mut strings[0], "reload_with(lambda: say('RELOADING=1\\nMONOTONIC_USEC=%d' % now()))");
@@ -306,6 +333,99 @@ fn a_daemon_that_hands_over_to_its_child_is_one_life_and_its_status_is_known() {
         let found = &status["processes"][0]["instances"][0];
         (found["exit"]["code"] == 7).then_some(())
     });
+}
+
+/// What a service has said, and what svd holds for it, is not lost with the programs that were told.
+#[test]
+fn what_a_service_has_said_and_stored_outlives_an_upgrade_of_manager_and_keeper() {
+    // given: one that pings, has a descriptor stored, says how it is, and has named its child
+    let keys = "watchdog = \"1500ms\"\nfd_store = 1\nrestart = { backoff = \"10ms\" }";
+    let (app, mut strings) = puppets_that(&[("web", keys, "ping()")]);
+    pull(&app, &mut strings[0], "f = os.memfd_create('state'); os.write(f, b'precious')");
+    pull(&app, &mut strings[0], "fds('FDSTORE=1\\nFDNAME=state', f); say('STATUS=halfway\\nERRNO=5')");
+    pull(&app, &mut strings[0], "main = child(); say('MAINPID=%d' % main); file('main', str(main))");
+    let main: i32 = app.read("main").parse().unwrap();
+    app.until("the named one to be the main process", |_| (app.pid("web.1") == main).then_some(()));
+    let said = |app: &App| {
+        let web = app.instance("web.1");
+        assert_eq!((web["pid"].as_i64(), web["reason"].as_str()), (Some(i64::from(main)), Some("halfway")), "{web}");
+        assert_eq!((&web["notify"]["errno"], &web["notify"]["stored"]), (&5.into(), &serde_json::json!(["state"])));
+    };
+    said(&app);
+    // when
+    app.ok(&["upgrade"]);
+    // then: all of it is known, and signs of life are still heard
+    assert!(app.events().iter().any(|event| event["kind"] == "upgrade.done"));
+    said(&app);
+    writeln!(strings[0], "pinged(60); file('pinged', 'yes')").unwrap();
+    common::eventually("the service has gone on for two intervals", || app.path("pinged").exists());
+    said(&app);
+    assert!(!has_event(&app, "web.1", "instance.hung"));
+    // when: it falls silent
+    writeln!(strings[0], "silent = True").unwrap();
+    // then: it is seen to, and the next one finds what was stored
+    app.until("the next one", |_| {
+        (app.instance("web.1")["state"] == "ready" && app.pid("web.1") != main).then_some(())
+    });
+    assert!(has_event(&app, "web.1", "instance.hung"));
+    assert!(app.read("web.env").contains("LISTEN_FDNAMES=state\n"), "{}", app.read("web.env"));
+    pull(&app, &mut strings[0], "file('found', os.pread(3, 100, 0).decode())");
+    assert_eq!(app.read("found"), "precious");
+}
+
+/// Its parent is the one who is told how it ended, so svd says that it does not know.
+#[test]
+fn a_main_process_whose_parent_lives_is_signalled_and_its_end_is_the_instances_with_a_status_that_is_unknown() {
+    for how in ["say('MAINPID=%d' % main)", "fds('MAINPIDFD=1', os.pidfd_open(main))"] {
+        // given
+        let (app, mut strings) = puppets(&[("web", "restart = \"never\"")]);
+        let parent = app.pid("web.1");
+        pull(&app, &mut strings[0], &format!("main = child(); file('main', str(main)); {how}"));
+        let main: i32 = app.read("main").parse().unwrap();
+        app.until("the named one to be the main process", |_| (app.pid("web.1") == main).then_some(()));
+        assert!(has_event(&app, "web.1", "instance.main_named"));
+        // when
+        app.ok(&["signal", "TERM", "web"]);
+        // then
+        let exit = app.until("its end", |_| Some(app.instance("web.1")["exit"].clone()).filter(|exit| !exit.is_null()));
+        assert_eq!(exit["unknown"], true, "{how}: {exit}");
+        common::eventually("nobody of it to be left", || !common::is_alive(parent) && !common::is_alive(main));
+    }
+}
+
+/// Fault 59. A process that is gone when its words are read has nothing left by which it could be told whose it was.
+#[test]
+fn who_is_gone_before_it_is_read_is_not_heard_but_last_words_of_a_service_are() {
+    // given: a keeper that is held up
+    let (app, mut strings) = puppets(&[("web", ""), ("sibling", ""), ("last", "restart = \"never\"")]);
+    let env = app.read("web.env");
+    let path = env.lines().find_map(|line| line.strip_prefix("NOTIFY_SOCKET=")).unwrap();
+    let last = svd_sys::pidfd::open(app.pid("last.1")).unwrap();
+    app.signal(19);
+    // when: a child of a sibling speaks for another service, ends, and is reaped
+    writeln!(strings[1], "ended(child(lambda: say('STATUS=spoofed\\nSTOPPING=1', '{path}')))").unwrap();
+    writeln!(strings[1], "file('spoofed', 'yes')").unwrap();
+    // and: so does one of its own, and another one that nobody has waited for yet
+    writeln!(strings[0], "ended(child(lambda: say('EXIT_STATUS=4')))").unwrap();
+    writeln!(strings[0], "ended(child(lambda: say('ERRNO=7')), reap=False); file('own', 'yes')").unwrap();
+    // and: a main process names another one and ends
+    writeln!(strings[2], "main = child(); file('main', str(main)); say('MAINPID=%d' % main); os._exit(3)").unwrap();
+    common::wait_path(&app.path("spoofed"));
+    common::wait_path(&app.path("own"));
+    assert!(common::wait_ended(std::os::fd::AsFd::as_fd(&last), common::DEADLINE));
+    app.signal(18);
+    // then
+    shows(&app, "web.1", "dropped_messages", 2);
+    shows(&app, "web.1", "errno", 7);
+    let web = app.instance("web.1");
+    assert_eq!((web["state"].as_str(), web["reason"].as_str()), (Some("ready"), None), "{web}");
+    assert_eq!(web["notify"]["exit_status"], Value::Null, "{web}");
+    let main: i32 = app.read("main").parse().unwrap();
+    app.until("the named one to be the main process", |_| (app.pid("last.1") == main).then_some(()));
+    assert!(!has_event(&app, "last.1", "instance.exited"));
+    // and: a short-lived helper that waits for the barrier is heard
+    pull(&app, &mut strings[0], "ended(child(lambda: (say('EXIT_STATUS=4'), barrier())))");
+    shows(&app, "web.1", "exit_status", 4);
 }
 
 /// Faults 59 and 62.

@@ -65,6 +65,40 @@ fn after_five_crashes_in_a_row_what_runs_goes_on_nothing_is_started_and_the_way_
     assert_eq!(app.instance("web.1")["state"], "stopped");
 }
 
+/// The manager in safe mode has no database: what it is told stands with the keeper, and the next one stores it.
+#[test]
+fn what_was_ordered_in_safe_mode_holds_after_the_way_out_and_is_stored() {
+    // given: what is stopped and switched off in safe mode
+    let mut app = app();
+    crash(&app);
+    app.ok(&["stop", "web"]);
+    app.ok(&["disable", "worker"]);
+    // when
+    app.ok(&["upgrade"]);
+    // then: it holds, also under the manager after that
+    let holds = |app: &App| {
+        assert!(!is_safe(&app.status()));
+        assert_eq!(
+            (&app.instance("web.1")["state"], &app.process("worker")["disabled"]),
+            (&"stopped".into(), &true.into())
+        );
+    };
+    holds(&app);
+    let next = manager(app.keeper()).unwrap();
+    svd_sys::tree::kill_verified(&next, KILL).unwrap();
+    app.until("the manager after that", |status| {
+        (status["svd"]["manager_pid"].as_i64()? != i64::from(next.pid)).then_some(())
+    });
+    holds(&app);
+    // and: what is kept over the end of svd is kept
+    assert_eq!(app.stop(), Some(0));
+    app.boot();
+    app.wait("web", "ready");
+    assert_eq!(app.process("worker")["disabled"], true);
+    app.ok(&["enable", "worker"]);
+    app.wait("worker", "ready");
+}
+
 #[test]
 fn a_stop_of_everything_is_orderly_in_safe_mode_too() {
     let mut app = app();

@@ -291,8 +291,9 @@ listeners, as sd_listen_fds_with_names(3) tells.
 alone and with one descriptor, which is closed when all that was said before has been taken in.
 .PP
 Heard are processes of the instance: in its session, below its main process, or with its SVD_SPAWN, as root, as svd's user or as the
-instance's own. NOTIFYACCESS= is passed over. A process that has ended before svd reads what it said is taken for one of the instance; a
-program that sends from short-lived processes waits with BARRIER=1. Everything else costs a counter
+instance's own. NOTIFYACCESS= is passed over. Of a process that its parent has waited for before svd reads what it said nobody can
+tell whose it was, and it is not heard: a short-lived helper waits with BARRIER=1, as systemd\-notify(1) does. What the main process
+says before it ends is heard. Everything else costs a counter
 (dropped_messages and refused_descriptors of svctl \-\-json status) and nothing more: what is malformed, larger than 4096 bytes, has more than
 64 descriptors or breaks the rules above, and what other processes say. Messages are told at most 64 times a second.
 .SH VALUES

@@ -58,6 +58,26 @@ impl Desired {
         if above.is_multiple_of(2) { Which::InForce } else { Which::Other }
     }
 
+    /// The changes after which this is as `wanted`, of what is kept for longer than an apply lasts.
+    pub fn changes_to(&self, wanted: &Desired) -> Vec<Change> {
+        let scaled = wanted.scale.iter().filter(|(process, n)| self.scale.get(*process) != Some(*n));
+        let unscaled = self.scale.keys().filter(|process| !wanted.scale.contains_key(*process));
+        let generations = wanted.generation.iter().filter(|(name, n)| self.generation.get(*name) != Some(*n));
+        let disabled = wanted.disabled.difference(&self.disabled);
+        let enabled = self.disabled.difference(&wanted.disabled);
+        let stopped = wanted.stopped.difference(&self.stopped);
+        let started = self.stopped.difference(&wanted.stopped);
+        scaled
+            .map(|(process, n)| Change::Scale(process.clone(), Some(*n)))
+            .chain(unscaled.map(|process| Change::Scale(process.clone(), None)))
+            .chain(disabled.map(|process| Change::Disabled(process.clone(), true)))
+            .chain(enabled.map(|process| Change::Disabled(process.clone(), false)))
+            .chain(stopped.map(|target| Change::Stopped(target.clone(), true)))
+            .chain(started.map(|target| Change::Stopped(target.clone(), false)))
+            .chain(generations.map(|(name, n)| Change::Generation(name.clone(), *n)))
+            .collect()
+    }
+
     /// Makes the change.
     pub fn apply(&mut self, change: &Change) {
         match change {
@@ -90,5 +110,43 @@ impl Desired {
             }
             Change::TakenBack(taken_back) => self.taken_back = *taken_back,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_as_changed_makes_the_one_the_other() {
+        let target = |name: &str, index| Target { process: name.into(), index };
+        let make = |changes: &[Change]| {
+            let mut desired = Desired::default();
+            changes.iter().for_each(|change| desired.apply(change));
+            desired
+        };
+        let before = make(&[
+            Change::Scale("web".into(), Some(3)),
+            Change::Scale("same".into(), Some(2)),
+            Change::Disabled("db".into(), true),
+            Change::Stopped(target("web", Some(2)), true),
+            Change::Generation(InstanceName::new("web", 1), 4),
+        ]);
+        let after = make(&[
+            Change::Scale("web".into(), Some(5)),
+            Change::Scale("same".into(), Some(2)),
+            Change::Scale("new".into(), Some(0)),
+            Change::Disabled("mail".into(), true),
+            Change::Stopped(target("web", None), true),
+            Change::Generation(InstanceName::new("web", 1), 7),
+        ]);
+        let changes = before.changes_to(&after);
+        assert_eq!(changes.len(), 7, "{changes:?}");
+        let mut made = before.clone();
+        changes.iter().for_each(|change| made.apply(change));
+        assert_eq!(made, after);
+        assert!(after.changes_to(&after).is_empty());
+        let unscaled = after.changes_to(&Desired { scale: BTreeMap::new(), ..after.clone() });
+        assert_eq!(unscaled.len(), 3, "{unscaled:?}");
     }
 }

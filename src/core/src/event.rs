@@ -192,9 +192,10 @@ impl Command {
             | Command::KillReplaced(_)
             | Command::Drain(_)
             | Command::Disable(_)
-            | Command::Jobs(JobCommand::Stop(_) | JobCommand::Pause(_))
+            | Command::Jobs(JobCommand::Stop(_))
             | Command::Shutdown { .. } => true,
-            Command::Jobs(JobCommand::Run { .. } | JobCommand::Resume(_))
+            // That a job is paused is stored nowhere but in the database, and no run begins anyway.
+            Command::Jobs(JobCommand::Run { .. } | JobCommand::Pause(_) | JobCommand::Resume(_))
             | Command::Start(_)
             | Command::Restart(_)
             | Command::Enable(_)

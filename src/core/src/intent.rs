@@ -20,7 +20,7 @@ use crate::tree::{self, Aim, Instance, Listing, Process};
 use crate::verdict::Verdict;
 
 /// Why most commands are refused in safe mode.
-const SAFE_MODE: &str = "svd is in safe mode, since its managers crashed again and again: it keeps what runs, and takes only stop, drain, \
+const SAFE_MODE: &str = "svd is in safe mode, since its managers crashed again and again: it keeps what runs, and takes only stop, drain, disable, \
                          kill, signal, shutdown and upgrade; `svctl upgrade` puts a sound svd in its place, or tries this one again";
 
 /// More instances than this are a typing error.

@@ -468,11 +468,12 @@ impl Keeper {
     }
 
     fn reap_one(&mut self, pid: i32) -> bool {
-        // What it said before it died comes first: the status pipe while its /proc entry is still there, and the
-        // last requests of a manager.
+        // What it said before it died comes first: the status pipe and the notify socket while its /proc entry is still
+        // there, and the last requests of a manager.
         if let Some(spawn) = self.table.by_pid.get(&pid).copied() {
             self.read_status(spawn);
         }
+        self.hear_out(pid);
         if manager_pid(&self.table) == Some(pid) {
             self.read_requests(usize::MAX);
             if let Some(Progress::Failed(stage, errno)) = self.manager_status.as_mut().map(StatusPipe::progress) {

@@ -42,6 +42,12 @@ pub fn pass_credentials(socket: BorrowedFd<'_>) -> io::Result<()> {
     set_int(socket, libc::SO_PASSCRED, 1)
 }
 
+/// Asks for a pidfd of the sender with each datagram (`SO_PASSPIDFD`, Linux 6.5). Whoever receives from this socket then has to
+/// take it, so it is for him to ask.
+pub fn pass_process(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_int(socket, libc::SO_PASSPIDFD, 1)
+}
+
 /// One received datagram.
 #[derive(Debug)]
 pub enum Datagram {
@@ -51,6 +57,8 @@ pub enum Datagram {
         len: usize,
         /// Its sender, where the kernel said so.
         sender: Option<PeerCredentials>,
+        /// A pidfd of it, where it was asked for and the kernel had one. Unlike the number it never means another process.
+        process: Option<OwnedFd>,
         /// The descriptors that came along, close-on-exec; at most [`MAX_FDS`](crate::packet::MAX_FDS).
         fds: Vec<OwnedFd>,
     },
@@ -64,7 +72,7 @@ pub fn recv(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Datagram> {
     if received.flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
         return Ok(Datagram::Truncated);
     }
-    Ok(Datagram::Whole { len: received.len, sender: received.sender, fds: received.fds })
+    Ok(Datagram::Whole { len: received.len, sender: received.sender, process: received.process, fds: received.fds })
 }
 
 /// Who connected a Unix stream socket (`SO_PEERCRED`), as of the moment it connected. Of a socket pair it tells the
@@ -97,6 +105,20 @@ mod tests {
         };
         assert_eq!(who.pid, std::process::id().cast_signed());
         assert!(matches!(recv(socket.as_fd(), &mut buffer).unwrap(), Datagram::Truncated));
+        // and where the kernel can, it comes with a handle of its process, also when there is no room for more descriptors
+        if pass_process(socket.as_fd()).is_ok() {
+            let largest = vec![socket.as_fd(); crate::packet::MAX_FDS];
+            for fds in [&[][..], &largest] {
+                let connected = connect(path.as_os_str().as_bytes()).unwrap();
+                send(connected.as_fd(), b"READY=1", fds).unwrap();
+                let Datagram::Whole { process: Some(process), fds: got, .. } =
+                    recv(socket.as_fd(), &mut buffer).unwrap()
+                else {
+                    panic!("without a pidfd");
+                };
+                assert_eq!((crate::pidfd::pid_of(process.as_fd()), got.len()), (Some(who.pid), fds.len()));
+            }
+        }
         std::fs::remove_file(path).unwrap();
     }
 

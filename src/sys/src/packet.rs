@@ -8,7 +8,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 /// The most descriptors in one message; the kernel's limit is 253 (SCM_MAX_FD).
 pub const MAX_FDS: usize = 64;
 
-/// Room for one control message with [`MAX_FDS`] descriptors, aligned as cmsghdr wants.
+/// The sender's pidfd (unix(7), Linux 6.5); not in libc.
+const SCM_PIDFD: libc::c_int = 4;
+
+/// Room for [`MAX_FDS`] descriptors, the sender's credentials and its pidfd, aligned as cmsghdr wants.
 const CONTROL_WORDS: usize = 48;
 type Control = [u64; CONTROL_WORDS];
 
@@ -133,6 +136,7 @@ pub(crate) struct Received {
     pub(crate) flags: libc::c_int,
     pub(crate) fds: Vec<OwnedFd>,
     pub(crate) sender: Option<PeerCredentials>,
+    pub(crate) process: Option<OwnedFd>,
 }
 
 /// sendmsg(2), not waiting, with descriptors. No allocation: a child may use it between fork and exec.
@@ -195,7 +199,7 @@ fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int) -
     let len = cvt_size(unsafe {
         libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | flags)
     })?;
-    let mut received = Received { len, flags: message.msg_flags, fds: Vec::new(), sender: None };
+    let mut received = Received { len, flags: message.msg_flags, fds: Vec::new(), sender: None, process: None };
     // SAFETY: the kernel wrote a well-formed chain of control messages into `control` and its length into `message`;
     // the macros stay inside it. Each descriptor appears once and is owned by nobody else.
     unsafe {
@@ -213,6 +217,11 @@ fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int) -
                 (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if size >= mem::size_of::<libc::ucred>() => {
                     let sender = data.cast::<libc::ucred>().read_unaligned();
                     received.sender = Some(PeerCredentials { pid: sender.pid, uid: sender.uid, gid: sender.gid });
+                }
+                (libc::SOL_SOCKET, SCM_PIDFD) if size >= mem::size_of::<RawFd>() => {
+                    let raw = data.cast::<RawFd>().read_unaligned();
+                    // A negative one says that there was none to be had.
+                    received.process = (raw >= 0).then(|| OwnedFd::from_raw_fd(raw));
                 }
                 _ => {}
             }

@@ -3,7 +3,7 @@
 //! Whatever a datagram is, the next one may be a good one: nothing that is sent ends the reading, and a descriptor that is not
 //! kept is closed.
 
-use super::{Keeper, Source};
+use super::{DATAGRAMS_AT_ONCE, Keeper, Source};
 use crate::notify::{self, Attached, MAX_DATAGRAM, Speakers};
 use crate::step::{Input, manager_pid};
 use crate::table::stamp;
@@ -35,8 +35,8 @@ impl Keeper {
             else {
                 return;
             };
-            let (len, sender, fds) = match dgram::recv(socket.as_fd(), &mut buffer) {
-                Ok(dgram::Datagram::Whole { len, sender, fds }) => (len, sender, fds),
+            let (len, sender, process, fds) = match dgram::recv(socket.as_fd(), &mut buffer) {
+                Ok(dgram::Datagram::Whole { len, sender, process, fds }) => (len, sender, process, fds),
                 Ok(dgram::Datagram::Truncated) => {
                     notify::drop_one(&mut state);
                     continue;
@@ -44,7 +44,7 @@ impl Keeper {
                 Err(_) => break,
             };
             let said = notify::parse(buffer.get(..len).unwrap_or_default(), fds.len());
-            match said.filter(|_| self.may_speak(spawn, &speakers, sender)) {
+            match said.filter(|_| self.may_speak(spawn, &speakers, sender, process)) {
                 Some(said) => {
                     notify::take(&mut state, &said, stamp(clock::now()));
                     if let Some(name) = said.remove {
@@ -84,12 +84,30 @@ impl Keeper {
         state.refused = state.refused.saturating_add(u64::try_from(refused).unwrap_or(u64::MAX));
     }
 
-    /// Whether a sender may speak for a spawn. The kernel attests its user; its process may be gone already.
-    fn may_speak(&self, spawn: SpawnId, speakers: &Speakers, sender: Option<PeerCredentials>) -> bool {
+    /// Whether a sender may speak for a spawn. The kernel attests its user and number and, since Linux 6.5, has a handle of it.
+    ///
+    /// A zombie still has its session and its parent. Of a process that was reaped nothing is left by which it could be told whose
+    /// it was: it is not heard, or another service that runs as the same user could have any word said by a child that ends at
+    /// once. Our own children are heard to the last word, see [`hear_out`](Self::hear_out); others wait with BARRIER=1.
+    fn may_speak(
+        &self,
+        spawn: SpawnId,
+        speakers: &Speakers,
+        sender: Option<PeerCredentials>,
+        process: Option<OwnedFd>,
+    ) -> bool {
         let Some(sender) = sender.filter(|sender| speakers.include(sender.uid)) else { return false };
-        match tree::read_proc(sender.pid).filter(|proc| !proc.has_ended()) {
-            Some(proc) => self.belongs(spawn, speakers, &proc),
-            None => true,
+        // Without a handle the number may be another process's by now, and then that one is judged.
+        let number = || process.as_ref().map_or(Some(sender.pid), |process| pidfd::pid_of(process.as_fd()));
+        let Some(proc) = number().and_then(tree::read_proc) else { return false };
+        self.belongs(spawn, speakers, &proc) && number() == Some(proc.pid)
+    }
+
+    /// Takes in what a child of ours, which has ended and is not reaped yet, has said.
+    pub(super) fn hear_out(&mut self, pid: i32) {
+        let by_session = || self.table.by_pid.get(&tree::read_proc(pid)?.session);
+        if let Some(spawn) = self.table.by_pid.get(&pid).or_else(by_session).copied() {
+            self.read_notify(spawn, DATAGRAMS_AT_ONCE);
         }
     }
 

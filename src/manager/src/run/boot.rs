@@ -194,7 +194,7 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     let name = config_name(setting.number);
     link.send(&Request::Hold { name }, vec![setting.snapshot.to_memfd().map_err(io)?])?;
     let settings = Settings::new(setting, None, FIRST_CONFIG, None);
-    let stand_in = false;
+    let (stand_in, unstored) = (false, Vec::new());
     Ok(Ground {
         settings,
         listeners,
@@ -206,6 +206,7 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
         store,
         stand_in,
         desired,
+        unstored,
         warnings,
         above,
         obsolete,
@@ -295,6 +296,11 @@ async fn take_over(
         Mode::Safe => Err(BootError::Other("the database is not opened in safe mode".into())),
     };
     let stand_in = opened.is_err();
+    // Managers that could not open the database, or were not to, have told the keeper only.
+    let unstored = match (&opened, &held) {
+        (Ok((_, stored, _)), Some(held)) => stored.changes_to(held),
+        _ => Vec::new(),
+    };
     let (store, stored, warnings) = match (opened, &held) {
         (Ok(opened), _) => opened,
         (Err(error), None) if safe_mode() == Mode::Normal => return Err(error),
@@ -317,6 +323,7 @@ async fn take_over(
         store,
         stand_in,
         desired,
+        unstored,
         warnings,
         above,
         obsolete,

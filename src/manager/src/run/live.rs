@@ -56,6 +56,8 @@ pub(super) struct Ground {
     /// It is this manager's memory, while there is a real one.
     pub(super) stand_in: bool,
     pub(super) desired: svd_core::Desired,
+    /// What of it is not in the store yet.
+    pub(super) unstored: Vec<svd_core::Change>,
     pub(super) warnings: Vec<String>,
     pub(super) above: Above,
     /// Names of what the keeper is to let go, which may be asked of it only when the inventory was taken in.
@@ -80,6 +82,7 @@ pub(super) async fn live(
         store,
         stand_in,
         desired,
+        unstored,
         warnings,
         above,
         obsolete: _,
@@ -165,6 +168,9 @@ pub(super) async fn live(
         upgrade: Upgrade::below(inventory.keeper_features),
         wall: WallClock::default(),
     };
+    for change in unstored {
+        app.commits.change(change);
+    }
     let mode = safe_mode();
     app.core.set_mode(mode);
     if mode == Mode::Safe {
