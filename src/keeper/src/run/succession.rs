@@ -55,22 +55,30 @@ pub(super) fn inherited_state() -> Option<(io::Result<KeeperState>, Option<Strin
     let (state, former) = numbers.split_once(':').map_or((numbers, None), |(state, former)| (state, Some(former)));
     let refused = std::env::var(REFUSED_VARIABLE).ok();
     let read = read_state(state);
-    if let (Err(error), Some(former)) = (&read, former) {
-        // Nothing was taken over yet, and nothing is close-on-exec.
-        report::line(&format!("this build cannot go on from what the keeper before knew: {error}; that one goes on"));
-        let why = format!("it could not read what the keeper knows after all: {error}");
-        let _none_is_left = go_back(state, former, &why);
+    let former = former.map(former_program);
+    match (&read, former) {
+        (Err(error), Some(former)) => {
+            // Nothing was taken over yet, and nothing is close-on-exec.
+            report::line(&format!(
+                "this build cannot go on from what the keeper before knew: {error}; that one goes on"
+            ));
+            let why = format!("it could not read what the keeper knows after all: {error}");
+            let _none_is_left = former.map(|former| go_back(state, &former, &why));
+        }
+        // There is no way back any more, and nothing to be kept open for it.
+        (Ok(_), former) => drop(former),
+        (Err(_), None) => {}
     }
     Some((read, refused))
 }
 
+fn former_program(number: &str) -> io::Result<OwnedFd> {
+    let number: RawFd = number.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
+    fd::take_inherited(number)
+}
+
 /// Becomes the earlier program again.
-fn go_back(state: &str, former: &str, why: &str) -> io::Error {
-    let former = former.parse::<RawFd>().map_err(|_| io::ErrorKind::InvalidInput.into());
-    let former = match former.and_then(fd::take_inherited) {
-        Ok(former) => former,
-        Err(error) => return error,
-    };
+fn go_back(state: &str, former: &OwnedFd, why: &str) -> io::Error {
     let env: Vec<CString> = [(STATE_VARIABLE, state), (REFUSED_VARIABLE, why)]
         .iter()
         .filter_map(|(key, value)| CString::new(format!("{key}={value}")).ok())

@@ -57,6 +57,8 @@ impl Rig {
         let path = std::env::temp_dir().join(format!("svd-rig-{}-{number}", std::process::id()));
         let _none = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
+        // What the test's own parent has left open is no concern of the keeper, whose descriptors are counted.
+        fd::cloexec_inherited().unwrap();
         let keeper = command(&path).stdin(Stdio::null()).spawn().unwrap();
         Rig { keeper, listener, path }
     }
