@@ -275,6 +275,8 @@ fn stored_descriptors_outlive_restarts_and_crashes_and_are_closed_by_a_stop() {
             let found = &status["processes"][0]["instances"][0];
             (found["state"] == "ready" && found["pid"].as_i64()? != i64::from(before)).then_some(())
         });
+        // Until it is gone it may take what the next one is to be told.
+        common::eventually("the end of the one before", || !common::is_alive(before));
         // then: it finds it behind its listener
         let env = app.read("web.env");
         assert!(env.contains("LISTEN_FDS=2\n") && env.contains("LISTEN_FDNAMES=http:state"), "{env}");
