@@ -262,7 +262,7 @@ fn apply_adds_and_removes_listeners_and_leaves_the_others_alone() {
     assert_eq!(address(&app, "web", "a"), kept);
     assert_eq!(address(&app, "web", "c"), format!("127.0.0.1:{port}"));
     assert_eq!(app.pid("other.1"), other);
-    app.until("the old one to have gone", |_| TcpStream::connect(("127.0.0.1", one)).is_err().then_some(()));
+    common::eventually("the old one to have gone", || TcpStream::connect(("127.0.0.1", one)).is_err());
     assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
     assert_eq!(app.stop(), Some(0));
 }
@@ -361,7 +361,7 @@ if not os.path.exists('@DIR@/began'):
     // until the old one has gone
     let pidfd = svd_sys::pidfd::open(before).unwrap();
     svd_sys::pidfd::send_signal(std::os::fd::AsFd::as_fd(&pidfd), 9).unwrap();
-    app.until("its listener to have gone", |_| TcpStream::connect(("127.0.0.1", old)).is_err().then_some(()));
+    common::eventually("its listener to have gone", || TcpStream::connect(("127.0.0.1", old)).is_err());
     apply.wait().unwrap();
     assert_eq!(app.stop(), Some(0));
 }

@@ -179,7 +179,7 @@ fn a_manager_that_is_killed_leaves_nobody_untold() {
     assert_eq!(told(&app, 1), ["done"]);
     // and nobody is told again by a third one
     let before = manager(app.keeper()).expect("a manager");
-    app.until("that it is stored", |_| (!is_alive(running)).then_some(()));
+    common::eventually("its end", || !is_alive(running));
     kill_verified(&before, 9).expect("kill");
     app.until("another manager", |status| (status["svd"]["manager_starts"].as_i64() > Some(2)).then_some(()));
     assert_eq!(app.stop(), Some(0));

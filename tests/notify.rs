@@ -528,10 +528,8 @@ fn another_user_cannot_speak_for_a_service() {
     app.boot();
     app.wait("all", "ready");
     // then
-    app.until("what came of it", |_| {
-        let told = app.segments("nobody.1", "out");
-        (!told.is_empty()).then(|| assert_eq!(String::from_utf8_lossy(&told), "PermissionError\n"))
-    });
+    common::eventually("what came of it", || !app.segments("nobody.1", "out").is_empty());
+    assert_eq!(String::from_utf8_lossy(&app.segments("nobody.1", "out")), "PermissionError\n");
     assert_eq!(app.instance("own.1")["state"], "ready");
 }
 

@@ -234,7 +234,7 @@ fn a_process_that_cannot_die_is_told_as_stuck_and_no_second_one_is_started() {
     // when: the kernel lets it go
     drop(thaw);
     // then: it is dead, and what is wanted comes about
-    app.until("web to be no longer stuck", |_| (!is_alive(pid)).then_some(()));
+    common::eventually("web to be no longer stuck", || !is_alive(pid));
     app.until("web to be settled", |status| {
         let state = status["processes"][0]["instances"][0]["state"].as_str()?;
         (state == "ready" || state == "stopped").then_some(())
