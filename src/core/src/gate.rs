@@ -13,7 +13,7 @@ use crate::tree::{Aim, Instance, Process};
 impl Core {
     /// Turns the gates of all processes to where they are to be.
     pub(crate) fn turn_gates(&mut self, out: &mut Vec<Action>) {
-        let gated = self.processes.iter().filter(|(_, process)| process.plan.is_gated());
+        let gated = self.services().filter(|(_, process)| process.plan.is_gated());
         let weights = gated.map(|(name, process)| (name.clone(), self.weights(name, process), &process.gate));
         let turned = weights.filter(|(_, weights, gate)| weights != *gate).map(|(name, weights, _)| (name, weights));
         let turned: Vec<_> = turned.collect();
@@ -92,7 +92,7 @@ impl Core {
     /// Drains whose queue need not be waited for any more go on: somebody else serves their slot.
     pub(crate) fn skip_queues(&mut self, out: &mut Vec<Action>) {
         let mut due = Vec::new();
-        for (name, process) in &self.processes {
+        for (name, process) in self.services() {
             for spawn in process.spawns() {
                 let waits = matches!(spawn.life, Life::Draining { step: DrainStep::Queue { .. }, .. });
                 if waits && self.queue_of(name, process, spawn) == Queue::None {

@@ -153,7 +153,7 @@ impl Core {
         }
         let ages = match self.course {
             Course::Running if self.mode == Mode::Safe => None,
-            Course::Running => self.processes.iter().filter_map(|(name, process)| self.next_age(name, process)).min(),
+            Course::Running => self.services().filter_map(|(name, process)| self.next_age(name, process)).min(),
             Course::Adopting { .. } | Course::Ending { .. } | Course::Finished => None,
         };
         self.next_step().into_iter().chain(ages).min()
@@ -170,9 +170,9 @@ impl Core {
                     arm(until);
                 }
             }
-            if matches!(self.course, Course::Running) && self.mode == Mode::Normal {
-                self.replacement_deadline(name, process).into_iter().for_each(&mut arm);
-            }
+        }
+        if matches!(self.course, Course::Running) && self.mode == Mode::Normal {
+            self.services().filter_map(|(name, process)| self.replacement_deadline(name, process)).for_each(&mut arm);
         }
         earliest
     }
@@ -200,7 +200,7 @@ impl Core {
     /// Has those replaced that are due for their age.
     pub(crate) fn replace_aged(&mut self, out: &mut Vec<Action>) {
         let mut due = Vec::new();
-        for (name, process) in self.processes.iter().filter(|(_, process)| process.plan.recycle.age.is_some()) {
+        for (name, process) in self.services().filter(|(_, process)| process.plan.recycle.age.is_some()) {
             for (index, instance) in &process.instances {
                 let Some(spawn) = &instance.current else { continue };
                 if self.age_end(name, process, *index, instance).is_some_and(|at| at <= self.now) {

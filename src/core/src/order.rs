@@ -109,7 +109,7 @@ impl Core {
             let mut instances = process.instances.iter();
             instances.any(|(index, instance)| !instance.is_at_rest() && self.aim(name, process, *index) != Aim::Run)
         };
-        let with_order = self.processes.iter().filter(|(_, process)| !process.plan.after.is_empty());
+        let with_order = self.services().filter(|(_, process)| !process.plan.after.is_empty());
         let after = with_order.filter(waits).flat_map(|(_, process)| &process.plan.after);
         after.map(|dependency| dependency.process.as_str()).collect()
     }

@@ -48,7 +48,7 @@ impl Core {
     fn judge_candidates(&mut self, out: &mut Vec<Action>) {
         let mut given_up: BTreeMap<(Arc<str>, u64), String> = BTreeMap::new();
         let mut aside = Vec::new();
-        for (name, process) in &self.processes {
+        for (name, process) in self.services() {
             for (index, instance) in &process.instances {
                 let Some(candidate) = &instance.candidate else { continue };
                 match self.fate(name, process, *index, candidate) {
@@ -198,7 +198,7 @@ impl Core {
     fn promote(&mut self, out: &mut Vec<Action>) {
         let now = self.now;
         let mut due = Vec::new();
-        for (name, process) in &self.processes {
+        for (name, process) in self.services() {
             for (index, instance) in &process.instances {
                 let Some(candidate) = &instance.candidate else { continue };
                 let newest = candidate.lineage.generation == self.generation(name, *index);
@@ -226,17 +226,16 @@ impl Core {
     }
 
     fn begin_candidates(&mut self, out: &mut Vec<Action>) {
-        let mut free = crate::MAX_STARTING.saturating_sub(self.spawns_where(|_, _, spawn| spawn.is_rising()).len());
         let mut due: Vec<(InstanceName, u64)> = Vec::new();
-        for (name, process) in &self.processes {
+        for (name, process) in self.services() {
             let found = self.due_candidates(name, process);
             due.extend(found.into_iter().map(|(index, g)| (InstanceName { process: name.clone(), index }, g)));
         }
-        for (name, generation) in due {
-            if free == 0 {
-                return;
-            }
-            free -= 1;
+        if due.is_empty() {
+            return;
+        }
+        let free = crate::MAX_STARTING.saturating_sub(self.spawns_where(|_, _, spawn| spawn.is_rising()).len());
+        for (name, generation) in due.into_iter().take(free) {
             self.start_beside(name, generation, out);
         }
     }

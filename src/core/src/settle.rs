@@ -2,7 +2,10 @@
 //! forgotten, and the end of everything. Called after each event; it looks at levels, never at the event.
 
 use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
+
+use svd_config::plan::JOB;
 
 use crate::action::{Action, Fact, FactKind, Outcome};
 use crate::drain::Queue;
@@ -17,6 +20,9 @@ use crate::verdict::{Counts, Verdict};
 /// So many looks in one step at most. Each change that one brings about is followed by another that finds nothing more to do,
 /// so that a handful is enough.
 const MAX_LOOKS: usize = 100;
+
+/// The first name after all those that begin with [`JOB`].
+const AFTER_JOBS: &str = "job;";
 
 /// So many instances at most are starting at once.
 pub const MAX_STARTING: usize = 64;
@@ -100,6 +106,18 @@ impl Core {
             }
             Course::Adopting { .. } | Course::Finished => {}
         }
+    }
+
+    /// The processes that are no runs of jobs. Of those there may be thousands at once, and most that is looked for in each turn
+    /// is none of theirs.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (&Arc<str>, &Process)> {
+        let before = self.processes.range::<str, _>((Unbounded, Excluded(JOB)));
+        before.chain(self.processes.range::<str, _>((Included(AFTER_JOBS), Unbounded)))
+    }
+
+    /// The runs of jobs, as processes.
+    pub(crate) fn run_processes(&self) -> impl Iterator<Item = (&Arc<str>, &Process)> {
+        self.processes.range::<str, _>((Included(JOB), Excluded(AFTER_JOBS)))
     }
 
     pub(crate) fn spawns_where(&self, mut test: impl FnMut(&Arc<str>, u32, &Spawn) -> bool) -> Vec<SpawnId> {
@@ -259,7 +277,7 @@ impl Core {
     }
 
     fn is_any_start_due(&self) -> bool {
-        self.processes.iter().any(|(name, process)| {
+        self.services().any(|(name, process)| {
             let mut instances = process.instances.iter();
             instances.any(|(index, instance)| self.due_start(name, process, *index, instance).is_some())
         })
@@ -311,6 +329,9 @@ impl Core {
         let held = self.are_jobs_held();
         let mut forgotten = Vec::new();
         for (name, process) in &mut self.processes {
+            if !process.instances.values().any(|instance| instance.is_gone() || instance.spawns().any(Spawn::is_gone)) {
+                continue;
+            }
             let want = match process.listing {
                 Listing::Listed => crate::tree::want(&self.desired, &process.plan),
                 Listing::Retired => 0,
@@ -334,8 +355,8 @@ impl Core {
             });
         }
         self.processes.retain(|name, process| {
-            let stays = process.listing == Listing::Listed && crate::job::job_of(name).is_none();
-            stays || !process.instances.is_empty()
+            let stays = || process.listing == Listing::Listed && crate::job::job_of(name).is_none();
+            !process.instances.is_empty() || stays()
         });
         for spawn in forgotten {
             self.names.remove(&spawn);

@@ -9,11 +9,12 @@ use svd_config::Plan;
 use svd_config::plan::{JOB, JobPlan};
 use svd_config::schedule::{Known, Schedule};
 
+use super::open::{Active, OpenRuns, Stage};
 use super::record::{JobChange, JobState, Phase, Run, RunId, RunResult, StoredJobs, Wall};
 use super::ticks::Calendar;
 use crate::action::Action;
 use crate::machine::Core;
-use crate::name::{InstanceName, OpId};
+use crate::name::OpId;
 
 /// The zones that a plan names, as the caller has looked them up.
 pub type Zones = BTreeMap<String, TimeZone>;
@@ -40,7 +41,9 @@ pub(crate) struct Jobs {
     pub jobs: BTreeMap<Arc<str>, Job>,
     /// When each job is due next.
     pub agenda: BTreeSet<(Wall, Arc<str>)>,
-    pub runs: BTreeMap<RunId, Active>,
+    pub runs: OpenRuns,
+    /// Something was asked to end that has not begun.
+    pub stop_asked: bool,
     pub last: RunId,
     /// Nothing begins: what begins could not be recorded, and a later manager would begin it again.
     pub held: bool,
@@ -64,30 +67,6 @@ pub(crate) struct Job {
     pub succeeded: Option<Wall>,
 }
 
-/// A run that is not over.
-#[derive(Clone, Debug)]
-pub(crate) struct Active {
-    pub run: Run,
-    /// What it is called as an instance. Made once: it is asked for in each turn.
-    pub name: InstanceName,
-    pub stage: Stage,
-    /// Who waits for its end.
-    pub waiting: Vec<OpId>,
-}
-
-/// How far its beginning is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// It waits for others.
-    Queued,
-    /// That it begins is on its way to the disk.
-    Recording,
-    /// It is on disk: its first spawn may be asked for, once.
-    Recorded,
-    /// It was.
-    Started,
-}
-
 /// What runs of a job are called as instances: `job:report`.
 pub(crate) fn process_name(job: &str) -> Arc<str> {
     Arc::from(format!("{JOB}{job}"))
@@ -96,21 +75,6 @@ pub(crate) fn process_name(job: &str) -> Arc<str> {
 /// The job whose runs are called like this.
 pub(crate) fn job_of(process: &str) -> Option<&str> {
     process.strip_prefix(JOB)
-}
-
-impl Active {
-    pub fn new(run: Run, stage: Stage) -> Active {
-        let name = InstanceName { process: process_name(&run.job), index: run.id.0 };
-        Active { run, name, stage, waiting: Vec::new() }
-    }
-
-    /// It has begun, as far as others have to wait for it.
-    pub fn is_in_progress(&self) -> bool {
-        match self.stage {
-            Stage::Queued => false,
-            Stage::Recording | Stage::Recorded | Stage::Started => true,
-        }
-    }
 }
 
 impl Jobs {
@@ -126,7 +90,7 @@ impl Jobs {
 
     /// A run of this number that is not over.
     pub fn active(&self, process: &str, index: u32) -> Option<&Active> {
-        self.runs.get(&RunId(index)).filter(|active| job_of(process) == Some(&active.run.job))
+        self.runs.get(RunId(index)).filter(|active| job_of(process) == Some(&active.run.job))
     }
 
     /// The zone of a job's schedule. All zones of a plan were looked up; one that is gone meanwhile counts as UTC.
@@ -205,7 +169,8 @@ impl Core {
                 Phase::Queued => Stage::Queued,
                 Phase::Begun | Phase::Ended(_) => Stage::Recorded,
             };
-            self.jobs.runs.insert(run.id, Active::new(run.clone(), stage));
+            self.jobs.runs.insert(Active::new(run.clone(), stage));
+            self.jobs.stop_asked |= run.stopping.is_some();
         }
         self.jobs.stored = Some(Box::new(stored));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::book::Stage;
+use super::open::Stage;
 use super::record::{Cause, JobChange, JobState, RunId, RunResult};
 use super::runs::Fell;
 use crate::action::{Action, Outcome};
@@ -50,13 +50,13 @@ impl Core {
     }
 
     fn stop_words(&self, id: RunId) -> String {
-        let job = self.jobs.runs.get(&id).map_or("", |active| &active.run.job);
+        let job = self.jobs.runs.get(id).map_or("", |active| &active.run.job);
         format!("stop {id} of {job}")
     }
 
     /// Runs that are not over, of these jobs or with these numbers.
     fn meant(&self, targets: &[(Arc<str>, Option<RunId>)]) -> BTreeSet<RunId> {
-        let runs = self.jobs.runs.values().map(|active| &active.run);
+        let runs = self.jobs.runs.iter().map(|active| &active.run);
         let is_meant = |job: &str, id: RunId| targets.iter().any(|(j, run)| **j == *job && run.is_none_or(|r| r == id));
         runs.filter(|run| is_meant(&run.job, run.id)).map(|run| run.id).collect()
     }
@@ -98,11 +98,11 @@ impl Core {
             }
         }
         out.append(&mut ours);
-        let Some(active) = self.jobs.runs.get_mut(&id) else { return };
-        active.run.actor = actor;
+        let Some(run) = self.jobs.runs.run_mut(id) else { return };
+        run.actor = actor;
         match waits {
-            Waits::ForEnd => active.waiting.push(op),
-            Waits::ForBegin => out.push(Action::Ran { op, run: Box::new(active.run.clone()) }),
+            Waits::ForBegin => out.push(Action::Ran { op, run: Box::new(run.clone()) }),
+            Waits::ForEnd => self.jobs.runs.await_end(id, op),
         }
     }
 
@@ -127,8 +127,7 @@ impl Core {
 
     /// Somebody waits for the end of a run.
     pub(crate) fn is_run_busy(&self) -> bool {
-        let waited =
-            self.jobs.runs.values().any(|active| !active.waiting.is_empty() || active.stage == Stage::Recording);
-        waited || !self.jobs.stops.is_empty()
+        let runs = &self.jobs.runs;
+        runs.are_awaited() || runs.at(Stage::Recording).next().is_some() || !self.jobs.stops.is_empty()
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use svd_config::plan::Overlap;
 
-use super::book::{Active, Stage};
+use super::open::{Active, Stage};
 use super::record::{Cause, JobChange, Phase, Run, RunId, RunNews, RunResult, Wall};
 use crate::action::{Action, Outcome};
 use crate::machine::{Core, Course};
@@ -86,7 +86,7 @@ impl Core {
             (Cause::CatchUp, Overlap::Skip | Overlap::Replace) => Overlap::Queue,
             (_, overlap) => overlap,
         };
-        let own_queued = self.jobs.runs.values().find(|active| active.run.job == *job && active.stage == Stage::Queued);
+        let own_queued = self.jobs.runs.of_job(job).find(|active| active.stage() == Stage::Queued);
         let queued = own_queued.map(|active| active.run.id);
         let waits = overlap == Overlap::Queue && queued.is_some();
         // One that waits goes first.
@@ -116,19 +116,21 @@ impl Core {
 
     /// Runs in progress that do not let another one of this job begin.
     fn in_the_way(&self, job: &str, overlap: Overlap, lock: Option<&str>) -> Vec<RunId> {
+        let own = self.jobs.runs.of_job(job).filter(|_| overlap != Overlap::Allow);
         let locks =
-            |other: &str| lock.is_some() && self.jobs.plan_of(other).and_then(|plan| plan.lock.as_deref()) == lock;
-        let is_one = |active: &&Active| {
-            let same = *active.run.job == *job && overlap != Overlap::Allow;
-            active.is_in_progress() && (same || *active.run.job != *job && locks(&active.run.job))
-        };
-        self.jobs.runs.values().filter(is_one).map(|active| active.run.id).collect()
+            |other: &str| other != job && self.jobs.plan_of(other).and_then(|plan| plan.lock.as_deref()) == lock;
+        let all = lock.is_some().then(|| self.jobs.runs.iter());
+        let others = all.into_iter().flatten().filter(|active| locks(&active.run.job));
+        let in_progress = own.chain(others).filter(|active| active.is_in_progress());
+        let mut found: Vec<RunId> = in_progress.map(|active| active.run.id).collect();
+        found.sort_unstable();
+        found
     }
 
     fn why_in_the_way(&self, job: &str, other: RunId) -> String {
-        let Some(active) = self.jobs.runs.get(&other) else { return format!("{other} is in progress") };
+        let Some(active) = self.jobs.runs.get(other) else { return format!("{other} is in progress") };
         let of = &active.run.job;
-        match (**of == *job, active.stage) {
+        match (**of == *job, active.stage()) {
             (true, Stage::Queued) => format!("{other} waits already"),
             (true, _) => format!("{other} is in progress"),
             (false, _) => {
@@ -141,7 +143,7 @@ impl Core {
     fn begin_new(&mut self, job: &Arc<str>, cause: Cause, scheduled: Option<Wall>, out: &mut Vec<Action>) -> RunId {
         let run = self.new_run(job, cause, scheduled, Phase::Begun, String::new());
         let id = run.id;
-        self.jobs.runs.insert(id, Active::new(run.clone(), Stage::Recording));
+        self.jobs.runs.insert(Active::new(run.clone(), Stage::Recording));
         self.announce_begun(run, out);
         id
     }
@@ -162,7 +164,7 @@ impl Core {
     ) -> RunId {
         let run = self.new_run(job, cause, scheduled, Phase::Queued, why);
         let id = run.id;
-        self.jobs.runs.insert(id, Active::new(run.clone(), Stage::Queued));
+        self.jobs.runs.insert(Active::new(run.clone(), Stage::Queued));
         out.push(Action::Jobs(JobChange::Run(Box::new(run.clone()))));
         out.push(Action::RunNews(RunNews::Queued(Box::new(run))));
         self.changed = true;
@@ -188,23 +190,19 @@ impl Core {
 
     /// The manager has stored that it begins.
     pub(crate) fn recorded(&mut self, id: RunId) {
-        if let Some(active) = self.jobs.runs.get_mut(&id)
-            && active.stage == Stage::Recording
-        {
-            active.stage = Stage::Recorded;
+        if self.jobs.runs.get(id).is_some_and(|active| active.stage() == Stage::Recording) {
+            self.jobs.runs.advance(id, Stage::Recorded);
         }
     }
 
     /// Has a run ended, for this result.
     pub(crate) fn stop_run(&mut self, id: RunId, result: RunResult, why: String, out: &mut Vec<Action>) {
-        let Some(active) = self.jobs.runs.get_mut(&id) else { return };
-        if active.run.stopping.is_some() {
-            return;
-        }
-        active.run.stopping = Some(result);
-        active.run.why = why;
+        let Some(run) = self.jobs.runs.run_mut(id).filter(|run| run.stopping.is_none()) else { return };
+        run.stopping = Some(result);
+        run.why = why;
         // A manager that takes over has to know what it is stopped for.
-        out.push(Action::Jobs(JobChange::Run(Box::new(active.run.clone()))));
+        out.push(Action::Jobs(JobChange::Run(Box::new(run.clone()))));
+        self.jobs.stop_asked = true;
         self.changed = true;
     }
 
@@ -223,38 +221,47 @@ impl Core {
         if !matches!(self.course, Course::Running) || self.are_jobs_held() {
             return;
         }
-        let queued = self.jobs.runs.values().filter(|active| active.stage == Stage::Queued);
+        let queued = self.jobs.runs.at(Stage::Queued);
         for id in queued.map(|active| active.run.id).collect::<Vec<_>>() {
-            let Some(active) = self.jobs.runs.get(&id).filter(|active| active.run.stopping.is_none()) else { continue };
+            let Some(active) = self.jobs.runs.get(id).filter(|active| active.run.stopping.is_none()) else { continue };
             let job = active.run.job.clone();
             let Some(plan) = self.jobs.plan_of(&job) else { continue };
             if !self.in_the_way(&job, plan.overlap, plan.lock.as_deref()).is_empty() {
                 continue;
             }
             let wall = self.jobs.wall;
-            let Some(active) = self.jobs.runs.get_mut(&id) else { continue };
-            active.stage = Stage::Recording;
-            active.run = Run { phase: Phase::Begun, started: Some(wall), why: String::new(), ..active.run.clone() };
-            let run = active.run.clone();
+            self.jobs.runs.advance(id, Stage::Recording);
+            let Some(run) = self.jobs.runs.run_mut(id) else { continue };
+            (run.phase, run.started, run.why) = (Phase::Begun, Some(wall), String::new());
+            let run = run.clone();
             self.announce_begun(run, out);
         }
     }
 
     /// Asks for first spawns and for further attempts; at most so many, which are taken off `free`.
     pub(crate) fn start_runs(&mut self, free: &mut usize, out: &mut Vec<Action>) {
-        if self.are_jobs_held() {
+        if *free == 0 || self.are_jobs_held() {
             return;
         }
-        for id in self.jobs.runs.keys().copied().collect::<Vec<_>>() {
+        // The oldest first. Of those that have begun only few have ended, and may be tried again.
+        let recorded = self.jobs.runs.at(Stage::Recorded).take(*free);
+        let again = self.run_processes().flat_map(|(name, process)| {
+            let waits = process.instances.iter().filter(|(_, instance)| !instance.is_occupied());
+            waits.filter_map(|(index, _)| self.jobs.active(name, *index))
+        });
+        let mut due: Vec<RunId> = recorded.chain(again).map(|active| active.run.id).collect();
+        due.sort_unstable();
+        due.dedup();
+        for id in due {
             if *free == 0 {
                 return;
             }
-            let Some(active) = self.jobs.runs.get(&id) else { continue };
-            let name = match active.stage {
+            let Some(active) = self.jobs.runs.get(id) else { continue };
+            let name = match active.stage() {
                 Stage::Queued | Stage::Recording => continue,
                 Stage::Recorded | Stage::Started => active.name.clone(),
             };
-            let first = active.stage == Stage::Recorded;
+            let first = active.stage() == Stage::Recorded;
             if first && active.run.stopping.is_none() && !self.make_place(&name) {
                 continue;
             }
@@ -262,9 +269,7 @@ impl Core {
             let Some(instance) = process.instances.get(&name.index) else { continue };
             let Some(lineage) = self.due_start(key, process, name.index, instance) else { continue };
             *free -= 1;
-            if let Some(active) = self.jobs.runs.get_mut(&id) {
-                active.stage = Stage::Started;
-            }
+            self.jobs.runs.advance(id, Stage::Started);
             self.start(name, lineage, out);
         }
     }
@@ -285,13 +290,22 @@ impl Core {
     pub(crate) fn conclude_runs(&mut self, out: &mut Vec<Action>) {
         let same = self.jobs.looked.as_ref().zip(self.jobs.plan.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b));
         self.jobs.looked.clone_from(&self.jobs.plan);
+        // What has not begun goes on unless something is said about all of it, or about one.
+        let ending = !matches!(self.course, Course::Running);
+        let said = std::mem::take(&mut self.jobs.stop_asked) || ending || !same;
         let gone = |active: &Active| !same && self.jobs.plan_of(&active.run.job).is_none();
-        let over: Vec<(RunId, RunResult, String)> = self
-            .jobs
-            .runs
-            .values()
+        let stages = [Stage::Queued, Stage::Recording, Stage::Recorded].into_iter().filter(|_| said);
+        let not_begun = stages.flat_map(|stage| self.jobs.runs.at(stage));
+        let rests = self.run_processes().flat_map(|(name, process)| {
+            let rests = process.instances.iter().filter(|(_, instance)| instance.is_at_rest());
+            rests.filter_map(|(index, _)| self.jobs.active(name, *index))
+        });
+        let rests = rests.filter(|active| active.stage() == Stage::Started);
+        let mut over: Vec<(RunId, RunResult, String)> = not_begun
+            .chain(rests)
             .filter_map(|active| self.became(active, gone).map(|(result, why)| (active.run.id, result, why)))
             .collect();
+        over.sort_unstable_by_key(|(id, ..)| *id);
         for (id, result, why) in over {
             self.end_run(id, result, why, out);
         }
@@ -303,7 +317,7 @@ impl Core {
         let ending = !matches!(self.course, Course::Running);
         let stopped = run.stopping.map(|result| (result, run.why.clone()));
         let name = &active.name;
-        match active.stage {
+        match active.stage() {
             Stage::Queued | Stage::Recording | Stage::Recorded => {
                 let shutdown = ending.then(|| (RunResult::Cancelled, "svd stopped before it began".to_owned()));
                 let why = || (RunResult::Cancelled, "the job is no longer in the config".to_owned());
@@ -342,7 +356,7 @@ impl Core {
 
     /// It is over: that is stored and told, and whoever waits for it hears of it.
     pub(crate) fn end_run(&mut self, id: RunId, result: RunResult, why: String, out: &mut Vec<Action>) {
-        let Some(Active { mut run, name, waiting, .. }) = self.jobs.runs.remove(&id) else { return };
+        let Some((mut run, name, waiting)) = self.jobs.runs.remove(id) else { return };
         let wall = self.jobs.wall;
         let mut ended = wall;
         if let Some(spawn) = self.instance(&name).and_then(|instance| instance.current.as_ref()) {
@@ -384,8 +398,8 @@ impl Core {
         for name in found {
             let (id, job) = (RunId(name.index), super::job_of(&name.process).unwrap_or_default());
             self.jobs.last = self.jobs.last.max(id);
-            if let Some(active) = self.jobs.runs.get_mut(&id) {
-                active.stage = Stage::Started;
+            if self.jobs.runs.get(id).is_some() {
+                self.jobs.runs.advance(id, Stage::Started);
             } else if id > known && !ended.contains(&id) {
                 // The database is a new one: what runs is found again, why it was begun is not.
                 let why = "its record was lost with the database".to_owned();
@@ -393,12 +407,12 @@ impl Core {
                 self.jobs.last = known.max(id);
                 let run = Run { id, ..run };
                 out.push(Action::Jobs(JobChange::Run(Box::new(run.clone()))));
-                self.jobs.runs.insert(id, Active::new(run, Stage::Started));
+                self.jobs.runs.insert(Active::new(run, Stage::Started));
             }
         }
         self.take_jobs_in(out);
         for id in lost {
-            match self.jobs.runs.get(&id).map(|active| active.stage) {
+            match self.jobs.runs.get(id).map(|active| active.stage()) {
                 Some(Stage::Queued) => {
                     self.end_run(id, RunResult::Cancelled, "svd ended before it began".to_owned(), out);
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use svd_config::plan::JobPlan;
 
-use super::book::Active;
+use super::open::Active;
 use super::record::{Run, RunId, Wall};
 use crate::machine::Core;
 use crate::name::InstanceName;
@@ -43,7 +43,7 @@ impl Core {
 
     fn job_view<'a>(&'a self, plan: &'a JobPlan) -> Option<JobView<'a>> {
         let job = self.jobs.jobs.get(plan.name.as_str())?;
-        let open = self.jobs.runs.values().filter(|active| *active.run.job == *plan.name);
+        let open = self.jobs.runs.of_job(&plan.name);
         Some(JobView {
             plan,
             paused: self.jobs.is_paused(&plan.name),
@@ -61,7 +61,7 @@ impl Core {
 
     /// A run that is not over.
     pub fn run(&self, id: RunId) -> Option<&Run> {
-        self.jobs.runs.get(&id).map(|active| &active.run)
+        self.jobs.runs.get(id).map(|active| &active.run)
     }
 
     /// The run that an instance is, where it is one and not over.
@@ -72,7 +72,7 @@ impl Core {
     /// The runs of a job that are remembered, those that are not over among them; oldest first.
     pub fn runs_of(&self, job: &str) -> Vec<RunId> {
         let over = self.jobs.jobs.get(job).into_iter().flat_map(|job| job.history.iter().map(|(id, _)| *id));
-        let open = self.jobs.runs.values().filter(|active| *active.run.job == *job).map(|active| active.run.id);
+        let open = self.jobs.runs.of_job(job).map(|active| active.run.id);
         let mut runs: Vec<RunId> = over.chain(open).collect();
         runs.sort_unstable();
         runs
