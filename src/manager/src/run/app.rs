@@ -38,6 +38,9 @@ use crate::seam::{Link, LinkError, config_name, wish_to_memfd};
 /// How long the end of svd waits for its last history and output to reach the disk.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// So much is taken from each source in one turn.
+const AT_ONCE: usize = 64;
+
 /// How long the end of svd waits for those who are to be told of something.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -223,12 +226,6 @@ impl App {
                 report = self.link.recv() => {
                     let (report, fds) = report.map_err(|error| self.upgrade.explain(error))?;
                     self.report(report, fds)?;
-                    // What is there already goes into the same transaction, within reason.
-                    for _ in 0..64 {
-                        let next = self.link.try_recv().map_err(|error| self.upgrade.explain(error))?;
-                        let Some((report, fds)) = next else { break };
-                        self.report(report, fds)?;
-                    }
                 }
                 committed = self.commits.next() => self.committed(committed)?,
                 Some(inner) = sources.inner.recv() => self.inner(inner)?,
@@ -237,8 +234,30 @@ impl App {
                 () = until(deadline) => self.turn(Event::Tick)?,
                 () = self.wall.rang() => self.turn(Event::Tick)?,
             }
+            self.take_what_is_there(&mut sources)?;
             self.settle()?;
         }
+    }
+
+    /// What is there already goes into the same turn and the same transaction, within reason.
+    fn take_what_is_there(&mut self, sources: &mut Sources) -> Result<(), LinkError> {
+        for _ in 0..AT_ONCE {
+            let report = self.link.try_recv().map_err(|error| self.upgrade.explain(error))?;
+            let (inner, event) = (sources.inner.try_recv(), sources.logs.try_recv());
+            if report.is_none() && inner.is_err() && event.is_err() {
+                break;
+            }
+            if let Some((report, fds)) = report {
+                self.report(report, fds)?;
+            }
+            if let Ok(inner) = inner {
+                self.inner(inner)?;
+            }
+            if let Ok(event) = event {
+                self.log_event(event)?;
+            }
+        }
+        Ok(())
     }
 
     /// Tells the core and performs what that asks for of the spawn in question. What follows for all others is worked out
