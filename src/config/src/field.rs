@@ -166,7 +166,7 @@ impl<'a> Field<'a> {
                 Some(At::new(value.to_string(), self.node.span))
             }
             _ => self.parsed(report, |t| {
-                (!t.contains(|c: char| c.is_whitespace() || c.is_control() || c == ':')).then(|| t.to_owned())
+                values::is_account(t).then(|| t.to_owned())
             }),
         }
     }

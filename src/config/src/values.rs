@@ -205,6 +205,11 @@ pub(crate) fn did_you_mean<'a>(text: &str, names: impl Iterator<Item = &'a str>)
     nearest(text, names).map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default()
 }
 
+/// Whether there may be a user or a group of this name.
+pub(crate) fn is_account(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == ':')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -254,6 +254,10 @@ fn what_no_cron_takes_is_lost_with_a_caret_into_the_line() {
         remarks(&system("@daily cmd\n")),
         ["lost 1:8 there is no command after the user; without --system the sixth word is the command"]
     );
+    assert_eq!(
+        remarks(&system("@daily rsync://host/x /srv\n")),
+        ["lost 1:8 no user has this name; without --system the sixth word is the command"]
+    );
 }
 
 #[test]

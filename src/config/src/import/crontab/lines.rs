@@ -1,6 +1,7 @@
 //! What a line of a crontab is: a comment, a setting, or a job. As Debian's cron decides it: a setting first.
 
 use crate::schedule::{Piece, pieces};
+use crate::values::is_account;
 
 use super::CrontabKind;
 
@@ -93,6 +94,9 @@ fn entry(line: &str, kind: CrontabKind) -> Content {
     let schedule = start..last.span().end;
     let (user, command) = match (kind, rest) {
         (CrontabKind::User, [command, ..]) => (None, command),
+        (CrontabKind::System, [user, _, ..]) if !is_account(user.text) => {
+            return Content::Nothing(user.span(), "no user has this name; without --system the sixth word is the command");
+        }
         (CrontabKind::System, [user, command, ..]) => (Some(user.text.to_owned()), command),
         (CrontabKind::System, [user]) => {
             let why = "there is no command after the user; without --system the sixth word is the command";
