@@ -21,6 +21,8 @@ struct Server {
 }
 
 fn server() -> Server {
+    // As the main function of a Rust program has it: writing to who has closed is an error and no death.
+    signal_hook::flag::register(signal_hook::consts::SIGPIPE, Default::default()).expect("a handler");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let directory = std::env::temp_dir().join(format!("svd-fuzz-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory");
