@@ -187,6 +187,21 @@ fn a_build_whose_manager_does_not_come_up_gives_way_to_the_former_one_in_bounded
     assert_eq!(pids(&app), before);
 }
 
+#[test]
+fn a_stop_in_the_middle_of_an_upgrade_stops_all_and_leaves_nobody() {
+    // given: an upgrade whose new manager hangs
+    let (mut app, _) = app(free_port());
+    let hangs = app.path("hangs");
+    copy(&impostors(&app), &hangs);
+    let mut upgrade = app.svctl_command(&["upgrade", hangs.to_str().unwrap()]).spawn().unwrap();
+    let keeper = app.keeper();
+    let is_new = |child: &i32| std::fs::read_link(format!("/proc/{child}/exe")).is_ok_and(|exe| exe == hangs);
+    common::eventually("the new manager", || common::children(keeper).iter().any(is_new));
+    // when: whoever runs svd has it stop; then it does, and nobody is left
+    assert_eq!(app.stop(), Some(0));
+    upgrade.wait().unwrap();
+}
+
 /// Promise 1, and what is left of fault 48.
 /// Fault 48.
 #[test]
