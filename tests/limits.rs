@@ -224,6 +224,46 @@ sys.exit(7 if os.WIFSIGNALED(status) else 0)
     assert!(message.ends_with("the kernel had killed 1 other process of it for lack of memory"), "{message}");
 }
 
+/// Fault 33.
+#[test]
+fn a_worker_that_is_killed_for_lack_of_memory_is_told_of_at_once_while_its_main_process_runs_on() {
+    if !may_limit() || cgroup::places(svd_sys::process::pid()).unwrap().v1.contains_key("memory") {
+        return skipped("needs cgroups of version 2, and root or a unit with Delegate=yes");
+    }
+    // given: one that has a worker again whenever it is told to, and the worker takes all memory
+    let mut app = App::new("process.web = { run = [\"@PY@\", \"main.py\"], limits = { memory = \"64M\" } }");
+    app.write(
+        "main.py",
+        "import os, signal
+def work(*_):
+    if os.fork() == 0:
+        open('/proc/self/oom_score_adj', 'w').write('1000')
+        held = [bytearray(b'x' * (1 << 20)) for _ in range(512)]
+        os._exit(0)
+signal.signal(signal.SIGUSR1, work)
+while True: signal.pause()
+",
+    );
+    boot(&mut app);
+    app.wait("web", "ready");
+    let main = app.pid("web.1");
+    let told = |app: &App| {
+        let events = app.events_of("web.1").into_iter().filter(|event| event["kind"] == "instance.oom_killed");
+        events.map(|event| event["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for round in 1..=2 {
+        // when
+        app.ok(&["signal", "USR1", "web"]);
+        // then: also by the next manager
+        eventually("the kill to be told", || told(&app).len() == round);
+        let message = told(&app).remove(round - 1);
+        assert_eq!(message, "the kernel has killed 1 process of it for lack of memory; its main process runs on");
+        assert_eq!((app.instance("web.1")["state"].as_str(), app.pid("web.1")), (Some("ready"), main));
+        kill_manager(&app);
+    }
+    assert!(app.ok(&["why", "web"]).contains("killed 1 process of it for lack of memory"));
+}
+
 #[test]
 fn a_limit_that_cannot_be_had_is_told_everywhere_and_the_process_runs_without() {
     let may = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();

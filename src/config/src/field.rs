@@ -165,9 +165,7 @@ impl<'a> Field<'a> {
             Value::Int { value, .. } if (0..4_294_967_295).contains(value) => {
                 Some(At::new(value.to_string(), self.node.span))
             }
-            _ => self.parsed(report, |t| {
-                values::is_account(t).then(|| t.to_owned())
-            }),
+            _ => self.parsed(report, |t| values::is_account(t).then(|| t.to_owned())),
         }
     }
 

@@ -44,6 +44,11 @@ pub const HAPPENINGS: &[Happening] = &[
         kinds: &["process.rolled_back"],
         when: "new instances did not come up, and what ran before runs on",
     },
+    Happening {
+        name: "process.oom_killed",
+        kinds: &["instance.oom_killed"],
+        when: "the kernel has killed a process of an instance for lack of memory, and the instance lives on",
+    },
     Happening { name: "process.stuck", kinds: &["instance.stuck"], when: "an instance does not die" },
     Happening {
         name: "command.rolled_back",

@@ -21,5 +21,6 @@ pub fn watch<T: AsRawFd + Owner>(owner: T, interest: Interest) -> io::Result<Asy
 pub trait Owner {}
 
 impl Owner for std::os::fd::OwnedFd {}
+impl Owner for svd_sys::files::Changes {}
 impl Owner for svd_sys::packet::PacketSocket {}
 impl Owner for svd_sys::timer::WallTimer {}

@@ -1,10 +1,11 @@
-//! Opening files without being led elsewhere, and hearing of names that are taken away.
+//! Opening files without being led elsewhere, and hearing of names that are taken away and of contents that change.
 
 use crate::cvt::{cvt, errno};
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -52,6 +53,63 @@ pub fn watch_directories<'p>(directories: impl Iterator<Item = &'p Path>) -> io:
     Ok(watch)
 }
 
+/// Hears of files whose contents change (inotify(7), `IN_MODIFY`). Close-on-exec, non-blocking; readable when one has.
+#[derive(Debug)]
+pub struct Changes(OwnedFd);
+
+impl Changes {
+    /// One that hears of nothing yet. EMFILE at the user's limit of such descriptors.
+    pub fn new() -> io::Result<Changes> {
+        // SAFETY: no pointers.
+        let raw = cvt(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) })?;
+        // SAFETY: just created, owned by nobody else.
+        Ok(Changes(unsafe { OwnedFd::from_raw_fd(raw) }))
+    }
+
+    /// Another descriptor for the same.
+    pub fn try_clone(&self) -> io::Result<Changes> {
+        self.0.try_clone().map(Changes)
+    }
+
+    /// Hears of this file from now on, until it goes; answers the number that stands for it, which no other one gets later. ENOENT where
+    /// there is none, ENOSPC at the user's limit of watches.
+    pub fn add(&self, file: &Path) -> io::Result<i32> {
+        let path = CString::new(file.as_os_str().as_bytes()).map_err(|_| errno(libc::EINVAL))?;
+        // SAFETY: a NUL-terminated path.
+        cvt(unsafe { libc::inotify_add_watch(self.0.as_raw_fd(), path.as_ptr(), libc::IN_MODIFY) })
+    }
+
+    /// The numbers of those that have changed, or gone, since this was last asked. Never waits.
+    pub fn take(&self) -> io::Result<BTreeSet<i32>> {
+        const HEAD: usize = 16;
+        let mut changed = BTreeSet::new();
+        let mut events = [0; 4096];
+        loop {
+            let count = match crate::fd::read(self.0.as_fd(), &mut events) {
+                Ok(0) => return Ok(changed),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(changed),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let mut rest = events.get(..count).unwrap_or_default();
+            // A number, three fields of four bytes of which the last is the length of the name that follows.
+            while let Some((head, after)) = rest.split_at_checked(HEAD) {
+                let field = |at: usize| head.get(at..at.saturating_add(4)).and_then(|field| field.try_into().ok());
+                changed.extend(field(0).map(i32::from_ne_bytes));
+                let name = field(12).map_or(0, u32::from_ne_bytes);
+                rest = after.get(usize::try_from(name).unwrap_or(usize::MAX)..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+impl AsRawFd for Changes {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
 /// What is at a path, of any kind, a symbolic link itself included, held fast without being opened (`O_PATH`, open(2)): what is
 /// asked and changed by way of this is of that very file, whatever becomes of the path. It cannot be read or written.
 pub fn pin(path: &Path) -> io::Result<File> {
@@ -71,7 +129,6 @@ pub fn give(file: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
     use std::os::unix::fs::MetadataExt;
     use std::time::Duration;
 
@@ -110,6 +167,27 @@ mod tests {
         assert!(told(&|| std::os::unix::fs::symlink("file", dir.join("link")).unwrap()));
         assert!(told(&|| std::fs::remove_file(dir.join("link")).unwrap()));
         assert!(told(&|| std::fs::remove_dir_all(&dir).unwrap()));
+    }
+
+    #[test]
+    fn contents_that_change_are_heard_of_by_number_once() {
+        let dir = std::env::temp_dir().join(format!("svd-changes-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let files = ["one", "two", "three"].map(|name| dir.join(name));
+        files.iter().for_each(|file| std::fs::write(file, "x").unwrap());
+        let changes = Changes::new().unwrap();
+        let numbers = files.each_ref().map(|file| changes.add(file).unwrap());
+        assert_eq!(changes.take().unwrap(), BTreeSet::new());
+        for file in [&files[2], &files[0], &files[2]] {
+            std::fs::write(file, "y").unwrap();
+        }
+        let other = changes.try_clone().unwrap();
+        assert_eq!(other.take().unwrap(), BTreeSet::from([numbers[0], numbers[2]]));
+        assert_eq!(changes.take().unwrap(), BTreeSet::new());
+        std::fs::remove_file(&files[1]).unwrap();
+        assert_eq!(changes.take().unwrap(), BTreeSet::from([numbers[1]]));
+        assert_eq!(changes.add(&files[1]).unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -117,6 +117,9 @@ impl App {
             notified_ready: spawn.notify.ready.is_some(),
             said: super::notified::said(&spawn.notify),
         };
+        if let (Phase::Running(_), Some(cgroup)) = (spawn.phase, spawn.cgroup.clone()) {
+            self.watch_ooms(id, &cgroup);
+        }
         let stopping = spawn.notify.stopping;
         self.spawns.insert(id, spawn);
         if let Some(channel) = found.held.remove(&FdRole::Intercept) {

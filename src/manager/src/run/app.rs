@@ -19,6 +19,7 @@ use super::intercept::SharedLedger;
 use super::knock::Knock;
 use super::limits::Fitting;
 use super::notices::Messenger;
+use super::ooms::OomWatch;
 use super::place::Place;
 use super::recycle::MemoryWatch;
 use super::reload::Reloads;
@@ -119,6 +120,7 @@ pub struct App {
     pub(super) lacks: BTreeMap<String, Vec<String>>,
     pub(super) fitting: Fitting,
     pub(super) own_ooms: OwnOoms,
+    pub(super) oom_watch: OomWatch,
     pub(super) zones: ZoneWatch,
     /// How many runs of each job have come to each result since this manager began.
     pub(super) run_counts: BTreeMap<(String, &'static str), u64>,
@@ -395,6 +397,10 @@ impl App {
                 Ok(())
             }
             Inner::MemoryOver(over) => self.memory_over(over),
+            Inner::OomsChanged(files) => {
+                self.ooms_changed(files);
+                Ok(())
+            }
             Inner::LimitsFitted(fitted) => {
                 self.limits_fitted(fitted);
                 Ok(())

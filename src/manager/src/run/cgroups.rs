@@ -280,6 +280,14 @@ impl Ground {
         }
     }
 
+    /// The file that tells of kills for lack of memory among its members when it changes; `None` where there is none.
+    pub fn oom_file(&self, name: &str) -> Option<PathBuf> {
+        match self {
+            Ground::Unified { .. } => Some(self.dir_of(name, "memory")?.join("memory.events")),
+            Ground::V1 { .. } | Ground::None { .. } => None,
+        }
+    }
+
     /// The cgroup of a start of which nobody is left.
     pub fn remove(&self, name: &str) {
         for dir in self.dirs(name) {

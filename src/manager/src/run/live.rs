@@ -16,6 +16,7 @@ use super::commits::Commits;
 use super::host::{Above, Host};
 use super::intercepted::{LEDGER, held_ledger};
 use super::limits::Fitting;
+use super::ooms::OomWatch;
 use super::place::Place;
 use super::recycle::MemoryWatch;
 use super::reload::Reloads;
@@ -145,6 +146,7 @@ pub(super) async fn live(
         lacks: BTreeMap::new(),
         fitting: Fitting::Idle,
         own_ooms: OwnOoms::of(inventory.keeper_pid),
+        oom_watch: OomWatch::default(),
         zones: ZoneWatch::default(),
         run_counts: BTreeMap::new(),
         memory_watch: MemoryWatch::Off,

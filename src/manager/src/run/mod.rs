@@ -24,6 +24,7 @@ mod live;
 mod metrics;
 mod notices;
 mod notified;
+mod ooms;
 mod perform;
 mod place;
 mod probe;
@@ -93,6 +94,8 @@ pub enum Inner {
     MemoryDue,
     /// Those use more memory than they may: so many bytes.
     MemoryOver(Vec<(SpawnId, u64)>),
+    /// The counts of kills for lack of memory in these files may have changed.
+    OomsChanged(std::collections::BTreeSet<i32>),
     /// Limits of these were changed: what of them could not be.
     LimitsFitted(Vec<(SpawnId, Vec<String>)>),
     /// The order of the upgrade of this token has had its time to reach the disk.

@@ -173,6 +173,9 @@ impl App {
                 }
             }
         }
+        if let Some(cgroup) = &known.cgroup {
+            self.watch_ooms(spawn, cgroup);
+        }
         self.spawns.insert(spawn, known);
         if let Some(channel) = intercept {
             self.intercept(spawn, channel)?;

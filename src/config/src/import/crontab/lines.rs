@@ -95,7 +95,10 @@ fn entry(line: &str, kind: CrontabKind) -> Content {
     let (user, command) = match (kind, rest) {
         (CrontabKind::User, [command, ..]) => (None, command),
         (CrontabKind::System, [user, _, ..]) if !is_account(user.text) => {
-            return Content::Nothing(user.span(), "no user has this name; without --system the sixth word is the command");
+            return Content::Nothing(
+                user.span(),
+                "no user has this name; without --system the sixth word is the command",
+            );
         }
         (CrontabKind::System, [user, command, ..]) => (Some(user.text.to_owned()), command),
         (CrontabKind::System, [user]) => {
