@@ -2,8 +2,8 @@
 
 python3 tests/bench/jobs.py [JOBS…]     default: 100 1000
 
-For each number of jobs: how often keeper and manager wake up while none of them is due, and how late the programs of all of
-them begin when all are due at the same instant, beside what a bare loop of fork and exec of the same programs takes on this
+For each number of jobs: how often keeper and manager wake up while none of them is due, and how late the programs of a sixtieth
+and of all of them begin when they are due at the same instant, beside what a bare loop of fork and exec of the same programs takes on this
 machine, which nobody can be quicker than. Each program is a few instructions of C that note the time.
 """
 import json, os, shutil, signal, statistics, struct, subprocess, sys, tempfile, time
@@ -85,13 +85,18 @@ def spent(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def jobs(number: int, schedule: str, run: list[str]) -> str:
+NEVER = "0 0 29 2 *"
+
+
+def jobs(number: int, run: list[str], due: int = 0) -> str:
+    """The first `due` of them are due together again and again, the others not while this measures."""
     one = '[job.j{}]\nrun = {}\nschedule = "{}"\nhistory = {{ keep = 2 }}\n'
-    return "app = \"bench\"\n" + "".join(one.format(n, json.dumps(run), schedule) for n in range(number))
+    schedule = lambda n: f"every {EVERY}s" if n < due else NEVER
+    return "app = \"bench\"\n" + "".join(one.format(n, json.dumps(run), schedule(n)) for n in range(number))
 
 
 def idle(directory: Path, number: int):
-    svd = Svd(directory, jobs(number, "0 0 29 2 *", ["true"]))
+    svd = Svd(directory, jobs(number, ["true"]))
     try:
         time.sleep(5)      # what belongs to the start is over
         pids = {"keeper": svd.process.pid, "manager": svd.manager}
@@ -115,9 +120,9 @@ def bare(directory: Path, number: int, loop: Path, note: Path):
           f"{max(late):.1f} at last", flush=True)
 
 
-def punctual(directory: Path, number: int, note: Path):
+def punctual(directory: Path, jobs_in_all: int, number: int, note: Path):
     times = directory / "times"
-    svd = Svd(directory, jobs(number, f"every {EVERY}s", [str(note), str(times)]))
+    svd = Svd(directory, jobs(jobs_in_all, [str(note), str(times)], number))
     try:
         begin = (int(time.time()) // EVERY + 2) * EVERY
         end = begin + TICKS * EVERY - EVERY / 2
@@ -133,7 +138,7 @@ def punctual(directory: Path, number: int, note: Path):
     if len(late) != number * TICKS:
         sys.exit(f"{number} jobs: {len(late)} starts, not {number * TICKS}")
     at = lambda share: late[min(len(late) - 1, int(share * len(late)))]
-    print(f"{number} jobs at the same instant, {TICKS} times: their programs begin {at(0):.1f} ms later at first, "
+    print(f"{number} of {jobs_in_all} jobs at the same instant, {TICKS} times: their programs begin {at(0):.1f} ms later at first, "
           f"{statistics.median(late):.1f} at the median, {at(0.99):.1f} at the 99th percentile, {late[-1]:.1f} at last; "
           f"a run costs the keeper {cost['keeper']:.2f} ms and the manager {cost['manager']:.2f} ms", flush=True)
 
@@ -148,7 +153,9 @@ def main():
         for number in [int(text) for text in sys.argv[1:]] or [100, 1000]:
             one, two = Path(tempfile.mkdtemp(dir=base)), Path(tempfile.mkdtemp(dir=base))
             idle(one, number)
-            punctual(two, number, note)
+            # As a crontab has them: each hour, spread over its minutes. And the worst that can be.
+            for due in sorted({max(1, number // 60), number}):
+                punctual(Path(tempfile.mkdtemp(dir=base)), number, due, note)
             bare(two, number, loop, note)
         print(f"load {os.getloadavg()[0]:.2f} after", flush=True)
     finally:
