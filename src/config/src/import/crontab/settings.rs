@@ -164,7 +164,8 @@ fn about(name: &str, value: &str) -> Option<(Weight, Told)> {
         ),
         "MAILTO" => differs(
             format!("svd sends no mail: nothing goes to {}, and the variable is not set", shown(value)),
-            "[notify] with events = [\"job.failed\", \"job.missed\"] tells somebody; the output is kept: `svctl logs job:NAME`",
+            "on_failure of a job, or [notify] with events = [\"job.failed\", \"job.missed\"] for all, tells somebody; the output is kept: \
+             `svctl logs job:NAME`",
         ),
         name if MAIL.contains(&name) => {
             differs(format!("svd sends no mail: {name} has no effect, and the variable is not set"), "")
