@@ -177,6 +177,48 @@ fn binary_and_endless_lines_are_stored_as_they_are_and_shown_as_text() {
 }
 
 /// `svctl logs` picks by target, number and pattern, merged in time order.
+/// Fault 28.
+#[test]
+fn eight_that_write_without_end_take_neither_memory_nor_the_disk_nor_the_answers_of_svd() {
+    // given
+    let mut app = App::new(
+        "process.quiet = \"@PY@ -u quiet.py\"
+         [process.flood]\nrun = [\"yes\", \"a line as any other\"]\ncount = 8\nlogs = { segment = \"1M\", max_size = \"2M\" }",
+    );
+    app.write("quiet.py", "import sys\nfor line in open('said'): print(line, end='')\n");
+    let mut said = app.fifo("said");
+    app.boot();
+    // when: each has written more than is kept of it
+    let dir = |instance: u32| app.path("root/logs").join(format!("flood.{instance}"));
+    let oldest = |instance: u32| {
+        let files = std::fs::read_dir(dir(instance)).into_iter().flatten().filter_map(|file| file.ok());
+        files.map(|file| file.file_name()).filter(|name| name.as_encoded_bytes().ends_with(b".log")).min()
+    };
+    for instance in 1..=8 {
+        common::eventually("output of each", || oldest(instance).is_some());
+        let first = oldest(instance);
+        common::eventually("the first of it to go", || oldest(instance) > first);
+    }
+    // then: one that says little is heard,
+    writeln!(said, "here I am").unwrap();
+    common::eventually("the quiet one to be heard", || messages(&app, "quiet.1") == ["here I am"]);
+    // svd answers,
+    for _ in 0..20 {
+        assert_eq!(app.status()["processes"][1]["ready"], 8);
+    }
+    // and neither memory nor disk has grown beyond what is said
+    for pid in [app.keeper(), common::manager(app.keeper()).unwrap().pid] {
+        let kib: u64 = common::status_field(pid, "VmHWM").trim_end_matches(" kB").parse().unwrap();
+        assert!(kib < 64 * 1024, "{pid}: {kib} KiB");
+    }
+    for instance in 1..=8 {
+        let sizes =
+            std::fs::read_dir(dir(instance)).unwrap().filter_map(|file| Some(file.ok()?.metadata().ok()?.len()));
+        let bytes: u64 = sizes.sum();
+        assert!(bytes <= 3 << 20, "flood.{instance}: {bytes} bytes");
+    }
+}
+
 #[test]
 fn logs_are_picked_by_target_number_and_pattern() {
     let app = App::start(

@@ -87,3 +87,38 @@ fn one_interrupt_stays_one_when_the_manager_is_killed_while_svd_stops() {
     assert_eq!(app.over(), Some(0));
     assert!(app.path("ended").exists());
 }
+
+/// Fault 54.
+#[test]
+fn a_database_that_a_later_version_has_written_is_refused_in_words_and_nothing_of_it_is_lost() {
+    // given: what was asked for, in a database that is a later version's
+    let mut app = App::new("[process]\nweb = \"sleep 1000\"\nworker = \"sleep 1000\"");
+    app.boot();
+    app.ok(&["scale", "web=3"]);
+    app.ok(&["disable", "worker"]);
+    assert_eq!(app.stop(), Some(0));
+    let database = app.path("root/state.db");
+    let schema = |more: &str| {
+        let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); v = c.execute('pragma user_version').fetchone()[0]\n\
+                      c.execute('pragma user_version = %d' % (v + int(sys.argv[2]))); c.commit(); c.close()";
+        let done = Command::new("python3").args(["-c", script]).arg(&database).arg(more).status().unwrap();
+        assert!(done.success());
+    };
+    schema("40");
+    let before = std::fs::read(&database).unwrap();
+    // when
+    let refused = app.command().output().unwrap();
+    // then
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("written by a newer svd"), "{refused:?}");
+    assert_eq!(std::fs::read(&database).unwrap(), before);
+    // when: that version is given up
+    schema("-40");
+    app.boot();
+    // then
+    app.until("what was asked for", |status| {
+        let process = |at: usize| &status["processes"][at];
+        (process(0)["ready"] == 3 && process(1)["disabled"] == true).then_some(())
+    });
+    assert_eq!(app.stop(), Some(0));
+}

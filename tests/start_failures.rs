@@ -116,3 +116,64 @@ fn an_essential_process_that_cannot_be_started_ends_svd_with_127_or_126() {
         assert_eq!(app.over(), Some(code), "{run}");
     }
 }
+
+/// A place with room for so many tasks, gone with the test.
+struct Room(std::path::PathBuf);
+
+impl Room {
+    fn of(tasks: u32) -> Option<Room> {
+        let here = svd_sys::cgroup::places(svd_sys::process::pid()).ok()?.v1.remove("pids")?;
+        let dir = here.join(format!("svdt-{}", svd_sys::process::pid()));
+        std::fs::create_dir(&dir).ok()?;
+        let room = Room(dir);
+        room.set(&tasks.to_string());
+        Some(room)
+    }
+
+    fn set(&self, tasks: &str) {
+        std::fs::write(self.0.join("pids.max"), tasks).unwrap();
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _still_used = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// Fault 19.
+#[test]
+fn where_there_is_no_room_for_another_process_that_is_told_and_tried_again_until_there_is() {
+    let Some(room) = Room::of(60) else { return common::skipped("needs root and the pids controller of cgroups v1") };
+    // given: room for about forty of a hundred
+    let mut app = App::new(
+        "process.many = { run = \"sleep 1000\", count = 100, restart = { backoff = \"20ms..200ms\", limit = \"none\" } }",
+    );
+    let svd = app.command();
+    let mut command = std::process::Command::new("/bin/sh");
+    let enter = "echo $$ > \"$0\"; exec \"$@\"";
+    command.current_dir(app.path("")).env("SVD_TEST_DIR", app.path("")).stdin(std::process::Stdio::null());
+    command.args(["-c", enter]).arg(room.0.join("cgroup.procs")).arg(svd.get_program()).args(svd.get_args());
+    // when
+    app.boot_with(command);
+    // then: some run, the others are tried again, and svd answers
+    let running = |status: &serde_json::Value| {
+        let instances = status["processes"][0]["instances"].as_array().unwrap().iter();
+        instances.filter(|instance| instance["state"] == "ready").count()
+    };
+    let told = |app: &App| app.events().iter().filter(|event| event["kind"] == "instance.start_failed").count();
+    app.until("as many as there is room for", |status| (running(status) > 20).then_some(()));
+    app.until("the others to be tried again", |_| (told(&app) > 100).then_some(()));
+    let status = app.status();
+    assert!((21..60).contains(&running(&status)), "{}", running(&status));
+    let failed = app.events().into_iter().find(|event| event["kind"] == "instance.start_failed").unwrap();
+    assert!(failed["message"].as_str().unwrap().contains("no process can be started now"), "{failed:#}");
+    // when: a manager is killed meanwhile, and there is room
+    let manager = common::manager(app.keeper()).unwrap();
+    svd_sys::tree::kill_verified(&manager, 9).unwrap();
+    room.set("max");
+    // then
+    app.until("all of them", |status| (running(status) == 100).then_some(()));
+    assert_eq!(app.status()["svd"]["manager_starts"], 2);
+    assert_eq!(app.stop(), Some(0));
+}
