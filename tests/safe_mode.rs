@@ -68,8 +68,9 @@ fn after_five_crashes_in_a_row_what_runs_goes_on_nothing_is_started_and_the_way_
 /// The manager in safe mode has no database: what it is told stands with the keeper, and the next one stores it.
 #[test]
 fn what_was_ordered_in_safe_mode_holds_after_the_way_out_and_is_stored() {
-    // given: what is stopped and switched off in safe mode
+    // given: what was asked for before, and what is stopped and switched off in safe mode
     let mut app = app();
+    app.ok(&["scale", "web=2"]);
     crash(&app);
     app.ok(&["stop", "web"]);
     app.ok(&["disable", "worker"]);
@@ -94,7 +95,7 @@ fn what_was_ordered_in_safe_mode_holds_after_the_way_out_and_is_stored() {
     assert_eq!(app.stop(), Some(0));
     app.boot();
     app.wait("web", "ready");
-    assert_eq!(app.process("worker")["disabled"], true);
+    assert_eq!((&app.process("worker")["disabled"], &app.process("web")["want"]), (&true.into(), &2.into()));
     app.ok(&["enable", "worker"]);
     app.wait("worker", "ready");
 }

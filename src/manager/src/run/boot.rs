@@ -23,7 +23,9 @@ use crate::cli::RunArgs;
 use crate::listen::{Key, Listeners, take_handed};
 use crate::logs::Printed;
 use crate::plan::{self, ControlGroups, LoadError, Loaded, Snapshot};
-use crate::seam::{Configs, Found, Inventory, Link, LinkError, Tag, config_name, config_number, wish_from_memfd};
+use crate::seam::{
+    Configs, Found, Inventory, Link, LinkError, Tag, config_name, config_number, wish_from_memfd, wish_to_memfd,
+};
 use crate::store::{Place as StorePlace, Store, StoreError};
 
 /// Name under which the keeper holds the control socket's listener. The keeper watches it to know that a manager is wanted.
@@ -190,10 +192,13 @@ async fn afresh(args: &RunArgs, link: &mut Link, inventory: &mut Inventory) -> R
     }
     let cgroups = super::limits::ground(inventory, &setting.plan, &place.root);
     link.send(&Request::Hold { name: CGROUPS.into() }, vec![cgroups.to_memfd().map_err(io)?])?;
-    // Last: a successor that finds the config finds everything.
-    let name = config_name(setting.number);
-    link.send(&Request::Hold { name }, vec![setting.snapshot.to_memfd().map_err(io)?])?;
+    let (name, config) = (config_name(setting.number), setting.snapshot.to_memfd().map_err(io)?);
     let settings = Settings::new(setting, None, FIRST_CONFIG, None);
+    // What the store has, or a successor in safe mode, which does not open it, would take nothing for what is wished.
+    let wish = wish_to_memfd(&desired, &settings.configs()).map_err(io)?;
+    link.send(&Request::Hold { name: DESIRED.into() }, vec![wish])?;
+    // Last: a successor that finds the config finds everything.
+    link.send(&Request::Hold { name }, vec![config])?;
     let (stand_in, unstored) = (false, Vec::new());
     Ok(Ground {
         settings,
