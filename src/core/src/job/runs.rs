@@ -244,7 +244,9 @@ impl Core {
             return;
         }
         // The oldest first. Of those that have begun only few have ended, and may be tried again.
-        let recorded = self.jobs.runs.at(Stage::Recorded).take(*free);
+        let may_start =
+            |active: &&Active| active.run.stopping.is_none() && self.jobs.plan_of(&active.run.job).is_some();
+        let recorded = self.jobs.runs.at(Stage::Recorded).filter(may_start).take(*free);
         let again = self.run_processes().flat_map(|(name, process)| {
             let waits = process.instances.iter().filter(|(_, instance)| !instance.is_occupied());
             waits.filter_map(|(index, _)| self.jobs.active(name, *index))
@@ -262,7 +264,7 @@ impl Core {
                 Stage::Recorded | Stage::Started => active.name.clone(),
             };
             let first = active.stage() == Stage::Recorded;
-            if first && active.run.stopping.is_none() && !self.make_place(&name) {
+            if first && !self.make_place(&name) {
                 continue;
             }
             let Some((key, process)) = self.processes.get_key_value(&name.process) else { continue };
