@@ -42,7 +42,7 @@ impl Drop for OomWatch {
 
 impl OomWatch {
     fn changes(&mut self, inner: &mpsc::UnboundedSender<Inner>) -> std::io::Result<&Changes> {
-        let hears = match self.hears.take() {
+        let hears = match self.hears.take().filter(|(_, task)| !task.is_finished()) {
             Some(hears) => hears,
             None => {
                 let changes = Changes::new()?;
