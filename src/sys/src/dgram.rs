@@ -1,7 +1,7 @@
 //! Unix datagram sockets, as sd_notify(3) uses them, and who is at the other end of a stream socket.
 
 use crate::cvt::cvt;
-use crate::packet::{PeerCredentials, receive, set_int};
+use crate::packet::{PeerCredentials, SenderProcess, receive, set_int};
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -42,10 +42,10 @@ pub fn pass_credentials(socket: BorrowedFd<'_>) -> io::Result<()> {
     set_int(socket, libc::SO_PASSCRED, 1)
 }
 
-/// Asks for a pidfd of the sender with each datagram (`SO_PASSPIDFD`, Linux 6.5). Whoever receives from this socket then has to
-/// take it, so it is for him to ask.
-pub fn pass_process(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set_int(socket, libc::SO_PASSPIDFD, 1)
+/// Asks for a pidfd of the sender with each datagram, or for none any more (`SO_PASSPIDFD`, Linux 6.5). Whoever receives from this
+/// socket then has to take it, so it is for him to ask, and to take that back before somebody else receives.
+pub fn pass_process(socket: BorrowedFd<'_>, wanted: bool) -> io::Result<()> {
+    set_int(socket, libc::SO_PASSPIDFD, wanted.into())
 }
 
 /// One received datagram.
@@ -57,8 +57,8 @@ pub enum Datagram {
         len: usize,
         /// Its sender, where the kernel said so.
         sender: Option<PeerCredentials>,
-        /// A pidfd of it, where it was asked for and the kernel had one. Unlike the number it never means another process.
-        process: Option<OwnedFd>,
+        /// A handle of it, where one was asked for.
+        process: SenderProcess,
         /// The descriptors that came along, close-on-exec; at most [`MAX_FDS`](crate::packet::MAX_FDS).
         fds: Vec<OwnedFd>,
     },
@@ -106,12 +106,12 @@ mod tests {
         assert_eq!(who.pid, std::process::id().cast_signed());
         assert!(matches!(recv(socket.as_fd(), &mut buffer).unwrap(), Datagram::Truncated));
         // and where the kernel can, it comes with a handle of its process, also when there is no room for more descriptors
-        if pass_process(socket.as_fd()).is_ok() {
+        if pass_process(socket.as_fd(), true).is_ok() {
             let largest = vec![socket.as_fd(); crate::packet::MAX_FDS];
             for fds in [&[][..], &largest] {
                 let connected = connect(path.as_os_str().as_bytes()).unwrap();
                 send(connected.as_fd(), b"READY=1", fds).unwrap();
-                let Datagram::Whole { process: Some(process), fds: got, .. } =
+                let Datagram::Whole { process: SenderProcess::Held(process), fds: got, .. } =
                     recv(socket.as_fd(), &mut buffer).unwrap()
                 else {
                     panic!("without a pidfd");

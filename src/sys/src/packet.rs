@@ -131,12 +131,23 @@ pub struct PeerCredentials {
     pub gid: u32,
 }
 
+/// A handle of the process that has sent something. Unlike its number it never means another process.
+#[derive(Debug)]
+pub enum SenderProcess {
+    /// None was asked for, or the kernel gives none.
+    NotTold,
+    /// There was none to be had: the process is gone, or this one has no room for another descriptor.
+    Gone,
+    /// Its pidfd.
+    Held(OwnedFd),
+}
+
 pub(crate) struct Received {
     pub(crate) len: usize,
     pub(crate) flags: libc::c_int,
     pub(crate) fds: Vec<OwnedFd>,
     pub(crate) sender: Option<PeerCredentials>,
-    pub(crate) process: Option<OwnedFd>,
+    pub(crate) process: SenderProcess,
 }
 
 /// sendmsg(2), not waiting, with descriptors. No allocation: a child may use it between fork and exec.
@@ -199,7 +210,8 @@ fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int) -
     let len = cvt_size(unsafe {
         libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | flags)
     })?;
-    let mut received = Received { len, flags: message.msg_flags, fds: Vec::new(), sender: None, process: None };
+    let mut received =
+        Received { len, flags: message.msg_flags, fds: Vec::new(), sender: None, process: SenderProcess::NotTold };
     // SAFETY: the kernel wrote a well-formed chain of control messages into `control` and its length into `message`;
     // the macros stay inside it. Each descriptor appears once and is owned by nobody else.
     unsafe {
@@ -220,8 +232,10 @@ fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: libc::c_int) -
                 }
                 (libc::SOL_SOCKET, SCM_PIDFD) if size >= mem::size_of::<RawFd>() => {
                     let raw = data.cast::<RawFd>().read_unaligned();
-                    // A negative one says that there was none to be had.
-                    received.process = (raw >= 0).then(|| OwnedFd::from_raw_fd(raw));
+                    received.process = match raw {
+                        0.. => SenderProcess::Held(OwnedFd::from_raw_fd(raw)),
+                        ..0 => SenderProcess::Gone,
+                    };
                 }
                 _ => {}
             }

@@ -9,7 +9,7 @@ use crate::step::{Input, manager_pid};
 use crate::table::stamp;
 use std::os::fd::{AsFd, OwnedFd};
 use svd_sys::epoll::Interest;
-use svd_sys::packet::PeerCredentials;
+use svd_sys::packet::{PeerCredentials, SenderProcess};
 use svd_sys::tree::{self, Proc};
 use svd_sys::{clock, dgram, pidfd, process};
 use svd_wire::{FdRole, MARK, SpawnId, SpawnSpec};
@@ -94,11 +94,15 @@ impl Keeper {
         spawn: SpawnId,
         speakers: &Speakers,
         sender: Option<PeerCredentials>,
-        process: Option<OwnedFd>,
+        process: SenderProcess,
     ) -> bool {
         let Some(sender) = sender.filter(|sender| speakers.include(sender.uid)) else { return false };
-        // Without a handle the number may be another process's by now, and then that one is judged.
-        let number = || process.as_ref().map_or(Some(sender.pid), |process| pidfd::pid_of(process.as_fd()));
+        let number = || match &process {
+            SenderProcess::Held(process) => pidfd::pid_of(process.as_fd()),
+            SenderProcess::Gone => None,
+            // The number may be another process's by now, and then that one is judged.
+            SenderProcess::NotTold => Some(sender.pid),
+        };
         let Some(proc) = number().and_then(tree::read_proc) else { return false };
         self.belongs(spawn, speakers, &proc) && number() == Some(proc.pid)
     }
@@ -208,6 +212,8 @@ impl Keeper {
 
     /// The main process that was named has ended. Where it is our own child, it is reaped like any other.
     pub(super) fn main_ended(&mut self, spawn: SpawnId) {
+        // Its last words come first.
+        self.read_notify(spawn, DATAGRAMS_AT_ONCE);
         let Some(pid) = self.table.records.get(&spawn).and_then(|record| record.notify.main) else { return };
         self.unwatch_main(spawn);
         match tree::read_proc(pid) {

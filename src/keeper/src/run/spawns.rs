@@ -53,7 +53,7 @@ impl Keeper {
                     token = Some(number);
                     let asked = dgram::pass_credentials(fd.as_fd());
                     // Before Linux 6.5 the number alone has to do.
-                    let _only_the_number = dgram::pass_process(fd.as_fd());
+                    let _only_the_number = dgram::pass_process(fd.as_fd(), true);
                     if let Err(error) = asked.and(self.epoll.add(fd.as_fd(), number, Interest::Read)) {
                         report::line(&format!("cannot watch a notify socket: {error}"));
                     }

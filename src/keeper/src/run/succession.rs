@@ -19,7 +19,7 @@ use svd_sys::epoll::Interest;
 use svd_sys::limits::Limit;
 use svd_sys::packet::PacketSocket;
 use svd_sys::spawn::StatusPipe;
-use svd_sys::{clock, fd, process, report};
+use svd_sys::{clock, dgram, fd, process, report};
 use svd_wire::{
     FdRole, HeldFd, KeeperState, LastPing, MAX_STATE, ManagerState, NamedFd, Phase, ProgramState, RecordState,
     SpeakersState, StatusState, StoredFd, UpgradeOutcome, decode_state, encode_state,
@@ -134,8 +134,20 @@ impl Keeper {
         fds.extend([memfd.as_raw_fd(), own.as_raw_fd()]);
         let mut env = self.launcher.env.clone();
         env.extend(CString::new(format!("{STATE_VARIABLE}={}:{}", memfd.as_raw_fd(), own.as_raw_fd())));
+        // A program that does not take handles of senders would be left with them.
+        self.ask_for_senders(false);
         let error = process::become_pinned(self.launcher.program.as_fd(), &argv(), &env, &fds);
+        self.ask_for_senders(true);
         Some(format!("the program could not be executed: {error}"))
+    }
+
+    /// Whether a handle of its sender is to come with each datagram of a service.
+    fn ask_for_senders(&self, wanted: bool) {
+        let all = self.table.records.keys().filter_map(|spawn| self.holdings.find(*spawn)).flat_map(|kept| &kept.held);
+        for (_, socket, _) in all.filter(|(role, _, _)| *role == FdRole::Notify) {
+            // Before Linux 6.5 the number alone has to do.
+            let _only_the_number = dgram::pass_process(socket.as_fd(), wanted);
+        }
     }
 
     /// All that the keeper knows, and the descriptors it needs for it. `None` while no manager is live.
@@ -309,6 +321,7 @@ impl Keeper {
             let fd = taken.take(*fd)?;
             let mut token = None;
             if *role == FdRole::Notify {
+                let _only_the_number = dgram::pass_process(fd.as_fd(), true);
                 let number = self.watch(Source::Notify(spawn));
                 if let Err(error) = self.epoll.add(fd.as_fd(), number, Interest::Read) {
                     report::line(&format!("cannot watch a notify socket: {error}"));
