@@ -470,6 +470,51 @@ read_only = [\"/\"]\nread_write = [\"{0}/data\"]\n",
     std::fs::remove_dir_all(root).unwrap();
 }
 
+#[test]
+fn an_svd_without_privileges_keeps_a_process_from_writing_anywhere_but_where_it_may() {
+    use std::os::unix::process::CommandExt as _;
+    const NOBODY: u32 = 65534;
+    if svd_sys::process::uid() != 0 {
+        return skipped("needs root to start svd as another user");
+    }
+    // given: places of nobody's, one of which the process may write to, and an exception that Landlock cannot have
+    let app = App::new("");
+    let script =
+        "for place in own/x data/x data/y/z; do mkdir -p data/y; echo >$place && echo wrote $place; done 2>/dev/null
+        rm left 2>/dev/null || echo left is left; (echo >/dev/null) && echo to null; grep NoNewPrivs /proc/self/status";
+    app.write("run.sh", script);
+    app.configure(&format!(
+        "[defaults]\nrun = [\"/bin/sh\", \"run.sh\"]\noneshot = true\nread_only = [\"/\"]\nread_write = [\"{0}/data\"]
+         [process.web]\n[process.odd]\nread_only = [\"/\", \"{0}/data/y\"]\n",
+        app.path("").display().to_string().trim_end_matches('/')
+    ));
+    for place in ["own", "data", "root"] {
+        std::fs::create_dir(app.path(place)).unwrap();
+    }
+    app.write("left", "");
+    for place in ["", "own", "data", "root", "left"] {
+        std::os::unix::fs::chown(app.path(place), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let mut app = app;
+    let mut svd = app.command();
+    svd.uid(NOBODY).gid(NOBODY);
+    let doctor = Command::new(env!("CARGO_BIN_EXE_svctl")).arg("doctor").uid(NOBODY).gid(NOBODY).output().unwrap();
+    if !String::from_utf8_lossy(&doctor.stdout).contains("by Landlock") {
+        return skipped("this kernel has no Landlock, or nobody may have mounts here");
+    }
+    // when
+    app.boot_with(svd);
+    app.wait("web", "completed");
+    // then
+    let said: Vec<String> = app.logs("web").iter().map(|line| line["message"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(said, ["wrote data/x", "wrote data/y/z", "left is left", "to null", "NoNewPrivs:\t1"]);
+    assert!(app.path("data/x").exists() && !app.path("own/x").exists());
+    // and: what cannot be had is no start at all
+    let odd = app.until_state("odd.1", "failed");
+    assert!(odd["reason"].as_str().unwrap().contains("needs Landlock only"), "{odd}");
+    assert_eq!(app.stop(), Some(0));
+}
+
 /// Ends with the test, also with one that fails.
 struct Running(std::process::Child);
 

@@ -650,8 +650,9 @@ capabilities = [\"NET_BIND_SERVICE\"]",
         default: "[]",
         allowed: "an array of absolute paths",
         doc: "It cannot write to these paths, nor to what is below them or mounted there; \"/\" is everything. A process with \
-              CAP_SYS_ADMIN can undo it. It needs CAP_SYS_ADMIN for svd and Linux 5.12; where these are missing or a path does not \
-              exist, the start fails.",
+              CAP_SYS_ADMIN can undo it. It needs CAP_SYS_ADMIN for svd and Linux 5.12. An svd without that capability can have \"/\" \
+              with read_write by Landlock (Linux 5.13); the process then has no_new_privs. Where this cannot be either, or a path does \
+              not exist, the start fails.",
         example: "read_only = [\"/\"]
 read_write = [\"/var/lib/shop\"]",
         applies: Applies::Restart,
@@ -1640,8 +1641,9 @@ capabilities = [\"NET_BIND_SERVICE\"]",
         default: "[]",
         allowed: "an array of absolute paths",
         doc: "It cannot write to these paths, nor to what is below them or mounted there; \"/\" is everything. A process with \
-              CAP_SYS_ADMIN can undo it. It needs CAP_SYS_ADMIN for svd and Linux 5.12; where these are missing or a path does not \
-              exist, the start fails.",
+              CAP_SYS_ADMIN can undo it. It needs CAP_SYS_ADMIN for svd and Linux 5.12. An svd without that capability can have \"/\" \
+              with read_write by Landlock (Linux 5.13); the process then has no_new_privs. Where this cannot be either, or a path does \
+              not exist, the start fails.",
         example: "read_only = [\"/\"]
 read_write = [\"/var/lib/shop\"]",
         applies: Applies::NextRun,

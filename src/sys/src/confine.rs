@@ -2,6 +2,7 @@
 //!
 //! As `child.rs`: async-signal-safe system calls only, on memory prepared before the fork.
 
+use crate::landlock;
 use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 
@@ -41,7 +42,8 @@ const SYS_OPEN_TREE: libc::c_long = 428;
 const SYS_MOVE_MOUNT: libc::c_long = 429;
 const SYS_MOUNT_SETATTR: libc::c_long = 442;
 
-/// A mount namespace of its own with what is asked for; needs CAP_SYS_ADMIN, and Linux 5.12 for paths.
+/// A mount namespace of its own with what is asked for; needs CAP_SYS_ADMIN, and Linux 5.12 for paths. Without the capability,
+/// Landlock does what it can say ([`landlock::can_say`]).
 ///
 /// Paths that stay writable are copied before anything is made read-only and put back on top, so that one which was read-only
 /// already stays so.
@@ -55,7 +57,16 @@ pub(crate) unsafe fn mounts(confine: &Confine<'_>, copies: &mut [RawFd]) -> Resu
     let none = std::ptr::null();
     // SAFETY: system calls on NUL-terminated strings and a structure that live through them.
     unsafe {
-        check(libc::unshare(libc::CLONE_NEWNS))?;
+        match check(libc::unshare(libc::CLONE_NEWNS)) {
+            Err(libc::EPERM) if landlock::can_say(confine) => {
+                // Where that cannot be either, what is lacking is the capability.
+                return landlock::write_only_below(confine.read_write).map_err(|errno| match errno {
+                    libc::EOPNOTSUPP | libc::ENOSYS => libc::EPERM,
+                    other => other,
+                });
+            }
+            other => other?,
+        }
         // Nothing of this reaches the host; what is mounted there later still comes here.
         check(libc::mount(none, ROOT.as_ptr(), none, libc::MS_REC | libc::MS_SLAVE, none.cast()))?;
         for (path, place) in confine.read_only.iter().chain(confine.read_write).zip(copies.iter_mut()) {

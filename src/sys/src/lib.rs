@@ -36,6 +36,7 @@ mod filter;
 pub mod gate;
 pub mod handshakes;
 pub mod intercept;
+mod landlock;
 mod ledger;
 pub mod limits;
 pub mod listen;

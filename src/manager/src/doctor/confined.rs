@@ -61,6 +61,12 @@ pub fn mounts() -> Result<(), String> {
     tried(Confine { private_tmp: true, read_only: &everything, ..Confine::default() })
 }
 
+/// Whether a child can be kept from writing anywhere but below some paths, by mounts or else by Landlock; why not.
+pub fn write_only_below() -> Result<(), String> {
+    let everything = [c"/".to_owned()];
+    tried(Confine { read_only: &everything, ..Confine::default() })
+}
+
 /// Whether a child can be left without capabilities.
 pub fn capabilities() -> Result<(), String> {
     tried(Confine { capabilities: Some(0), ..Confine::default() })

@@ -43,6 +43,8 @@ pub struct Findings {
     pub limits: Limits,
     /// Whether they can have mounts of their own; why not.
     pub mounts: Result<(), String>,
+    /// Whether they can be kept from writing anywhere but below some paths; why not.
+    pub write_only_below: Result<(), String>,
     /// Whether capabilities can be taken away.
     pub capabilities: Result<(), String>,
     /// `net.core.somaxconn`.
@@ -80,6 +82,7 @@ pub fn look() -> Findings {
         may_trace: may_trace(),
         limits: confined::limits(),
         mounts: confined::mounts(),
+        write_only_below: confined::write_only_below(),
         capabilities: confined::capabilities(),
         somaxconn: number("/proc/sys/net/core/somaxconn"),
         handshakes: handshakes::way().map_err(|error| reason(&error)),

@@ -77,14 +77,7 @@ pub fn report(found: &Findings) -> Report {
     checks.extend(found.other.as_ref().map(|other| interception("other_users", other)));
     checks.extend(forked(found));
     checks.push(limits(&found.limits));
-    checks.push(permitted(
-        "mounts",
-        &found.mounts,
-        "private_tmp, read_only and read_write can be had",
-        "private_tmp, read_only and read_write cannot be had",
-        "a process that asks for one of them is not started",
-        "CAP_SYS_ADMIN for svd (docker run --cap-add SYS_ADMIN) and Linux 5.12",
-    ));
+    checks.push(mounts(found));
     checks.push(permitted(
         "capabilities",
         &found.capabilities,
@@ -227,6 +220,29 @@ fn permitted(
     }
 }
 
+fn mounts(found: &Findings) -> Check {
+    const WAY_OUT: &str = "CAP_SYS_ADMIN for svd (docker run --cap-add SYS_ADMIN) and Linux 5.12";
+    match (&found.mounts, &found.write_only_below) {
+        (Err(why), Ok(())) => lacks(
+            "mounts",
+            Answer::Partly,
+            format!(
+                "read_only = [\"/\"] with read_write can be had by Landlock, other paths and private_tmp cannot: {why}"
+            ),
+            "a process that asks for these is not started",
+            WAY_OUT,
+        ),
+        _ => permitted(
+            "mounts",
+            &found.mounts,
+            "private_tmp, read_only and read_write can be had",
+            "private_tmp, read_only and read_write cannot be had",
+            "a process that asks for one of them is not started",
+            WAY_OUT,
+        ),
+    }
+}
+
 fn queue(somaxconn: Option<u32>) -> Check {
     match somaxconn {
         Some(limit) if limit >= BACKLOG => {
@@ -317,6 +333,7 @@ mod tests {
             may_trace: true,
             limits: Limits::All,
             mounts: Ok(()),
+            write_only_below: Ok(()),
             capabilities: Ok(()),
             somaxconn: Some(4096),
             handshakes: Ok(Way::Netlink),
@@ -351,6 +368,7 @@ mod tests {
             may_trace: false,
             limits: Limits::None("it is mounted read-only".to_owned()),
             mounts: Err("Operation not permitted".to_owned()),
+            write_only_below: Err("Operation not permitted".to_owned()),
             capabilities: Err("Operation not permitted".to_owned()),
             somaxconn: Some(128),
             handshakes: Err("Operation not permitted".to_owned()),

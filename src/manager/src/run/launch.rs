@@ -477,7 +477,8 @@ fn mounts_refused(os: &io::Error) -> String {
     match os.kind() {
         io::ErrorKind::PermissionDenied => {
             format!(
-                "{what}: {os}; they need CAP_SYS_ADMIN: start svd as root, in a container with --cap-add SYS_ADMIN, or drop them"
+                "{what}: {os}; they need CAP_SYS_ADMIN: start svd as root, in a container with --cap-add SYS_ADMIN, or drop them \
+                 (read_only = [\"/\"] with read_write needs Landlock only, Linux 5.13)"
             )
         }
         io::ErrorKind::NotFound => format!("{what}: {os}; each of their paths must exist"),
