@@ -51,6 +51,38 @@ impl Pinged {
     }
 }
 
+/// One place that cannot be reached holds back nobody, and lets nobody be told twice.
+#[test]
+fn a_hook_that_was_told_is_not_told_again_by_the_next_manager_while_a_ping_is_still_tried() {
+    // given: hooks of two jobs, one of which has a ping to where nobody listens
+    let nobody = common::free_port();
+    let app = App::start(&format!(
+        "[job.bad]
+         run = \"exit 7\"
+         shell = true
+         on_failure = [\"/bin/sh\", \"-c\", \"echo $SVD_RUN >>told\"]
+         [job.pinged]
+         run = \"true\"
+         ping = \"http://127.0.0.1:{nobody}/\""
+    ));
+    app.ok(&["run", "pinged", "--wait"]);
+    assert_eq!(app.svctl(&["run", "bad", "--wait"]).code, Some(7));
+    assert_eq!(lines(&app, "told", 1), ["2"]);
+    let is_done = |app: &App| {
+        let metrics = app.request("GET", "/metrics", None).body;
+        metrics.lines().any(|line| line == "svd_notices_total{place=\"job:bad\",result=\"told\"} 1")
+    };
+    common::eventually("the hook to be done with", || is_done(&app));
+    // What is answered is on disk, with all before it.
+    app.ok(&["jobs", "pause", "pinged"]);
+    // when
+    kill_verified(&manager(app.keeper()).unwrap(), 9).unwrap();
+    app.until("another manager", |status| (status["svd"]["manager_starts"].as_i64() > Some(1)).then_some(()));
+    assert_eq!(app.svctl(&["run", "bad", "--wait"]).code, Some(7));
+    // then: each is told in its order, so a second word of run 2 would come before that of run 3
+    assert_eq!(lines(&app, "told", 2), ["2", "3"]);
+}
+
 #[test]
 fn a_hook_is_told_once_of_what_became_of_a_run_after_its_last_attempt_with_the_jobs_variables() {
     // given

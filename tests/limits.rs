@@ -471,6 +471,25 @@ read_only = [\"/\"]\nread_write = [\"{0}/data\"]\n",
 }
 
 #[test]
+fn what_an_instance_waits_for_is_shown_to_who_looks() {
+    let places = cgroup::places(svd_sys::process::pid()).unwrap();
+    let measured = places.unified.is_some_and(|dir| cgroup::pressure(&dir, "cpu").is_some());
+    if !may_limit() || !places.v1.is_empty() || !measured {
+        return skipped("needs cgroups of version 2 with PSI, and root or a unit with Delegate=yes");
+    }
+    // given: one that would use a processor and may use a twentieth of one
+    let mut app =
+        App::new("process.web = { run = [\"@PY@\", \"-c\", \"while True: pass\"], limits = { cpu = \"5%\" } }");
+    boot(&mut app);
+    app.wait("web", "ready");
+    // then
+    eventually("what it waits for", || app.ok(&["status"]).contains("waits for a processor"));
+    let status: Value = serde_json::from_str(&app.ok(&["status", "--json"])).unwrap();
+    let pressure = &status["processes"][0]["instances"][0]["pressure"];
+    assert!(pressure["cpu"].as_f64().unwrap() >= 10.0 && pressure["memory"].is_number(), "{status:#}");
+}
+
+#[test]
 fn an_svd_without_privileges_keeps_a_process_from_writing_anywhere_but_where_it_may() {
     use std::os::unix::process::CommandExt as _;
     const NOBODY: u32 = 65534;

@@ -57,6 +57,9 @@ fn nonsense_is_refused_before_anything_is_changed() {
         (&["scale", "nosuch=1"][..], 3),
         (&["scale", "web=3", "nosuch=1"], 3),
         (&["scale", "web=100000"], 3),
+        (&["scale", "web=-3"], 3),
+        // It would end by it.
+        (&["reload", "web"], 3),
         (&["scale", "web"], 2),
         (&["stop", "nosuch"], 3),
         (&["stop", "web.9"], 3),

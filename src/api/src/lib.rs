@@ -20,7 +20,7 @@ pub use misc::{
     Attempt, EnvReply, EnvVariable, ErrorReply, ExecReply, ExecRequest, Health, Problem, Version, WaitFor, WaitReply,
     Why, WhyInstance, WhyJob, WhyRun,
 };
-pub use status::{Exit, Instance, Listener, Notify, Process, Role, Status, Svd};
+pub use status::{Exit, Instance, Listener, Notify, Pressure, Process, Role, Status, Svd};
 
 /// Prefix of all routes of this version.
 pub const PREFIX: &str = "/v1";

@@ -109,9 +109,23 @@ pub struct Instance {
     pub cpu_percent: Option<f32>,
     /// Resident memory of its tree.
     pub memory_bytes: Option<u64>,
+    /// What it waits for, where the kernel measures it for each cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<Pressure>,
     /// What it said over its notify socket, where that is more than its state and reason tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+}
+
+/// How much of the last ten seconds some of an instance's processes have waited for something, percent (Pressure Stall Information).
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Pressure {
+    /// For a processor.
+    pub cpu: f32,
+    /// For memory to be freed or read in again.
+    pub memory: f32,
+    /// For reads and writes.
+    pub io: f32,
 }
 
 /// What an instance said over its notify socket.

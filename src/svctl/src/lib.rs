@@ -9,6 +9,7 @@ mod disk;
 mod failure;
 mod find;
 mod lines;
+mod now;
 mod pages;
 mod run;
 mod screen;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::args::{Color, Global};
 use crate::failure::Failure;
+use crate::now::Now;
 use crate::view::Look;
 
 /// What standard output is.
@@ -102,7 +103,7 @@ impl<'a> Screen<'a> {
 
     /// How to show something now.
     pub fn look(&self) -> Look {
-        Look { now: self.now(), paint: self.paint, width: self.width }
+        Look { now: Now::here(), paint: self.paint, width: self.width }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use jiff::{Timestamp, Zoned};
+use jiff::Timestamp;
 use svd_config::{Sgr, is_printable, printable};
 
+use crate::now::Now;
 use crate::screen::{Paint, Place};
 
 /// Text of a reason, a message or a name: no control character of any kind reaches the output, wherever that goes.
@@ -48,7 +49,7 @@ pub(crate) fn duration(seconds: i64) -> String {
 }
 
 /// How long ago an RFC 3339 instant was; empty where it is none.
-pub(crate) fn since(instant: &str, now: &Zoned) -> String {
+pub(crate) fn since(instant: &str, now: &Now) -> String {
     match instant.parse::<Timestamp>() {
         Ok(instant) => duration(now.timestamp().as_second() - instant.as_second()),
         Err(_) => String::new(),
@@ -57,8 +58,9 @@ pub(crate) fn since(instant: &str, now: &Zoned) -> String {
 
 /// The time of day in the user's zone, with the date where that is another than today's; what is no RFC 3339 instant is
 /// shown as it is.
-pub(crate) fn clock(instant: &str, now: &Zoned) -> String {
+pub(crate) fn clock(instant: &str, now: &Now) -> String {
     let Ok(parsed) = instant.parse::<Timestamp>() else { return plain(instant).into_owned() };
+    let now = now.zoned();
     let local = parsed.to_zoned(now.time_zone().clone());
     let (date, time) = (local.date(), local.time());
     let clock = format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second());
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn times_are_the_users_and_carry_a_date_when_it_is_not_today() {
-        let now: Zoned = "2026-11-23T15:00:00+01:00[Europe/Berlin]".parse().unwrap();
+        let now: Now = "2026-11-23T15:00:00+01:00[Europe/Berlin]".parse().unwrap();
         assert_eq!(clock("2026-11-23T13:00:05.123456Z", &now), "14:00:05");
         assert_eq!(clock("2026-11-22T22:59:59Z", &now), "2026-11-22 23:59:59");
         assert_eq!(clock("soon", &now), "soon");

@@ -146,6 +146,18 @@ pub fn number(dir: &Path, file: &str) -> Option<u64> {
     std::fs::read_to_string(dir.join(file)).ok()?.trim().parse().ok()
 }
 
+/// How much of the last ten seconds some of its tasks have waited for `what` (`cpu`, `memory`, `io`), percent (Pressure Stall
+/// Information, Linux 4.20). `None` where the kernel does not measure it.
+pub fn pressure(dir: &Path, what: &str) -> Option<f32> {
+    let text = std::fs::read_to_string(dir.join(format!("{what}.pressure"))).ok()?;
+    some_of_ten_seconds(&text)
+}
+
+fn some_of_ten_seconds(text: &str) -> Option<f32> {
+    let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
+    some.split(' ').find_map(|field| field.strip_prefix("avg10=")?.parse().ok())
+}
+
 /// Writes a file of a cgroup, in one call as the kernel wants it.
 pub fn set(dir: &Path, file: &str, value: &str) -> io::Result<()> {
     let mut file = std::fs::File::options().write(true).custom_flags(libc::O_CLOEXEC).open(dir.join(file))?;
@@ -230,6 +242,14 @@ mod tests {
         let places = join(mounts.as_bytes(), member.as_bytes());
         let v1 = v1.iter().map(|(name, dir)| ((*name).to_owned(), PathBuf::from(dir))).collect();
         assert_eq!(places, Places { unified: unified.map(PathBuf::from), v1 });
+    }
+
+    #[test]
+    fn of_pressure_the_last_ten_seconds_of_some_are_read() {
+        let text =
+            "some avg10=12.50 avg60=3.00 avg300=0.10 total=123\nfull avg10=9.00 avg60=1.00 avg300=0.00 total=45\n";
+        assert_eq!(some_of_ten_seconds(text), Some(12.5));
+        assert_eq!(some_of_ten_seconds("full avg10=9.00\n"), None);
     }
 
     #[test]

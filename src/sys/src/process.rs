@@ -101,12 +101,24 @@ pub fn signal_namespace(signal: i32) -> io::Result<()> {
 /// Whether a process does something of its own about a signal: catches or ignores it (proc_pid_status(5)). `None` where it is
 /// gone or may not be looked at.
 pub fn handles(pid: i32, signal: i32) -> Option<bool> {
+    is_in_a_mask(pid, signal, &["SigIgn:", "SigCgt:"])
+}
+
+/// Whether a process would end by a signal (signal(7)): it neither handles it nor blocks it, as those do that wait for it or read it from
+/// a descriptor. `None` as for [`handles`].
+pub fn ends_by(pid: i32, signal: i32) -> Option<bool> {
+    let is_harmless = [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH].contains(&signal);
+    let is_met = is_in_a_mask(pid, signal, &["SigIgn:", "SigCgt:", "SigBlk:"])?;
+    Some(!is_harmless && !is_met)
+}
+
+fn is_in_a_mask(pid: i32, signal: i32, masks: &[&str]) -> Option<bool> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let bit = 1_u64.checked_shl(u32::try_from(signal).ok()?.checked_sub(1)?)?;
-    let mut handled = false;
-    for name in ["SigIgn:", "SigCgt:"] {
+    let mut found = false;
+    for name in masks {
         let mask = status.lines().find_map(|line| line.strip_prefix(name))?;
-        handled |= u64::from_str_radix(mask.trim(), 16).ok()? & bit != 0;
+        found |= u64::from_str_radix(mask.trim(), 16).ok()? & bit != 0;
     }
-    Some(handled)
+    Some(found)
 }

@@ -3,8 +3,9 @@
 //! ```text
 //! an event is on disk ──► waiting (at most MOST_WAITING a place) ──► given out (one a place) ──► done, told or given up
 //! ```
-//! The mark is the number of the last event before which nothing is outstanding. It is stored, and a later manager begins
-//! behind it: so an event is told at least once, and one that was told is told again only when the manager dies between.
+//! The mark is the number of the last event before which nothing is outstanding. It is stored, and who was told of what beyond it:
+//! one place that cannot be reached holds the mark for as long as it is tried. A later manager begins behind the mark, without
+//! those: so an event is told at least once, and one that was told is told again only when the manager dies between.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -132,14 +133,19 @@ pub struct Notices {
     last: i64,
     /// The last mark that was given out to be stored.
     marked: i64,
+    /// Who was told beyond the mark when this manager began.
+    told_before: BTreeSet<(i64, String)>,
+    /// Who was told since that was asked for the last time.
+    told: Vec<(i64, String)>,
     /// Something may be given out: what a manager before has begun is known.
     open: bool,
 }
 
 impl Notices {
-    /// As a manager begins whose predecessor left this mark.
-    pub fn new(mark: i64) -> Notices {
-        Notices { last: mark, marked: mark, ..Notices::default() }
+    /// As a manager begins whose predecessor left this mark, and these beyond it who were told: number of the event, and word for
+    /// the place.
+    pub fn new(mark: i64, told_before: BTreeSet<(i64, String)>) -> Notices {
+        Notices { last: mark, marked: mark, told_before, ..Notices::default() }
     }
 
     /// Takes an event in that is on disk. One that was offered before is not taken twice.
@@ -150,6 +156,9 @@ impl Notices {
         self.last = event.id;
         let mut given = Given::Taken;
         for notice in notices(event, plan) {
+            if self.told_before.remove(&(event.id, notice.place.word().into_owned())) {
+                continue;
+            }
             let queue = self.places.entry(notice.place.clone()).or_default();
             if queue.waiting.len() >= MOST_WAITING {
                 queue.counters.dropped = queue.counters.dropped.saturating_add(1);
@@ -208,6 +217,7 @@ impl Notices {
         queue.dropping &= !queue.waiting.is_empty();
         let counter = if told { &mut queue.counters.told } else { &mut queue.counters.failed };
         *counter = counter.saturating_add(1);
+        self.told.push((notice.event.id, notice.place.word().into_owned()));
         if let Some(left) = self.outstanding.get_mut(&notice.event.id) {
             *left = left.saturating_sub(1);
             if *left == 0 {
@@ -223,6 +233,13 @@ impl Notices {
             self.marked = mark;
             mark
         })
+    }
+
+    /// Who is done with beyond the mark since this was asked for the last time. After [`take_mark`](Self::take_mark).
+    pub fn take_told(&mut self) -> Vec<(i64, String)> {
+        let mut told = std::mem::take(&mut self.told);
+        told.retain(|(event, _)| *event > self.marked);
+        told
     }
 
     /// Whether nobody is to be told of anything.
@@ -376,7 +393,7 @@ mod tests {
     }
 
     fn opened(mark: i64) -> Notices {
-        let mut notices = Notices::new(mark);
+        let mut notices = Notices::new(mark, BTreeSet::new());
         notices.open();
         notices
     }
@@ -402,6 +419,32 @@ mod tests {
         notices.done(&first[0], true);
         let second = notices.next().unwrap();
         assert_eq!((second.event.id, &second.place, second.name), (3, &Place::Command, "process.failed"));
+    }
+
+    #[test]
+    fn who_was_told_while_another_could_not_be_is_not_told_again_by_a_later_manager() {
+        // given two places, one of which is told of both events and the other of none
+        let (mut notices, plan) = (opened(5), plan());
+        let events = [6, 7].map(|id| event(id, "instance.failed"));
+        events.iter().for_each(|event| _ = notices.offer(event, &plan));
+        let mut told = BTreeSet::new();
+        while let Some(notice) = notices.next() {
+            if notice.place == Place::Command {
+                notices.done(&notice, true);
+                assert_eq!(notices.take_mark(), None);
+                told.extend(notices.take_told());
+            }
+        }
+        assert_eq!(told, BTreeSet::from([(6, "command".to_owned()), (7, "command".to_owned())]));
+        // when
+        let mut later = Notices::new(5, told);
+        events.iter().for_each(|event| _ = later.offer(event, &plan));
+        later.open();
+        // then
+        let webhook = later.next().unwrap();
+        assert_eq!((webhook.event.id, &webhook.place, later.next()), (6, &Place::Webhook, None));
+        later.done(&webhook, true);
+        assert_eq!((later.take_mark(), later.take_told()), (Some(6), vec![]));
     }
 
     #[test]
@@ -439,7 +482,7 @@ mod tests {
 
     #[test]
     fn what_a_manager_before_was_telling_goes_on_and_is_not_told_again() {
-        let (mut notices, plan) = (Notices::new(0), plan());
+        let (mut notices, plan) = (Notices::new(0, BTreeSet::new()), plan());
         notices.offer(&event(1, "instance.failed"), &plan);
         assert_eq!(notices.next(), None);
         let running = notices.resume(&Place::Command, 1).unwrap();

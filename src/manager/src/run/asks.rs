@@ -196,6 +196,9 @@ impl App {
             },
             api::CommandKind::Reload => {
                 let signals = self.reload_signals(&targets);
+                if let Some(message) = self.would_end(&signals) {
+                    return self.refuse(asked, message);
+                }
                 return self.send_signals(asked, signals, Then::AwaitReload);
             }
         };
@@ -215,6 +218,21 @@ impl App {
         targets::instances_of(targets, &instances).into_iter().map(|name| (name.clone(), signal(&name))).collect()
     }
 
+    /// Why they are not to be sent these: a main process that does nothing about its signal would end by it.
+    fn would_end(&self, signals: &[(InstanceName, i32)]) -> Option<String> {
+        signals.iter().find_map(|(name, signal)| {
+            let pid = self.core.current_spawn(name)?.1?;
+            let ends = svd_sys::process::ends_by(pid, *signal) == Some(true);
+            ends.then(|| {
+                let (signal, process) = (svd_sys::signal::name(*signal), &name.process);
+                format!(
+                    "{name} (pid {pid}) does nothing about {signal} and would end by it; `svctl restart {process}` has it read its \
+                     config again, or say the signal that it reads it on: reload = {{ signal = \"…\" }} in [process.{process}]"
+                )
+            })
+        })
+    }
+
     fn scale(&mut self, request: api::ScaleRequest, actor: Actor, reply: Answer) -> Result<(), LinkError> {
         let mut counts = Vec::new();
         let mut words = vec!["scale".to_owned()];
@@ -228,6 +246,9 @@ impl App {
                 }
                 api::ScaleCount::By(n) => {
                     words.push(format!("{name}={n:+}"));
+                    if n.is_negative() && n.unsigned_abs() > now {
+                        wrong = Some(format!("{name} has {now}, so {n} is less than none; {name}=0 stops all of them"));
+                    }
                     now.saturating_add_signed(*n)
                 }
             };

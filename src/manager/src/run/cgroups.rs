@@ -280,6 +280,14 @@ impl Ground {
         }
     }
 
+    /// What the members of one have waited for lately; `None` where they have none to themselves, or the kernel does not measure it.
+    pub fn pressure(&self, name: &str) -> Option<svd_api::Pressure> {
+        let Ground::Unified { base, .. } = self else { return None };
+        let dir = base.join(name);
+        let of = |what: &str| cgroup::pressure(&dir, what);
+        Some(svd_api::Pressure { cpu: of("cpu")?, memory: of("memory")?, io: of("io")? })
+    }
+
     /// The file that tells of kills for lack of memory among its members when it changes; `None` where there is none.
     pub fn oom_file(&self, name: &str) -> Option<PathBuf> {
         match self {

@@ -114,6 +114,11 @@ impl Commits {
         self.open.batch.notified = Some(mark);
     }
 
+    /// These were told of something before everybody was told of what was before it.
+    pub fn told(&mut self, ahead: Vec<(i64, String)>) {
+        self.open.batch.told.extend(ahead);
+    }
+
     /// A report was taken in.
     pub fn ack(&mut self, seq: u64) {
         self.open.ack = Some(self.open.ack.map_or(seq, |earlier| earlier.max(seq)));

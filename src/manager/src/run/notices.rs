@@ -4,6 +4,7 @@
 //! A command is started by the keeper and goes on when the manager dies: its successor finds by the tag which event it tells
 //! of, and waits for its end. A post dies with the manager, and is made again.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,22 +85,22 @@ fn age(event: &api::Event) -> Duration {
 
 /// What a manager before has not told everybody of.
 pub async fn outstanding(store: &Store, plan: &Plan) -> Notices {
-    let mark = match store.notified().await {
-        Ok(Ok(mark)) => mark,
+    let notified = match store.notified().await {
+        Ok(Ok(notified)) => notified,
         Ok(Err(error)) => {
             tracing::error!(%error, "what is still to be told cannot be read");
-            return Notices::new(i64::MAX);
+            return Notices::new(i64::MAX, BTreeSet::new());
         }
-        Err(_ended) => return Notices::new(i64::MAX),
+        Err(_ended) => return Notices::new(i64::MAX, BTreeSet::new()),
     };
-    let mut notices = Notices::new(mark);
+    let mut after = notified.mark;
+    let mut notices = Notices::new(notified.mark, notified.ahead);
     let kinds = notify::kinds(plan);
     if kinds.is_empty() {
         return notices;
     }
     let oldest = svd_sys::clock::now().real_ns.saturating_sub(u64::try_from(STALE.as_nanos()).unwrap_or(u64::MAX));
     let oldest = crate::instant::instant(oldest).to_string();
-    let mut after = mark;
     loop {
         let kinds = kinds.clone();
         let query = EventQuery { after_id: Some(after), limit: AT_A_TIME, kinds, ..EventQuery::default() };
@@ -154,6 +155,7 @@ impl App {
         if let Some(mark) = self.notices.take_mark() {
             self.commits.notified(mark);
         }
+        self.commits.told(self.notices.take_told());
         Ok(())
     }
 

@@ -108,8 +108,13 @@ impl App {
             reason: self.reason(view),
             cpu_percent: taken.map(|taken| taken.cpu_percent),
             memory_bytes: taken.map(|taken| taken.memory_bytes),
+            pressure: taken.and(view.spawn).and_then(|spawn| self.pressure(spawn)),
             notify: view.spawn.and_then(|spawn| self.spawns.get(&spawn)).and_then(super::notified::shown),
         }
+    }
+
+    fn pressure(&self, spawn: svd_core::SpawnId) -> Option<api::Pressure> {
+        self.cgroups.pressure(self.spawns.get(&spawn)?.cgroup.as_deref()?)
     }
 
     pub(super) fn all_warnings(&self) -> Vec<String> {

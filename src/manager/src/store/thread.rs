@@ -12,7 +12,7 @@ use svd_core::{Desired, Run, StoredJobs};
 use tokio::sync::oneshot;
 
 use super::jobs::RunQuery;
-use super::types::{Batch, Commit, EventQuery, Events, Loaded, NewEvent, Place, StoreError};
+use super::types::{Batch, Commit, EventQuery, Events, Loaded, NewEvent, Notified, Place, StoreError};
 use super::{jobs, read, schema, write};
 use crate::abort::AbortOnPanic;
 
@@ -27,7 +27,7 @@ enum Job {
     Begin([u8; 16], Answer<Desired>),
     Commit(Batch, Answer<Vec<Arc<api::Event>>>),
     Events(EventQuery, Answer<Vec<api::Event>>),
-    Notified(Answer<i64>),
+    Notified(Answer<Notified>),
     Jobs(Answer<StoredJobs>),
     Runs(RunQuery, Answer<Vec<Run>>),
 }
@@ -85,8 +85,8 @@ impl Store {
         self.ask(|answer| Job::Events(query, answer))
     }
 
-    /// The last event up to which everybody has been told who is to be told.
-    pub fn notified(&self) -> oneshot::Receiver<Result<i64, StoreError>> {
+    /// Who has been told of what.
+    pub fn notified(&self) -> oneshot::Receiver<Result<Notified, StoreError>> {
         self.ask(Job::Notified)
     }
 

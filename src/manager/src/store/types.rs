@@ -1,5 +1,6 @@
 //! What goes into the store and comes out of it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,6 +26,15 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+/// Who was told of what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notified {
+    /// Of everything up to this event everybody has been told who is to be told.
+    pub mark: i64,
+    /// Beyond that: the event's number, and the word for the place that was told of it.
+    pub ahead: BTreeSet<(i64, String)>,
+}
+
 /// What is stored together: all of it or nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -34,6 +44,8 @@ pub struct Batch {
     pub events: Vec<NewEvent>,
     /// Of everything up to this event everybody has been told who is to be told. It never goes back.
     pub notified: Option<i64>,
+    /// Who was told of an event beyond that one, while others before it wait: the event's number, and the word for the place.
+    pub told: Vec<(i64, String)>,
     /// What is remembered of jobs, in order.
     pub jobs: Vec<JobChange>,
 }

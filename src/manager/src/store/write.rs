@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use svd_api as api;
 use svd_core::{Change, Desired, InstanceName, StoredJobs, Target};
 
-use super::types::{Batch, NewEvent, StoreError};
+use super::types::{Batch, NewEvent, Notified, StoreError};
 
 /// So many events are kept.
 pub const MAX_EVENTS: u64 = 100_000;
@@ -64,11 +64,24 @@ pub fn begin(connection: &mut Connection, boot: &[u8; 16]) -> Result<(), StoreEr
     Ok(())
 }
 
-/// The last event up to which everybody has been told.
-pub fn notified(connection: &Connection) -> Result<i64, StoreError> {
+/// Who has been told of what.
+pub fn notified(connection: &Connection) -> Result<Notified, StoreError> {
     let read = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
     let stored = connection.query_row("SELECT value FROM meta WHERE key = 'notified'", [], read).optional()?;
-    stored.map_or_else(|| last(connection), Ok)
+    let mark = stored.map_or_else(|| last(connection), Ok)?;
+    // A space, and the character after it.
+    let mut ahead = connection.prepare("SELECT key FROM meta WHERE key >= 'told ' AND key < 'told!'")?;
+    let keys = ahead.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let ahead = keys.iter().filter_map(|key| {
+        let (event, place) = key.strip_prefix("told ")?.split_once(' ')?;
+        Some((event.parse().ok()?, place.to_owned()))
+    });
+    Ok(Notified { mark, ahead: ahead.collect() })
+}
+
+/// The beginning of the keys of those who were told of an event: in the order of its number.
+fn told(event: i64) -> String {
+    format!("told {event:019}")
 }
 
 /// Writes all of what is desired into a new database, whose events go on after `last`.
@@ -125,7 +138,13 @@ pub fn apply(transaction: &Transaction<'_>, batch: &Batch) -> Result<Vec<Arc<api
     for event in &batch.events {
         stored.extend(store_event(transaction, event)?.map(Arc::new));
     }
+    for (event, place) in &batch.told {
+        let key = format!("{} {place}", told(*event));
+        run(transaction, "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, 1)", params![key])?;
+    }
     if let Some(mark) = batch.notified {
+        let behind = told(mark.saturating_add(1));
+        run(transaction, "DELETE FROM meta WHERE key >= 'told ' AND key < ?1", params![behind])?;
         run(
             transaction,
             "INSERT INTO meta (key, value) VALUES ('notified', ?1)

@@ -10,14 +10,14 @@ mod table;
 pub(crate) mod top;
 pub(crate) mod why;
 
+use crate::now::Now;
 use crate::screen::Paint;
-use jiff::Zoned;
 use svd_api::{Exit, Instance, Role};
 
 /// How to show it.
 #[derive(Clone, Debug)]
 pub(crate) struct Look {
-    pub now: Zoned,
+    pub now: Now,
     pub paint: Paint,
     /// Columns; `None` where lines may be of any length.
     pub width: Option<u16>,

@@ -165,6 +165,7 @@ fn reason(process: &Process, instance: &Instance, since: &str) -> String {
             Role::Replaced => parts.push("is on its way out".to_owned()),
         }
     }
+    parts.extend(instance.pressure.and_then(pressed));
     // A reason that says so already is enough.
     if process.disabled && !parts.iter().any(|part| part.contains("disabled")) {
         parts.push("disabled".to_owned());
@@ -176,6 +177,15 @@ fn reason(process: &Process, instance: &Instance, since: &str) -> String {
         parts.push(format!("{since} ago"));
     }
     parts.join(", ")
+}
+
+/// What it waits for most, where that is worth a word.
+fn pressed(pressure: svd_api::Pressure) -> Option<String> {
+    const WORTH: f32 = 10.0;
+    let svd_api::Pressure { cpu, memory, io } = pressure;
+    let most =
+        [(memory, "memory"), (io, "the disk"), (cpu, "a processor")].into_iter().max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (most.0 >= WORTH).then(|| format!("waits for {} {:.0}% of the time", most.1, most.0))
 }
 
 /// Colours the states. Done after the table is laid out, since its columns count characters.
@@ -223,6 +233,7 @@ pub(crate) mod tests {
             reason: None,
             cpu_percent: None,
             memory_bytes: None,
+            pressure: None,
             notify: None,
         }
     }
@@ -336,6 +347,16 @@ web listens on 0.0.0.0:8080 (http), unix:/run/shop/admin.sock (admin)
 api listens on [::]:9000 (http): nobody serves it now, connections wait
 "
         );
+    }
+
+    #[test]
+    fn what_an_instance_waits_for_most_is_told_when_it_is_much() {
+        let mut web = instance("web.1", "ready", Some(4711));
+        web.pressure = Some(svd_api::Pressure { cpu: 12.0, memory: 41.6, io: 3.0 });
+        let shown = |web: &Instance| render(&shop(vec![process("web", vec![web.clone()])]), &look(None, Paint::Plain));
+        assert!(shown(&web).contains("  waits for memory 42% of the time\n"), "{}", shown(&web));
+        web.pressure = Some(svd_api::Pressure { cpu: 9.9, memory: 0.0, io: 0.0 });
+        assert!(!shown(&web).contains("waits for"), "{}", shown(&web));
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn head(model: &Model, look: &Look) -> String {
     parts.push(format!("{ready} of {want} ready"));
     parts.push(format!("cpu {cpu:.1}%"));
     parts.push(format!("memory {}", text::bytes(memory)));
-    parts.push(look.now.strftime("%H:%M:%S").to_string());
+    parts.push(look.now.zoned().strftime("%H:%M:%S").to_string());
     if status.svd.state != "running" {
         parts.push(text::plain(&status.svd.state).into_owned());
     }

@@ -66,7 +66,9 @@ fn schemas_have_the_fields_of_the_types() {
     check("Svd", &status.svd);
     (process.instances[0].role, process.instances[0].spawn) = (api::Role::Replaced, Some(1));
     process.instances[0].notify = Some(api::Notify::default());
+    process.instances[0].pressure = Some(api::Pressure::default());
     check("Notify", api::Notify::default());
+    check("Pressure", api::Pressure::default());
     check("Instance", &process.instances[0]);
     check("Process", &process);
     check("Status", &status);

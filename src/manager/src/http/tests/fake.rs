@@ -157,6 +157,7 @@ fn instance(id: &str, state: &str) -> api::Instance {
         reason: (state == "backoff").then(|| "exited with code 1".to_owned()),
         cpu_percent: None,
         memory_bytes: None,
+        pressure: None,
         notify: None,
     }
 }
