@@ -54,6 +54,8 @@ stage_1() {
   local tree
   tree=$(pids)
   kill -KILL "$old"
+  # What they have accepted ends with them.
+  until_ 'its processes are gone' descendants_gone $tree
   # Who comes now waits in the listener that systemd has stored.
   [ "$(get)" = hello ] || fail 'a connection was refused while svd was killed'
   until_ 'svd is started again' test "$(keeper)" != "$old"
