@@ -262,6 +262,19 @@ while True: signal.pause()
         kill_manager(&app);
     }
     assert!(app.ok(&["why", "web"]).contains("killed 1 process of it for lack of memory"));
+    // and: of those that are gone nothing is heard any more
+    let watched = |app: &App| {
+        let manager = app.status()["svd"]["manager_pid"].as_i64().unwrap();
+        let all = std::fs::read_dir(format!("/proc/{manager}/fdinfo")).unwrap();
+        let texts = all.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
+        texts.map(|text| text.lines().filter(|line| line.starts_with("inotify ")).count()).sum::<usize>()
+    };
+    let before = watched(&app);
+    for _ in 0..3 {
+        app.ok(&["restart", "web"]);
+    }
+    assert!(before > 0);
+    eventually("the watches of those that were replaced to go", || watched(&app) == before);
 }
 
 #[test]

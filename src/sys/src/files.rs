@@ -79,6 +79,12 @@ impl Changes {
         cvt(unsafe { libc::inotify_add_watch(self.0.as_raw_fd(), path.as_ptr(), libc::IN_MODIFY) })
     }
 
+    /// Hears of it no more. A file of a cgroup that is removed is heard of, and kept in memory, until this is said.
+    pub fn remove(&self, number: i32) {
+        // SAFETY: no pointers. EINVAL where it has gone by itself, which is as good.
+        let _gone = unsafe { libc::inotify_rm_watch(self.0.as_raw_fd(), number) };
+    }
+
     /// The numbers of those that have changed, or gone, since this was last asked. Never waits.
     pub fn take(&self) -> io::Result<BTreeSet<i32>> {
         const HEAD: usize = 16;
@@ -186,6 +192,10 @@ mod tests {
         assert_eq!(changes.take().unwrap(), BTreeSet::new());
         std::fs::remove_file(&files[1]).unwrap();
         assert_eq!(changes.take().unwrap(), BTreeSet::from([numbers[1]]));
+        changes.remove(numbers[0]);
+        assert_eq!(changes.take().unwrap(), BTreeSet::from([numbers[0]]), "its end is told");
+        std::fs::write(&files[0], "z").unwrap();
+        assert_eq!(changes.take().unwrap(), BTreeSet::new());
         assert_eq!(changes.add(&files[1]).unwrap_err().kind(), io::ErrorKind::NotFound);
         std::fs::remove_dir_all(&dir).unwrap();
     }

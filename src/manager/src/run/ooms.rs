@@ -52,6 +52,19 @@ impl OomWatch {
         };
         Ok(&self.hears.insert(hears).0)
     }
+
+    /// Nothing of a spawn is left.
+    pub(super) fn forget(&mut self, spawn: SpawnId) {
+        let (watched, hears) = (&mut self.watched, &self.hears);
+        watched.retain(|file, (of, _)| {
+            if *of == spawn
+                && let Some((changes, _)) = hears
+            {
+                changes.remove(*file);
+            }
+            *of != spawn
+        });
+    }
 }
 
 /// Tells of changes, until the end.

@@ -367,6 +367,7 @@ impl App {
                 if let Some(name) = &known.cgroup {
                     self.cgroups.remove(name);
                 }
+                self.oom_watch.forget(spawn);
                 // A socket that is gone already is as good.
                 let _gone = std::fs::remove_file(self.place.notify_dir().join(known.cookie));
             }
